@@ -1,0 +1,9 @@
+/**
+ * Where a worker thread's file is. Worker threads load JavaScript, so when this code runs from
+ * TypeScript sources (tests, bin/dev.js) the built file of the same name in dist/ is used.
+ */
+export function workerUrl(moduleUrl: string, relative: string): URL {
+  const url = new URL(relative, moduleUrl)
+  if (moduleUrl.endsWith('.ts')) url.pathname = url.pathname.replace(/\/src\/(?!.*\/src\/)/, '/dist/')
+  return url
+}

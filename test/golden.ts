@@ -1,0 +1,9 @@
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** A path inside the reference data, which lies beside the project. */
+export function goldenPath(...parts: string[]): string {
+  return path.resolve(root, '..', 'shared', 'golden', ...parts)
+}
