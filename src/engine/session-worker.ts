@@ -1,0 +1,71 @@
+/**
+ * A worker thread that owns one ONNX Runtime session. `session.run` blocks the thread it is called on,
+ * so the thread that reads, schedules and writes never calls it. Runs are queued in arrival order;
+ * posting the next batch while one runs keeps the session busy.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import * as ort from 'onnxruntime-node'
+import type { SessionRequest, SessionSettings, TensorValue, WorkerReply } from './session.js'
+
+const port = parentPort!
+const settings = workerData as SessionSettings
+
+/** ONNX Runtime takes no shared memory: a shared input is copied once, here, off the main thread. */
+function toTensor(value: TensorValue): ort.Tensor {
+  const { data } = value
+  const own = data.buffer instanceof SharedArrayBuffer ? data.slice() : data
+  return new ort.Tensor(value.dtype as 'uint8', own as Uint8Array, value.dims)
+}
+
+function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
+  port.postMessage(message, transfer)
+}
+
+async function main(): Promise<void> {
+  const session = await ort.InferenceSession.create(settings.path, {
+    executionProviders: settings.providers,
+    intraOpNumThreads: settings.threads,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    graphOptimizationLevel: 'all',
+    enableCpuMemArena: true,
+    extra: { session: { intra_op: { allow_spinning: settings.spinning ? '1' : '0' } } },
+  })
+  reply({ type: 'ready' })
+
+  let queue: Promise<void> = Promise.resolve()
+  const run = async (request: SessionRequest): Promise<void> => {
+    const started = performance.now()
+    try {
+      const feeds: Record<string, ort.Tensor> = {}
+      for (const [name, value] of Object.entries(request.inputs)) feeds[name] = toTensor(value)
+      const results = await session.run(feeds, request.fetches)
+      const outputs: Record<string, TensorValue> = {}
+      const transfer: ArrayBuffer[] = []
+      for (const [name, tensor] of Object.entries(results)) {
+        const raw = tensor.data as Uint8Array
+        // Node 24 returns float16 tensors as Float16Array; raw bits are what shards store.
+        const data = tensor.type === 'float16' ? new Uint16Array(raw.buffer, raw.byteOffset, raw.length) : raw
+        outputs[name] = { data, dtype: tensor.type, dims: [...tensor.dims] }
+        transfer.push(data.buffer as ArrayBuffer)
+      }
+      reply({ type: 'result', id: request.id, outputs, seconds: (performance.now() - started) / 1000 }, transfer)
+    } catch (error) {
+      reply({ type: 'error', id: request.id, message: error instanceof Error ? error.message : String(error) })
+    }
+  }
+  port.on('message', (request: SessionRequest | 'close') => {
+    if (request === 'close') {
+      void queue.then(async () => {
+        await session.release()
+        port.close()
+      })
+      return
+    }
+    queue = queue.then(() => run(request))
+  })
+}
+
+main().catch((error: unknown) => {
+  reply({ type: 'failed', message: error instanceof Error ? error.message : String(error) })
+})

@@ -1,0 +1,25 @@
+/**
+ * How the cores are shared. On a CPU the encoder takes all of them: it is the slow stage, and
+ * preprocessing threads get their share from the scheduler because ONNX Runtime's idle threads do not
+ * spin. On a GPU the cores belong to preprocessing.
+ */
+export interface ThreadPlan {
+  /** Intra-op threads of the encoder's session. */
+  encode: number
+  /** Preprocessing threads (or child processes). */
+  preprocess: number
+  /** Images whose source bytes may be in memory at once. */
+  reads: number
+}
+
+export interface ThreadRequest {
+  cores: number
+  device: 'cpu' | 'cuda'
+  /** Preprocessing threads as asked for by the user. */
+  workers?: number
+}
+
+export function planThreads({ cores, device, workers }: ThreadRequest): ThreadPlan {
+  const preprocess = workers ?? Math.max(1, device === 'cpu' ? cores : cores - 1)
+  return { encode: device === 'cpu' ? cores : 1, preprocess, reads: preprocess * 2 + 8 }
+}

@@ -1,0 +1,162 @@
+/**
+ * The middle of the pipeline: listing entries → batches of pixels → batches of rows. A batch is a fixed
+ * number of consecutive entries of one unit, so its composition never depends on timing; rejected images
+ * leave no gap in it. Pixels lie in shared memory that is reused from batch to batch.
+ */
+import type { Session } from '../engine/session.js'
+import { type ListingEntry, type Reject, RejectError, type RowBatch, type RowMeta, type Source, type TensorColumn } from '../types.js'
+import type { Meter } from './meter.js'
+import type { PlannedUnit } from './plan.js'
+import type { PreprocessPool } from './preprocess-pool.js'
+import type { Limiter } from './stages.js'
+
+/** A unit that this run has started. */
+export interface UnitJob {
+  index: number
+  unit: PlannedUnit
+  /** Decode in child processes, because earlier attempts at this unit died. */
+  isolated: boolean
+}
+
+export interface BatchJob {
+  job: UnitJob
+  /** Position of the first entry in the unit. */
+  start: number
+  entries: ListingEntry[]
+  last: boolean
+}
+
+/** A reject and its position in the unit's listing. */
+export interface PlacedReject {
+  position: number
+  reject: Reject
+}
+
+export interface PreparedBatch extends BatchJob {
+  rows: RowMeta[]
+  /** Position in the unit of each row. */
+  positions: number[]
+  rejects: PlacedReject[]
+  pixels: PixelBuffer
+}
+
+export interface EncodedBatch extends Omit<PreparedBatch, 'pixels'> {
+  batch: RowBatch
+}
+
+/** Pixels of up to `capacity` images, then the mirrored ones: uint8 [2 × capacity, H, W, 3] in all. */
+export interface PixelBuffer {
+  memory: SharedArrayBuffer
+  capacity: number
+  imageBytes: number
+}
+
+/** Hands out pixel buffers and takes them back; as many exist as are in use at once. */
+export function createPixelBuffers(capacity: number, imageBytes: number, flip: boolean) {
+  const free: PixelBuffer[] = []
+  return {
+    take: (): PixelBuffer =>
+      free.pop() ?? { memory: new SharedArrayBuffer(capacity * imageBytes * (flip ? 2 : 1)), capacity, imageBytes },
+    give: (buffer: PixelBuffer): void => void free.push(buffer),
+  }
+}
+export type PixelBuffers = ReturnType<typeof createPixelBuffers>
+
+export interface PrepareContext {
+  source: Source
+  pool(isolated: boolean): PreprocessPool
+  buffers: PixelBuffers
+  /** Bounds how many images' source bytes are in memory. */
+  limit: Limiter
+  meter: Meter
+  signal?: AbortSignal
+}
+
+/** Reads and preprocesses the images of a batch. Never throws for a single image. */
+export async function prepareBatch(batch: BatchJob, context: PrepareContext): Promise<PreparedBatch> {
+  const { source, buffers, limit, meter } = context
+  const pixels = buffers.take()
+  const { imageBytes, capacity } = pixels
+  const pool = context.pool(batch.job.isolated)
+  const prepareImage = async (entry: ListingEntry, slot: number): Promise<RowMeta | Reject> => {
+    const { key, uri } = entry
+    if (entry.at.kind === 'bad') return { key, uri, stage: 'list', code: entry.at.code, message: entry.at.message }
+    try {
+      const bytes = await meter.clocks.read.time(() => source.read(entry, context.signal))
+      meter.bytesRead += bytes.byteLength
+      const place = { target: pixels.memory, offset: slot * imageBytes, flipOffset: (capacity + slot) * imageBytes }
+      const result = await meter.clocks.preprocess.time(() => pool.run(bytes, place))
+      if ('reject' in result) return { key, uri, ...result.reject }
+      return { key, uri, label: entry.label ?? null, caption: entry.caption ?? null, ...result }
+    } catch (error) {
+      if (error instanceof RejectError) return { key, uri, stage: error.stage, code: error.code, message: error.message }
+      throw error
+    }
+  }
+  const results = await Promise.all(batch.entries.map((entry, slot) => limit(() => prepareImage(entry, slot))))
+
+  const rows: RowMeta[] = []
+  const positions: number[] = []
+  const rejects: PlacedReject[] = []
+  const all = new Uint8Array(pixels.memory)
+  results.forEach((result, slot) => {
+    const position = batch.start + slot
+    if ('code' in result) {
+      rejects.push({ position, reject: result })
+      return
+    }
+    const to = rows.length
+    if (to !== slot) {
+      all.copyWithin(to * imageBytes, slot * imageBytes, (slot + 1) * imageBytes)
+      const mirrored = capacity + slot
+      if (all.length > mirrored * imageBytes) {
+        all.copyWithin((capacity + to) * imageBytes, mirrored * imageBytes, (mirrored + 1) * imageBytes)
+      }
+    }
+    rows.push(result)
+    positions.push(position)
+  })
+  return { ...batch, rows, positions, rejects, pixels }
+}
+
+export interface EncodeContext {
+  /** Undefined when no output needs the model. */
+  session: Session | undefined
+  columns: TensorColumn[]
+  height: number
+  width: number
+  flip: boolean
+  buffers: PixelBuffers
+  meter: Meter
+}
+
+/** One pass of the model over a batch (two with `flip`): all outputs at once. */
+export async function encodeBatch(prepared: PreparedBatch, context: EncodeContext): Promise<EncodedBatch> {
+  const { session, columns, height, width, flip, buffers, meter } = context
+  const { pixels, ...rest } = prepared
+  const count = prepared.rows.length
+  const tensors: RowBatch['tensors'] = {}
+  const encodeAt = async (slot: number, suffix: string): Promise<void> => {
+    const view = new Uint8Array(pixels.memory, slot * pixels.imageBytes, count * pixels.imageBytes)
+    const wanted = columns.filter((c) => c.name.endsWith('_flip') === (suffix !== ''))
+    const base = (name: string): string => name.slice(0, name.length - suffix.length)
+    const fetches = wanted.map((c) => base(c.name)).filter((name) => name !== 'pixels')
+    if (session && fetches.length > 0) {
+      const input = { data: view, dtype: 'uint8', dims: [count, height, width, 3] }
+      const { outputs } = await meter.clocks.encode.time(() => session.run({ pixels: input }, fetches))
+      for (const name of fetches) tensors[name + suffix] = outputs[name]!.data as RowBatch['tensors'][string]
+    }
+    if (fetches.length < wanted.length) tensors[`pixels${suffix}`] = view.slice()
+  }
+  if (count > 0) {
+    const passes = [encodeAt(0, '')]
+    if (flip) passes.push(encodeAt(pixels.capacity, '_flip'))
+    await Promise.all(passes)
+  } else {
+    for (const { name, dtype } of columns) {
+      tensors[name] = dtype === 'uint8' ? new Uint8Array() : dtype === 'float16' ? new Uint16Array() : new Float32Array()
+    }
+  }
+  buffers.give(pixels)
+  return { ...rest, batch: { rows: prepared.rows, tensors } }
+}

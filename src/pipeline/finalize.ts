@@ -1,0 +1,86 @@
+/**
+ * What is written once all units are committed: `_manifest.json` and, for latents, their statistics.
+ * Everything is a pure function of the commits, so any number of workers may do it.
+ */
+import { mergeMoments, type Moments, momentsToStats } from '../io/moments.js'
+import type { Store } from '../io/store.js'
+import { encodeLatentsStats } from '../io/torch-stats.js'
+import { type Commit, readCommit } from './commits.js'
+import { LATENTS_STATS, MANIFEST } from './layout.js'
+import type { Plan } from './plan.js'
+import { createLimiter } from './stages.js'
+
+export interface Totals {
+  rows: number
+  rejects: number
+  bytes: number
+  moments: Moments | null
+}
+
+/** Reads the commits of the given units, in order, and calls `visit` for each. */
+export async function visitCommits(store: Store, units: number[], visit: (commit: Commit) => void): Promise<void> {
+  const limit = createLimiter(32)
+  for (let i = 0; i < units.length; i += 256) {
+    const part = units.slice(i, i + 256)
+    const commits = await Promise.all(part.map((unit) => limit(() => readCommit(store, unit))))
+    commits.forEach(visit)
+  }
+}
+
+export interface ManifestFile {
+  name: string
+  rows: number
+  bytes: number
+  sha256: string
+}
+
+/** Writes the manifest (and `latents_stats.pt` for safetensors). Call it when every unit has its commit. */
+export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
+  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
+  const files: ManifestFile[] = []
+  await visitCommits(store, [...plan.units.keys()], (commit) => {
+    totals.rows += commit.rows
+    totals.rejects += commit.rejects
+    for (const file of commit.files) {
+      totals.bytes += file.bytes
+      files.push({ ...file, rows: commit.rows })
+    }
+    if (commit.moments) totals.moments = totals.moments ? mergeMoments(totals.moments, commit.moments) : commit.moments
+  })
+  const stats = totals.moments && totals.moments.count > 1 ? momentsToStats(totals.moments) : null
+  if (stats && plan.format === 'safetensors') {
+    await store.put(LATENTS_STATS, encodeLatentsStats(stats.mean, stats.std))
+  }
+  const manifest = {
+    version: 1,
+    plan: plan.hash,
+    images: plan.source.images,
+    rows: totals.rows,
+    rejects: totals.rejects,
+    bytes: totals.bytes,
+    format: plan.format,
+    columns: plan.columns,
+    classes: plan.classes,
+    statistics: stats ? { latents: { mean: [...stats.mean], std: [...stats.std], count: totals.moments!.count } } : null,
+    provenance: provenance(plan),
+    source: plan.source,
+    files,
+  }
+  await store.put(MANIFEST, Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`))
+  return totals
+}
+
+/** What every shard says of its origin. No timestamps and no paths of this machine: bytes must repeat. */
+export function provenance(plan: Plan): Record<string, string> {
+  return {
+    'vtp.plan': plan.hash,
+    'vtp.model': plan.model.name,
+    'vtp.model_digest': plan.model.digest,
+    'vtp.transform': plan.transform,
+    'vtp.outputs': plan.outputs.join(','),
+    'vtp.precision': plan.precision,
+    'vtp.device': plan.device,
+    'vtp.engine': plan.engine,
+    'vtp.version': plan.vtp,
+  }
+}

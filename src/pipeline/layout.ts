@@ -1,0 +1,39 @@
+/** The names of what a run leaves in DEST. Every one is a pure function of the unit's number. */
+
+export const PLAN = '_vtp/plan.json'
+export const MANIFEST = '_manifest.json'
+export const COMMITS = '_vtp/commits/'
+export const ATTEMPTS = '_vtp/attempts/'
+export const LATENTS_STATS = 'latents_stats.pt'
+
+/** 17 → "00017". Units beyond 99,999 get more digits. */
+export function unitName(unit: number): string {
+  return String(unit).padStart(5, '0')
+}
+
+export function commitName(unit: number): string {
+  return `${COMMITS}${unitName(unit)}.json`
+}
+
+export function attemptName(unit: number, attempt: number): string {
+  return `${ATTEMPTS}${unitName(unit)}.${attempt}`
+}
+
+export function rejectsName(unit: number): string {
+  return `rejects-${unitName(unit)}.jsonl`
+}
+
+/** The listing's name holds its digest, so that two planners never overwrite each other. */
+export function listingName(sha256: string): string {
+  return `_vtp/listing-${sha256.slice(0, 16)}.jsonl`
+}
+
+/** Whether a name in DEST is one that a run writes (for `--overwrite`). */
+export function isRunFile(name: string): boolean {
+  return (
+    name.startsWith('_vtp/') ||
+    name === MANIFEST ||
+    name === LATENTS_STATS ||
+    /^(part-\d{5,}\.(arrow|parquet)|rejects-\d{5,}\.jsonl|latents_rank00_shard\d{3,}\.(safetensors|keys\.jsonl))$/.test(name)
+  )
+}

@@ -1,0 +1,47 @@
+/**
+ * Which units a worker takes: first those of its slice (unit mod count = index), then, when it helps
+ * others, any that still have no commit, in an order of its own so that helpers seldom meet. Duplicated
+ * work is safe: names are deterministic and the first commit counts.
+ */
+import type { Store } from '../io/store.js'
+import { committedUnits } from './commits.js'
+
+/** The units of this worker's slice, or those that were given by number. */
+export function ownUnits(all: number[], worker: { index: number; count: number }, given?: number[]): number[] {
+  if (given) {
+    const wanted = new Set(given)
+    return all.filter((unit) => wanted.has(unit))
+  }
+  return all.filter((unit) => unit % worker.count === worker.index)
+}
+
+/** mulberry32: a small seeded generator, uniform in [0, 1). */
+function seededRandom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
+
+/** Fisher-Yates shuffle of a copy, the same for the same seed. */
+export function shuffled<T>(items: readonly T[], seed: number): T[] {
+  const random = seededRandom(seed + 1)
+  const out = [...items]
+  for (let i = out.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1))
+    ;[out[i], out[j]] = [out[j]!, out[i]!]
+  }
+  return out
+}
+
+/** Units without a commit, looked up again before each one. */
+export async function* unitsToHelp(store: Store, all: number[], seed: number): AsyncGenerator<number> {
+  let done = await committedUnits(store)
+  for (const unit of shuffled(all.filter((u) => !done.has(u)), seed)) {
+    done = await committedUnits(store)
+    if (!done.has(unit)) yield unit
+  }
+}

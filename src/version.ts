@@ -1,0 +1,16 @@
+/** Versions that end up in plans and shards. */
+import { createRequire } from 'node:module'
+import { GRAPH_VERSION } from './model/graph-version.js'
+
+const require = createRequire(import.meta.url)
+
+/** The version of this program. */
+export function vtpVersion(): string {
+  return (require('../package.json') as { version: string }).version
+}
+
+/** Versions that may change the bits of an output: our graphs and ONNX Runtime. */
+export function engineVersion(): string {
+  const runtime = (require('onnxruntime-node/package.json') as { version: string }).version
+  return `graph ${GRAPH_VERSION}, onnxruntime ${runtime}`
+}
