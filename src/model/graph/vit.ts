@@ -1,0 +1,254 @@
+/**
+ * The transformer blocks that the vision tower and the pixel decoder share, as fused ONNX Runtime
+ * operators. Tokens travel as one matrix [N·L, D]; residual additions and the bias before them ride on
+ * the following norm (SkipSimplifiedLayerNormalization / SkipLayerNormalization); the bias of v and
+ * LayerScale are folded into the attention projection, LayerScale of the second branch into the last
+ * feed-forward product. Reference: vtp/models/layers/{block,attention,ffn}.py.
+ */
+import type { Checkpoint } from '../checkpoint.js'
+import { normEpsilon } from '../config.js'
+import { type RopeTables, ropeTables } from '../rope.js'
+import type { VitShape } from '../tensors.js'
+import type { GraphBuilder } from './onnx.js'
+
+const MS = 'com.microsoft'
+const QK_NORM_EPSILON = 1e-5
+
+/** Reads a tensor; throws if the checkpoint check has let it slip. */
+export type ReadTensor = Checkpoint['readFloat32']
+
+/** [rows, columns] → [columns, rows]. */
+export function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(matrix.length)
+  // Blocks keep both sides in cache: these matrices have up to ten million elements.
+  const B = 32
+  for (let r0 = 0; r0 < rows; r0 += B) {
+    for (let c0 = 0; c0 < columns; c0 += B) {
+      const r1 = Math.min(r0 + B, rows)
+      const c1 = Math.min(c0 + B, columns)
+      for (let r = r0; r < r1; r++) for (let c = c0; c < c1; c++) out[c * rows + r] = matrix[r * columns + c]!
+    }
+  }
+  return out
+}
+
+function scaleRows(matrix: Float32Array, rows: number, scale: Float32Array): Float32Array {
+  const columns = matrix.length / rows
+  const out = new Float32Array(matrix.length)
+  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[r * columns + c] = matrix[r * columns + c]! * scale[r]!
+  return out
+}
+
+/** Names of a block's weights in the graph. */
+interface BlockWeights {
+  norm1: string[]
+  norm2: string[]
+  q: string
+  qBias: string
+  k: string
+  kBias: string
+  v: string
+  proj: string
+  /** Projection bias with the bias of v and LayerScale folded in. */
+  projBias: string
+  qNorm?: string
+  kNorm?: string
+  /** First feed-forward products: [w1, w2] of a SwiGLU or [fc1] of an MLP. */
+  up: [string, string][]
+  down: string
+  downBias: string
+}
+
+/** Registers a norm's weight (and bias). */
+export function normWeights(graph: GraphBuilder, read: ReadTensor, shape: VitShape, name: string): string[] {
+  const names = [graph.weight(`${name}.weight`, [shape.dim], () => read(`${name}.weight`))]
+  if (shape.norm !== 'rmsnorm') names.push(graph.weight(`${name}.bias`, [shape.dim], () => read(`${name}.bias`)))
+  return names
+}
+
+/** Registers the weights of block `index` in a fixed order: the blob's layout depends on nothing but the model. */
+export function blockWeights(graph: GraphBuilder, read: ReadTensor, shape: VitShape, index: number): BlockWeights {
+  const { dim, ffnWidth } = shape
+  const base = `${shape.prefix}.blocks.${index}`
+  const gamma = async (which: 'ls1' | 'ls2'): Promise<Float32Array | undefined> =>
+    shape.layerScale ? read(`${base}.${which}.gamma`) : undefined
+
+  const norm1 = normWeights(graph, read, shape, `${base}.norm1`)
+  const part = (name: 'q' | 'k' | 'v', at: number): string =>
+    graph.weight(`${base}.attn.${name}.weight`, [dim, dim], async () => {
+      const qkv = await read(`${base}.attn.qkv.weight`) // [3D, D]
+      return transpose(qkv.subarray(at * dim * dim, (at + 1) * dim * dim), dim, dim)
+    })
+  const partBias = (name: 'q' | 'k', at: number): string =>
+    graph.weight(`${base}.attn.${name}.bias`, [dim], async () =>
+      (await read(`${base}.attn.qkv.bias`)).slice(at * dim, (at + 1) * dim),
+    )
+  const [q, k, v] = [part('q', 0), part('k', 1), part('v', 2)]
+  const [qBias, kBias] = [partBias('q', 0), partBias('k', 1)]
+  const d = dim / shape.heads
+  const qkNorm = shape.qkNorm
+    ? (['q_norm', 'k_norm'] as const).map((n) =>
+        graph.weight(`${base}.attn.${n}.weight`, [d], () => read(`${base}.attn.${n}.weight`)),
+      )
+    : []
+
+  const scaled = async (name: string, rows: number, which: 'ls1' | 'ls2'): Promise<Float32Array> => {
+    const [matrix, scale] = await Promise.all([read(name), gamma(which)])
+    return scale ? scaleRows(matrix, rows, scale) : matrix
+  }
+  const proj = graph.weight(`${base}.attn.proj.weight`, [dim, dim], async () =>
+    transpose(await scaled(`${base}.attn.proj.weight`, dim, 'ls1'), dim, dim),
+  )
+  const projBias = graph.weight(`${base}.attn.proj.bias`, [dim], async () => {
+    // softmax rows add up to 1: attention(v + b) = attention(v) + b, and b goes through the projection.
+    const matrix = await read(`${base}.attn.proj.weight`)
+    const vBias = (await read(`${base}.attn.qkv.bias`)).subarray(2 * dim)
+    const bias = await read(`${base}.attn.proj.bias`)
+    const scale = await gamma('ls1')
+    return bias.map((b, r) => {
+      let sum = b
+      for (let c = 0; c < dim; c++) sum += matrix[r * dim + c]! * vBias[c]!
+      return scale ? sum * scale[r]! : sum
+    })
+  })
+
+  const norm2 = normWeights(graph, read, shape, `${base}.norm2`)
+  const upNames = shape.ffn === 'mlp' ? ['fc1'] : ['w1', 'w2']
+  const downName = shape.ffn === 'mlp' ? 'fc2' : 'w3'
+  const up = upNames.map((name): [string, string] => [
+    graph.weight(`${base}.mlp.${name}.weight`, [dim, ffnWidth], async () =>
+      transpose(await read(`${base}.mlp.${name}.weight`), ffnWidth, dim),
+    ),
+    graph.weight(`${base}.mlp.${name}.bias`, [ffnWidth], () => read(`${base}.mlp.${name}.bias`)),
+  ])
+  const down = graph.weight(`${base}.mlp.${downName}.weight`, [ffnWidth, dim], async () =>
+    transpose(await scaled(`${base}.mlp.${downName}.weight`, dim, 'ls2'), dim, ffnWidth),
+  )
+  const downBias = graph.weight(`${base}.mlp.${downName}.bias`, [dim], () => scaled(`${base}.mlp.${downName}.bias`, dim, 'ls2'))
+  return { norm1, norm2, q, qBias, k, kBias, v, proj, projBias, qNorm: qkNorm[0], kNorm: qkNorm[1], up, down, downBias }
+}
+
+/** A norm over the last axis. */
+export function addNorm(graph: GraphBuilder, shape: VitShape, x: string, weights: string[]): string {
+  const epsilon = { float: normEpsilon(shape.norm) }
+  if (shape.norm === 'rmsnorm') return graph.op('SimplifiedLayerNormalization', [x, ...weights], { axis: -1, epsilon })
+  return graph.op('LayerNormalization', [x, ...weights], { axis: -1, epsilon })
+}
+
+/** residual + branch + bias, and its norm: [sum, norm(sum)]. */
+function addSkipNorm(
+  graph: GraphBuilder,
+  shape: VitShape,
+  branch: string,
+  residual: string,
+  bias: string,
+  norm: string[],
+): { sum: string; normed: string } {
+  const type = shape.norm === 'rmsnorm' ? 'SkipSimplifiedLayerNormalization' : 'SkipLayerNormalization'
+  const epsilon = { float: normEpsilon(shape.norm) }
+  const wanted = [true, false, false, true]
+  const outputs = graph.ops(type, [branch, residual, ...norm, bias], 4, { epsilon }, MS, wanted)
+  return { normed: outputs[0]!, sum: outputs[3]! }
+}
+
+/** Rotation tables as graph constants. A leading cls token has cos 1 and sin 0: it is rounded, not rotated. */
+export interface RopeConstants {
+  /** [L, D] for a token matrix viewed as [N, L, D]: cos of every head side by side. */
+  cos: string
+  /** Cache of `RotaryEmbedding`: zeros, [L, d/2]. */
+  zero: string
+  /** Cache of `RotaryEmbedding`: sin, [L, d/2]. */
+  sin: string
+  positions: string
+  length: number
+}
+
+export async function addRopeConstants(
+  graph: GraphBuilder,
+  read: ReadTensor,
+  shape: VitShape,
+  grid: { h: number; w: number },
+  cls: boolean,
+): Promise<RopeConstants> {
+  const periods = await read(`${shape.prefix}.rope_embed.periods`)
+  const tables: RopeTables = ropeTables(periods, grid.h, grid.w)
+  const d = periods.length * 4
+  const lead = cls ? 1 : 0
+  const length = grid.h * grid.w + lead
+  const half = d / 2
+  const cos = new Float32Array(length * d).fill(1, 0, lead * d)
+  cos.set(tables.cos, lead * d)
+  const sin = new Float32Array(length * half)
+  for (let t = 0; t < grid.h * grid.w; t++) {
+    // Both halves of a row are equal.
+    sin.set(tables.sin.subarray(t * d, t * d + half), (t + lead) * half)
+  }
+  return {
+    cos: graph.constant(cos, [length, 1, d]),
+    zero: graph.constant(new Float32Array(length * half), [length, half]),
+    sin: graph.constant(sin, [length, half]),
+    positions: graph.constant([0], [1], 'int64'),
+    length,
+  }
+}
+
+/** Rounds to bfloat16 and back. */
+function toBf16(graph: GraphBuilder, x: string): string {
+  return graph.op('Cast', [graph.op('Cast', [x], { to: 16 })], { to: 1 })
+}
+
+/**
+ * q or k [N·L, D] → rotated [N, L, D], in the reference's arithmetic:
+ * bf16(bf16(x cos) + bf16(rotate_half(x) sin)) of x rounded to bf16.
+ * `RotaryEmbedding` with cos = 0 gives rotate_half(x) · sin in one pass.
+ */
+function addRope(graph: GraphBuilder, shape: VitShape, x: string, rope: RopeConstants, norm: string | undefined): string {
+  const { dim, heads } = shape
+  const d = dim / heads
+  const byHead = graph.ints([-1, rope.length, heads, d])
+  const flat = graph.ints([-1, rope.length, dim])
+  let value = graph.op('Reshape', [x, byHead]) // [N, L, H, d]
+  if (norm) value = graph.op('SimplifiedLayerNormalization', [value, norm], { axis: -1, epsilon: { float: QK_NORM_EPSILON } })
+  const rounded = toBf16(graph, value)
+  const straight = toBf16(graph, graph.op('Mul', [rounded, rope.cos]))
+  const tokens = graph.op('Reshape', [rounded, flat]) // [N, L, D]
+  const turned = graph.op('RotaryEmbedding', [tokens, rope.positions, rope.zero, rope.sin], { num_heads: heads }, MS)
+  const sum = graph.op('Add', [graph.op('Reshape', [straight, flat]), toBf16(graph, turned)])
+  return toBf16(graph, sum)
+}
+
+/** Residual stream after some block, and its norm by whatever follows. */
+export interface Stream {
+  sum: string
+  normed: string
+}
+
+/**
+ * One block. `stream.normed` is norm1 of the residual; `nextNorm` are the weights of what follows (norm1 of
+ * the next block or the final norm).
+ */
+export function addBlock(
+  graph: GraphBuilder,
+  shape: VitShape,
+  weights: BlockWeights,
+  rope: RopeConstants,
+  stream: Stream,
+  nextNorm: string[],
+): Stream {
+  const { dim, heads } = shape
+  const flat = graph.ints([-1, rope.length, dim])
+  const q = addRope(graph, shape, graph.op('Gemm', [stream.normed, weights.q, weights.qBias]), rope, weights.qNorm)
+  const k = addRope(graph, shape, graph.op('Gemm', [stream.normed, weights.k, weights.kBias]), rope, weights.kNorm)
+  const v = graph.op('Reshape', [graph.op('MatMul', [stream.normed, weights.v]), flat])
+  const attended = graph.op('MultiHeadAttention', [q, k, v], { num_heads: heads, scale: { float: 1 / Math.sqrt(dim / heads) } }, MS)
+  const rows = graph.op('Reshape', [attended, graph.ints([-1, dim])])
+  const projected = graph.op('MatMul', [rows, weights.proj])
+  const middle = addSkipNorm(graph, shape, projected, stream.sum, weights.projBias, weights.norm2)
+
+  const [first, second] = weights.up.map(([weight, bias]) => graph.op('Gemm', [middle.normed, weight, bias]))
+  const hidden = second
+    ? graph.op('Mul', [graph.op('QuickGelu', [first!], { alpha: { float: 1 } }, MS), second])
+    : graph.op('Gelu', [first!], {}, MS)
+  const fed = graph.op('MatMul', [hidden, weights.down])
+  return addSkipNorm(graph, shape, fed, middle.sum, weights.downBias, nextNorm)
+}
