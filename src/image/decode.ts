@@ -1,0 +1,113 @@
+/**
+ * Bytes → 8-bit RGB, equal to Pillow's `Image.open(f).convert('RGB')`: EXIF orientation and ICC profiles
+ * are ignored, alpha and transparency dropped without compositing, the first frame taken, 16-bit grey
+ * clipped at 255. JPEG, PNG, WebP and TIFF go through sharp (libjpeg-turbo, libspng, libwebp, libtiff);
+ * BMP and GIF, whose details differ there, have decoders here. docs/preprocessing.md lists what differs.
+ */
+import sharp, { type Metadata, type Sharp } from 'sharp'
+import { RejectError, type RgbImage } from '../types.js'
+import { decodeBmp } from './bmp.js'
+import { decodeGif } from './gif.js'
+import { type ImageFormat, sniffFormat } from './sniff.js'
+
+export interface DecodeLimits {
+  /** Images with more pixels are rejected before they are decoded. */
+  maxPixels: number
+  /** Decoding that takes longer is given up. */
+  timeoutMs: number
+}
+
+export const DEFAULT_LIMITS: DecodeLimits = { maxPixels: 100_000_000, timeoutMs: 60_000 }
+
+// Every image is decoded once: a cache of operations would only hold memory. One thread per image: there
+// are as many images at once as there are cores.
+sharp.cache(false)
+sharp.concurrency(1)
+
+function reject(code: RejectError['code'], message: string, cause?: unknown): RejectError {
+  return new RejectError(code, 'decode', message, cause)
+}
+
+/** Throws RejectError `too_many_pixels` or `corrupt` for sizes that are not to be decoded. */
+export function checkSize(width: number, height: number, maxPixels: number): void {
+  if (!(width > 0 && height > 0)) throw reject('corrupt', `the image is ${width}×${height} pixels`)
+  if (width * height > maxPixels) {
+    throw reject('too_many_pixels', `${width}×${height} pixels are more than the limit of ${maxPixels}`)
+  }
+}
+
+/** Decodes one image. Throws RejectError (stage `decode`) for anything wrong with it. */
+export async function decodeImage(bytes: Uint8Array, limits: DecodeLimits = DEFAULT_LIMITS): Promise<RgbImage> {
+  if (bytes.length === 0) throw reject('empty', 'the file has 0 bytes')
+  const format = sniffFormat(bytes)
+  if (!format) throw reject('unsupported_format', 'not a JPEG, PNG, WebP, GIF, BMP or TIFF file')
+  try {
+    if (format === 'bmp') return decodeBmp(bytes, (width, height) => checkSize(width, height, limits.maxPixels))
+    if (format === 'gif') return decodeGif(bytes, (width, height) => checkSize(width, height, limits.maxPixels))
+    return await decodeWithSharp(bytes, format, limits)
+  } catch (error) {
+    if (error instanceof RejectError) throw error
+    const message = (error instanceof Error ? error.message : String(error)).split('\n')[0]!.trim()
+    if (/timeout/i.test(message)) throw reject('decode_timeout', `decoding took longer than ${limits.timeoutMs / 1000} s`, error)
+    throw reject('corrupt', message, error)
+  }
+}
+
+async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<RgbImage> {
+  // The pixel limit is ours (checkSize): sharp's own message would not name the size.
+  const options = { failOn: 'truncated', limitInputPixels: false, sequentialRead: true, ignoreIcc: true, pages: 1 } as const
+  const image = sharp(bytes, options).timeout({ seconds: Math.max(1, Math.ceil(limits.timeoutMs / 1000)) })
+  const metadata = await image.metadata()
+  const { width = 0, height = 0 } = metadata
+  checkSize(width, height, limits.maxPixels)
+  if (metadata.space === 'cmyk') return { data: cmykToRgb(await rawBytes(image.pipelineColourspace('cmyk').toColourspace('cmyk'), 4)), width, height }
+  if (isGray16(metadata, format)) return { data: await clippedGray16(image), width, height }
+  const { data, info } = await image.removeAlpha().toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+  if (info.channels === 1) return { data: grayToRgb(data), width: info.width, height: info.height }
+  if (info.channels !== 3) throw reject('corrupt', `the decoder gave ${info.channels} channels`)
+  return { data: plain(data), width: info.width, height: info.height }
+}
+
+/** Whether Pillow opens the file in mode I;16, whose values convert('RGB') clips. */
+function isGray16(metadata: Metadata, format: ImageFormat): boolean {
+  return (format === 'png' || format === 'tiff') && metadata.depth === 'ushort' && metadata.channels === 1
+}
+
+async function clippedGray16(image: Sharp): Promise<Uint8Array> {
+  const { data, info } = await image.toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer({ resolveWithObject: true })
+  const values = new Uint16Array(plain(data).buffer)
+  const gray = new Uint8Array(info.width * info.height)
+  const step = info.channels
+  for (let i = 0; i < gray.length; i++) gray[i] = Math.min(255, values[i * step]!)
+  return grayToRgb(gray)
+}
+
+async function rawBytes(image: Sharp, channels: number): Promise<Uint8Array> {
+  const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+  if (info.channels !== channels) throw reject('corrupt', `the decoder gave ${info.channels} channels, ${channels} were expected`)
+  return data
+}
+
+/** A Buffer's bytes as an array of their own (its memory may be shared or pooled). */
+function plain(data: Buffer): Uint8Array {
+  return data.byteLength === data.buffer.byteLength ? new Uint8Array(data.buffer as ArrayBuffer) : Uint8Array.from(data)
+}
+
+function grayToRgb(gray: Uint8Array): Uint8Array {
+  const out = new Uint8Array(gray.length * 3)
+  for (let i = 0, to = 0; i < gray.length; i++, to += 3) out[to] = out[to + 1] = out[to + 2] = gray[i]!
+  return out
+}
+
+/** Pillow's CMYK → RGB: 255 − k, less the ink's share of it, divided by 255 with rounding (src/libImaging/Convert.c). */
+export function cmykToRgb(cmyk: Uint8Array): Uint8Array {
+  const out = new Uint8Array((cmyk.length / 4) * 3)
+  for (let from = 0, to = 0; from < cmyk.length; from += 4, to += 3) {
+    const rest = 255 - cmyk[from + 3]!
+    for (let c = 0; c < 3; c++) {
+      const product = cmyk[from + c]! * rest + 128
+      out[to + c] = Math.max(0, rest - (((product >> 8) + product) >> 8))
+    }
+  }
+  return out
+}

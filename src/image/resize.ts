@@ -1,0 +1,156 @@
+/**
+ * Pillow's resampling, bit for bit (Pillow ≤ 12, src/libImaging/Resample.c, 8 bits per channel): two
+ * passes, horizontal first, an 8-bit intermediate, coefficients in fixed point with 22 fractional bits
+ * rounded half away from zero, support scaled when shrinking.
+ */
+import type { RgbImage } from '../types.js'
+
+export const FILTERS = ['bilinear', 'bicubic', 'box', 'hamming', 'lanczos'] as const
+export type Filter = (typeof FILTERS)[number]
+
+const sinc = (x: number): number => (x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI))
+
+const KERNELS: Record<Filter, { support: number; weight: (x: number) => number }> = {
+  box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
+  bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
+  hamming: {
+    support: 1,
+    weight: (value) => {
+      const x = Math.abs(value)
+      if (x === 0) return 1
+      if (x >= 1) return 0
+      const angle = x * Math.PI
+      return (Math.sin(angle) / angle) * (0.54 + 0.46 * Math.cos(angle))
+    },
+  },
+  bicubic: {
+    support: 2,
+    weight: (value) => {
+      const a = -0.5
+      const x = Math.abs(value)
+      if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1
+      if (x < 2) return (((x - 5) * x + 8) * x - 4) * a
+      return 0
+    },
+  },
+  lanczos: { support: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
+}
+
+const PRECISION_BITS = 32 - 8 - 2
+const HALF = 1 << (PRECISION_BITS - 1)
+
+/** For each output position: where its window starts, how long it is, and its fixed-point weights. */
+export interface Coefficients {
+  size: number
+  starts: Int32Array
+  lengths: Int32Array
+  /** `size` weights per output position; unused ones are 0. */
+  weights: Int32Array
+}
+
+const cache = new Map<string, Coefficients>()
+const CACHE_ENTRIES = 256
+
+/** Coefficients for one axis, remembered: datasets have few distinct sizes. */
+export function coefficients(inSize: number, outSize: number, filter: Filter): Coefficients {
+  const key = `${filter} ${inSize} ${outSize}`
+  let found = cache.get(key)
+  if (!found) {
+    found = computeCoefficients(inSize, outSize, filter)
+    if (cache.size >= CACHE_ENTRIES) cache.delete(cache.keys().next().value!)
+    cache.set(key, found)
+  }
+  return found
+}
+
+function computeCoefficients(inSize: number, outSize: number, filter: Filter): Coefficients {
+  const kernel = KERNELS[filter]
+  const scale = inSize / outSize
+  const filterScale = Math.max(scale, 1)
+  const support = kernel.support * filterScale
+  const size = Math.ceil(support) * 2 + 1
+  const inverse = 1 / filterScale
+  const starts = new Int32Array(outSize)
+  const lengths = new Int32Array(outSize)
+  const weights = new Int32Array(outSize * size)
+  const row = new Float64Array(size)
+  for (let x = 0; x < outSize; x++) {
+    const center = (x + 0.5) * scale
+    const first = Math.max(0, Math.trunc(center - support + 0.5))
+    const length = Math.min(inSize, Math.trunc(center + support + 0.5)) - first
+    let total = 0
+    for (let i = 0; i < length; i++) {
+      const w = kernel.weight((i + first - center + 0.5) * inverse)
+      row[i] = w
+      total += w
+    }
+    for (let i = 0; i < length; i++) {
+      const w = total === 0 ? row[i]! : row[i]! / total
+      const fixed = w * (1 << PRECISION_BITS)
+      weights[x * size + i] = Math.trunc(w < 0 ? fixed - 0.5 : fixed + 0.5)
+    }
+    starts[x] = first
+    lengths[x] = length
+  }
+  return { size, starts, lengths, weights }
+}
+
+const clip = (value: number): number => (value < 0 ? 0 : value > 255 ? 255 : value)
+
+/** Rows of `width` pixels → rows of `outWidth` pixels. */
+function horizontal(data: Uint8Array, width: number, height: number, outWidth: number, c: Coefficients): Uint8Array {
+  const out = new Uint8Array(height * outWidth * 3)
+  const { size, starts, lengths, weights } = c
+  for (let y = 0; y < height; y++) {
+    const line = y * width * 3
+    let to = y * outWidth * 3
+    for (let x = 0; x < outWidth; x++) {
+      let r = HALF
+      let g = HALF
+      let b = HALF
+      let from = line + starts[x]! * 3
+      const end = x * size + lengths[x]!
+      for (let k = x * size; k < end; k++) {
+        const w = weights[k]!
+        r = (r + data[from]! * w) | 0
+        g = (g + data[from + 1]! * w) | 0
+        b = (b + data[from + 2]! * w) | 0
+        from += 3
+      }
+      out[to] = clip(r >> PRECISION_BITS)
+      out[to + 1] = clip(g >> PRECISION_BITS)
+      out[to + 2] = clip(b >> PRECISION_BITS)
+      to += 3
+    }
+  }
+  return out
+}
+
+function vertical(data: Uint8Array, width: number, outHeight: number, c: Coefficients): Uint8Array {
+  const stride = width * 3
+  const out = new Uint8Array(outHeight * stride)
+  const { size, starts, lengths, weights } = c
+  const sums = new Int32Array(stride)
+  for (let y = 0; y < outHeight; y++) {
+    sums.fill(HALF)
+    // Row by row: the inner loop runs over consecutive bytes.
+    for (let i = 0; i < lengths[y]!; i++) {
+      const w = weights[y * size + i]!
+      const from = (starts[y]! + i) * stride
+      for (let x = 0; x < stride; x++) sums[x] = sums[x]! + data[from + x]! * w
+    }
+    const to = y * stride
+    for (let x = 0; x < stride; x++) out[to + x] = clip(sums[x]! >> PRECISION_BITS)
+  }
+  return out
+}
+
+/** `Image.resize((width, height), filter)` of an RGB image. An image of that size already is returned as it is. */
+export function resizePillow(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
+  let { data } = image
+  if (width !== image.width) {
+    data = horizontal(data, image.width, image.height, width, coefficients(image.width, width, filter))
+  }
+  if (height !== image.height) data = vertical(data, width, height, coefficients(image.height, height, filter))
+  return { data, width, height }
+}

@@ -1,0 +1,189 @@
+/**
+ * Preprocessing as a readable spec, stored and hashed with every run: steps joined by "|".
+ *
+ *   resize(H,W[,FILTER])   torchvision Resize((H, W)) on a PIL image; FILTER defaults to bilinear
+ *   resize(S[,FILTER])     torchvision Resize(S): the shorter side becomes S
+ *   center-crop(S | H,W)   torchvision CenterCrop, zero padding when the image is smaller
+ *   adm-crop(S)            center_crop_arr of ADM: box halvings, bicubic, centre crop
+ *   hflip                  mirrored
+ *
+ * The output size follows from the spec alone.
+ */
+import { usageError } from '../errors.js'
+import { RejectError, type RgbImage } from '../types.js'
+import { flipHorizontal } from './flip.js'
+import { FILTERS, type Filter, resizePillow } from './resize.js'
+
+export type Step =
+  | { kind: 'resize'; height: number; width: number; filter: Filter }
+  | { kind: 'resize-short'; size: number; filter: Filter }
+  | { kind: 'center-crop'; height: number; width: number }
+  | { kind: 'adm-crop'; size: number }
+  | { kind: 'hflip' }
+
+export interface Transform {
+  /** Canonical text: equal transforms have equal text. */
+  readonly spec: string
+  readonly steps: readonly Step[]
+  /** Size of the output in pixels. */
+  readonly height: number
+  readonly width: number
+}
+
+const MAX_SIDE = 8192
+const SYNTAX = 'steps are resize(H,W,FILTER), resize(S,FILTER), center-crop(S), adm-crop(S), hflip, joined by "|"'
+const EXAMPLE = 'examples: "resize(256,256,bilinear)", "adm-crop(256)", "resize(256,bicubic)|center-crop(224)"'
+
+function bad(spec: string, what: string, suggestion = SYNTAX): Error {
+  return usageError('bad_transform', `The transform "${spec}" is not understood: ${what}`, [suggestion, EXAMPLE])
+}
+
+/** Parses a spec. Throws a usage error `bad_transform` that says what is possible. */
+export function parseTransform(spec: string): Transform {
+  const steps = spec.split('|').map((part) => parseStep(spec, part.trim()))
+  let size: { height: number; width: number } | undefined
+  for (const step of steps) {
+    if (step.kind === 'resize' || step.kind === 'center-crop') size = { height: step.height, width: step.width }
+    else if (step.kind === 'adm-crop') size = { height: step.size, width: step.size }
+    else if (step.kind === 'resize-short') size = undefined
+  }
+  if (!size) {
+    throw bad(spec, 'the size of its output depends on the image', 'end it with center-crop(S), or give resize two numbers')
+  }
+  return { spec: steps.map(stepText).join('|'), steps, ...size }
+}
+
+function parseStep(spec: string, text: string): Step {
+  const match = /^([a-z-]+)\s*(?:\(([^()]*)\))?$/i.exec(text)
+  if (!match) throw bad(spec, `"${text}" is no step`)
+  const name = match[1]!.toLowerCase()
+  const args = (match[2] ?? '').split(',').map((arg) => arg.trim().toLowerCase()).filter(Boolean)
+  const numbers = args.filter((arg) => /^\d+$/.test(arg)).map(Number)
+  const words = args.filter((arg) => !/^\d+$/.test(arg))
+  const tooLarge = numbers.find((n) => n < 1 || n > MAX_SIDE)
+  if (tooLarge !== undefined) throw bad(spec, `the size ${tooLarge} is not between 1 and ${MAX_SIDE}`)
+  const expect = (count: number[], wordCount: number): void => {
+    if (count.includes(numbers.length) && words.length <= wordCount) return
+    throw bad(spec, `${name} takes ${count.join(' or ')} number${count.at(-1) === 1 ? '' : 's'}${wordCount ? ' and a filter' : ''}`)
+  }
+  const [first = 0, second = first] = numbers
+  switch (name) {
+    case 'resize': {
+      expect([1, 2], 1)
+      const filter = (words[0] ?? 'bilinear') as Filter
+      if (!FILTERS.includes(filter)) throw bad(spec, `the filter "${filter}" is unknown`, `filters are ${FILTERS.join(', ')}`)
+      return numbers.length === 2 ? { kind: 'resize', height: first, width: second, filter } : { kind: 'resize-short', size: first, filter }
+    }
+    case 'center-crop':
+      expect([1, 2], 0)
+      return { kind: 'center-crop', height: first, width: second }
+    case 'adm-crop':
+      expect([1], 0)
+      return { kind: 'adm-crop', size: first }
+    case 'hflip':
+      expect([0], 0)
+      return { kind: 'hflip' }
+    default:
+      throw bad(spec, `there is no step "${name}"`)
+  }
+}
+
+function stepText(step: Step): string {
+  switch (step.kind) {
+    case 'resize':
+      return `resize(${step.height},${step.width},${step.filter})`
+    case 'resize-short':
+      return `resize(${step.size},${step.filter})`
+    case 'center-crop':
+      return step.height === step.width ? `center-crop(${step.height})` : `center-crop(${step.height},${step.width})`
+    case 'adm-crop':
+      return `adm-crop(${step.size})`
+    case 'hflip':
+      return 'hflip'
+  }
+}
+
+/** Applies a transform: uint8 [H, W, 3] → uint8 [height, width, 3]. */
+export function applyTransform(image: RgbImage, transform: Transform): RgbImage {
+  return transform.steps.reduce(applyStep, image)
+}
+
+function applyStep(image: RgbImage, step: Step): RgbImage {
+  switch (step.kind) {
+    case 'resize':
+      return resizePillow(image, step.width, step.height, step.filter)
+    case 'resize-short':
+      return resizeShort(image, step.size, step.filter)
+    case 'center-crop':
+      return centerCrop(image, step.height, step.width)
+    case 'adm-crop':
+      return admCrop(image, step.size)
+    case 'hflip':
+      return flipHorizontal(image)
+  }
+}
+
+/** Python's round(): halves go to the even neighbour. */
+export function roundHalfEven(value: number): number {
+  const down = Math.floor(value)
+  const rest = value - down
+  if (rest !== 0.5) return Math.round(value)
+  return down % 2 === 0 ? down : down + 1
+}
+
+/** Largest image that a step may make on the way: a long thin image grows with its longer side. */
+const MAX_INTERMEDIATE_PIXELS = 64_000_000
+
+function resizeWithin(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
+  if (width * height > MAX_INTERMEDIATE_PIXELS) {
+    const message = `${image.width}×${image.height} pixels would become ${width}×${height} on the way to its crop`
+    throw new RejectError('too_many_pixels', 'transform', message)
+  }
+  return resizePillow(image, width, height, filter)
+}
+
+function resizeShort(image: RgbImage, size: number, filter: Filter): RgbImage {
+  const { width, height } = image
+  const short = Math.min(width, height)
+  const long = Math.trunc((size * Math.max(width, height)) / short)
+  return width <= height ? resizeWithin(image, size, long, filter) : resizeWithin(image, long, size, filter)
+}
+
+/** A rectangle of the image; it must lie inside. */
+function crop(image: RgbImage, left: number, top: number, width: number, height: number): RgbImage {
+  if (left === 0 && top === 0 && width === image.width && height === image.height) return image
+  const data = new Uint8Array(width * height * 3)
+  for (let y = 0; y < height; y++) {
+    const from = ((top + y) * image.width + left) * 3
+    data.set(image.data.subarray(from, from + width * 3), y * width * 3)
+  }
+  return { data, width, height }
+}
+
+function centerCrop(image: RgbImage, height: number, width: number): RgbImage {
+  let padded = image
+  if (image.width < width || image.height < height) {
+    const left = Math.max(0, Math.floor((width - image.width) / 2))
+    const top = Math.max(0, Math.floor((height - image.height) / 2))
+    padded = { width: Math.max(width, image.width), height: Math.max(height, image.height), data: new Uint8Array() }
+    padded.data = new Uint8Array(padded.width * padded.height * 3)
+    for (let y = 0; y < image.height; y++) {
+      const row = image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3)
+      padded.data.set(row, ((top + y) * padded.width + left) * 3)
+    }
+  }
+  const top = roundHalfEven((padded.height - height) / 2)
+  const left = roundHalfEven((padded.width - width) / 2)
+  return crop(padded, left, top, width, height)
+}
+
+/** center_crop_arr of the reference (vtp/utils/image_utils.py, after ADM). */
+function admCrop(image: RgbImage, size: number): RgbImage {
+  let current = image
+  while (Math.min(current.width, current.height) >= 2 * size) {
+    current = resizePillow(current, current.width >> 1, current.height >> 1, 'box')
+  }
+  const scale = size / Math.min(current.width, current.height)
+  current = resizeWithin(current, roundHalfEven(current.width * scale), roundHalfEven(current.height * scale), 'bicubic')
+  return crop(current, (current.width - size) >> 1, (current.height - size) >> 1, size, size)
+}
