@@ -60,11 +60,17 @@ function damaged(file: string, what: string, cause?: unknown): VtpError {
 }
 
 /** Parses a header (the JSON part). `dataStart` and `fileBytes` are absolute. Throws VtpError `bad_safetensors`. */
-export function parseSafetensorsHeader(json: string, dataStart: number, fileBytes: number, file: string): SafetensorsHeader {
+export function parseSafetensorsHeader(
+  json: string,
+  dataStart: number,
+  fileBytes: number,
+  file: string,
+): SafetensorsHeader {
   let raw: Map<string, unknown>
   try {
     const parsed: unknown = JSON.parse(json)
-    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new Error('the header is no JSON object')
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+      throw new Error('the header is no JSON object')
     raw = new Map(Object.entries(parsed))
   } catch (error) {
     throw damaged(file, `the header is no JSON object (${errorText(error).slice(0, 80)})`, error)
@@ -75,18 +81,23 @@ export function parseSafetensorsHeader(json: string, dataStart: number, fileByte
   const tensors: TensorInfo[] = []
   for (const [name, value] of raw) {
     const entry = entrySchema.safeParse(value)
-    if (!entry.success) throw damaged(file, `the header entry of "${name}" is malformed (${entry.error.issues[0]?.message})`)
+    if (!entry.success)
+      throw damaged(file, `the header entry of "${name}" is malformed (${entry.error.issues[0]?.message})`)
     const { dtype, shape, data_offsets: range } = entry.data
     const bytes = shape.reduce((a, b) => a * b, 1) * DTYPE_BYTES[dtype]
     if (!Number.isSafeInteger(bytes) || range[1] - range[0] !== bytes) {
-      throw damaged(file, `"${name}" is ${dtype} [${shape}], ${bytes} bytes, but its range holds ${range[1] - range[0]}`)
+      throw damaged(
+        file,
+        `"${name}" is ${dtype} [${shape}], ${bytes} bytes, but its range holds ${range[1] - range[0]}`,
+      )
     }
     tensors.push({ name, dtype, shape, offset: dataStart + range[0], bytes })
   }
   tensors.sort((a, b) => a.offset - b.offset || a.bytes - b.bytes)
   let position = dataStart
   for (const tensor of tensors) {
-    if (tensor.offset !== position) throw damaged(file, `"${tensor.name}" does not follow the tensor before it (gap or overlap)`)
+    if (tensor.offset !== position)
+      throw damaged(file, `"${tensor.name}" does not follow the tensor before it (gap or overlap)`)
     position += tensor.bytes
   }
   if (position !== fileBytes) {
@@ -118,7 +129,8 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     const prefix = Buffer.alloc(8)
     await handle.read(prefix, 0, 8, 0)
     const length = prefix.readBigUInt64LE()
-    if (length > BigInt(MAX_HEADER_BYTES)) throw damaged(path, `its header claims ${length} bytes (at most ${MAX_HEADER_BYTES})`)
+    if (length > BigInt(MAX_HEADER_BYTES))
+      throw damaged(path, `its header claims ${length} bytes (at most ${MAX_HEADER_BYTES})`)
     if (8 + Number(length) > size) throw damaged(path, `its header claims ${length} bytes, but the file has ${size}`)
     const json = Buffer.alloc(Number(length))
     await readFully(handle, json, 8, path)

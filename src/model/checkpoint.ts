@@ -40,7 +40,10 @@ function missing(folder: string, what: string): VtpError {
   return new VtpError(`The model folder ${folder} has no ${what}`, {
     code: 'model_incomplete',
     exitCode: 2,
-    suggestions: ['give the folder that holds config.json and model.safetensors', 'or a hub id such as MiniMaxAI/VTP-Large-f16d64'],
+    suggestions: [
+      'give the folder that holds config.json and model.safetensors',
+      'or a hub id such as MiniMaxAI/VTP-Large-f16d64',
+    ],
   })
 }
 
@@ -59,9 +62,12 @@ async function weightFiles(folder: string): Promise<string[]> {
   }
   for (const name of names) {
     if (path.basename(name) !== name || !name.endsWith('.safetensors')) {
-      throw new VtpError(`${indexFile} names the file "${name}", which is no plain .safetensors name`, { code: 'bad_index' })
+      throw new VtpError(`${indexFile} names the file "${name}", which is no plain .safetensors name`, {
+        code: 'bad_index',
+      })
     }
-    if (!(await stat(path.join(folder, name)).catch(() => undefined))) throw missing(folder, `${name} (its index lists it)`)
+    if (!(await stat(path.join(folder, name)).catch(() => undefined)))
+      throw missing(folder, `${name} (its index lists it)`)
   }
   return names.map((name) => path.join(folder, name))
 }
@@ -82,7 +88,8 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
       const opened = await openSafetensors(file)
       files.push(opened)
       for (const [name, tensor] of opened.tensors) {
-        if (tensors.has(name)) throw new VtpError(`${folder}: the tensor "${name}" is in two files`, { code: 'bad_checkpoint' })
+        if (tensors.has(name))
+          throw new VtpError(`${folder}: the tensor "${name}" is in two files`, { code: 'bad_checkpoint' })
         tensors.set(name, tensor)
         owner.set(name, opened)
       }

@@ -88,7 +88,10 @@ export function parseConfig(text: string, file: string): VtpConfig {
   if (config.train_reconstruction) towers.push(['decoder', config.decoder_embed_dim, config.decoder_num_heads])
   for (const [tower, dim, heads] of towers) {
     if (dim % (4 * heads) !== 0) {
-      throw bad(file, `${tower}_embed_dim ${dim} is no multiple of 4 × ${tower}_num_heads (${heads}), as rotary embedding needs`)
+      throw bad(
+        file,
+        `${tower}_embed_dim ${dim} is no multiple of 4 × ${tower}_num_heads (${heads}), as rotary embedding needs`,
+      )
     }
   }
   if (config.train_clip && config.text_embed_dim % config.text_num_heads !== 0) {

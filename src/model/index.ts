@@ -9,7 +9,7 @@ import { type Checkpoint, openCheckpoint } from './checkpoint.js'
 import type { VtpConfig } from './config.js'
 import { compileGraph, type GraphFile } from './graph/compile.js'
 import { buildDecoder, type DecoderSpec } from './graph/decoder.js'
-import { buildEncoder, encoderColumns, type EncoderSpec } from './graph/encoder.js'
+import { buildEncoder, type EncoderSpec, encoderColumns } from './graph/encoder.js'
 import { buildText, type TextSpec } from './graph/text.js'
 import { expectedTensors } from './tensors.js'
 
@@ -123,7 +123,12 @@ export function compileText(model: Model, spec: TextSpec = {}, options: CompileO
 }
 
 /** Every tensor that one pass of the encoder can give for an image of this size, float32. */
-export function describeOutputs(model: Pick<Model, 'config'>, height: number, width: number, layers: number[] = []): TensorColumn[] {
+export function describeOutputs(
+  model: Pick<Model, 'config'>,
+  height: number,
+  width: number,
+  layers: number[] = [],
+): TensorColumn[] {
   return encoderColumns(model.config, height, width, layers)
 }
 

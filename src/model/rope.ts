@@ -38,7 +38,10 @@ export function ropeTables(periods: Float32Array, h: number, w: number): RopeTab
       const base = (y * w + x) * d
       for (let i = 0; i < quarter; i++) {
         // The row's angles, then the column's, then both once more.
-        for (const [k, a] of [[i, angle(rows[y]!, i)], [quarter + i, angle(columns[x]!, i)]] as const) {
+        for (const [k, a] of [
+          [i, angle(rows[y]!, i)],
+          [quarter + i, angle(columns[x]!, i)],
+        ] as const) {
           const s = bf16(Math.fround(Math.sin(a)))
           const c = bf16(Math.fround(Math.cos(a)))
           sin[base + k] = s

@@ -171,9 +171,12 @@ export function checkTensors(config: VtpConfig, tensors: ReadonlyMap<string, Ten
   if (extra.length > 0) parts.push(`not expected (${extra.length}): ${few(extra)}`)
   if (wrong.length > 0) parts.push(`of another shape or type (${wrong.length}): ${few(wrong)}`)
   if (parts.length === 0) return
-  throw new VtpError(`The checkpoint in ${folder} does not fit its config.json. Tensors\n${parts.map((p) => `  ${p}`).join('\n')}`, {
-    code: 'bad_checkpoint',
-    exitCode: 2,
-    suggestions: ['check that config.json and the weights are of the same model and revision'],
-  })
+  throw new VtpError(
+    `The checkpoint in ${folder} does not fit its config.json. Tensors\n${parts.map((p) => `  ${p}`).join('\n')}`,
+    {
+      code: 'bad_checkpoint',
+      exitCode: 2,
+      suggestions: ['check that config.json and the weights are of the same model and revision'],
+    },
+  )
 }

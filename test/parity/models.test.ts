@@ -2,14 +2,21 @@
  * Every output of every reference case, within the tolerance that the reference data gives: the official
  * PyTorch code against our graphs.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openSafetensors, type SafetensorsFile } from '../../src/io/safetensors.js'
-import { compileDecoder, compileEncoder, compileText, type EncoderOutput, type Model, openModel, readLogitScale } from '../../src/model/index.js'
+import {
+  compileDecoder,
+  compileEncoder,
+  compileText,
+  type EncoderOutput,
+  type Model,
+  openModel,
+  readLogitScale,
+} from '../../src/model/index.js'
 import { ropeTables } from '../../src/model/rope.js'
 import { goldenPath } from '../golden.js'
 
@@ -41,7 +48,8 @@ async function runGraph(file: string, feeds: Record<string, ort.Tensor>): Promis
   const session = await ort.InferenceSession.create(file, { intraOpNumThreads: 2 })
   const results = await session.run(feeds)
   const out: Outputs = {}
-  for (const [name, tensor] of Object.entries(results)) out[name] = { data: tensor.data as Float32Array, dims: tensor.dims }
+  for (const [name, tensor] of Object.entries(results))
+    out[name] = { data: tensor.data as Float32Array, dims: tensor.dims }
   await session.release()
   return out
 }
@@ -73,10 +81,20 @@ describe.each(cases)('%s', (name) => {
     const depth = model.config.vision_depth
     const outputs: EncoderOutput[] = ['latents', 'cls', 'patches', 'latent_cls', 'layers']
     if (model.config.train_clip) outputs.push('clip', 'clip_features')
-    const spec = { height, width, outputs, layers: Array.from({ length: depth }, (_, i) => i), dtype: 'float32', precision: 'fp32', device: 'cpu' } as const
+    const spec = {
+      height,
+      width,
+      outputs,
+      layers: Array.from({ length: depth }, (_, i) => i),
+      dtype: 'float32',
+      precision: 'fp32',
+      device: 'cpu',
+    } as const
     const pixels = new ort.Tensor('uint8', await golden.readBytes('in.image_u8'), dims)
     encoded = await runGraph((await compileEncoder(model, spec)).path, { pixels })
-    raw = await runGraph((await compileEncoder(model, { ...spec, outputs: ['layers'], layersNorm: false })).path, { pixels })
+    raw = await runGraph((await compileEncoder(model, { ...spec, outputs: ['layers'], layersNorm: false })).path, {
+      pixels,
+    })
   })
   afterAll(async () => {
     await golden.close()
@@ -100,9 +118,14 @@ describe.each(cases)('%s', (name) => {
       const match = /^inter\.n_([\d_]+)\.norm_(True|False)\.reshape_(True|False)\.(\d+)\.(cls|patch)$/.exec(key)!
       const list = match[1]!.split('_').map(Number)
       // One number is the last n blocks unless the file lists indices; a list is returned in layer order.
-      const count = names.filter((k) => k.startsWith(key.slice(0, key.indexOf(match[0].split('.').at(-2)!) - 1)) && k.endsWith('.cls')).length
+      const count = names.filter(
+        (k) => k.startsWith(key.slice(0, key.indexOf(match[0].split('.').at(-2)!) - 1)) && k.endsWith('.cls'),
+      ).length
       const depth = model.config.vision_depth
-      const blocks = list.length === 1 && count === list[0] ? Array.from({ length: count }, (_, i) => depth - count + i) : list.sort((a, b) => a - b)
+      const blocks =
+        list.length === 1 && count === list[0]
+          ? Array.from({ length: count }, (_, i) => depth - count + i)
+          : list.sort((a, b) => a - b)
       const block = blocks[Number(match[4])]!
       const source = match[2] === 'True' ? encoded : raw
       const tensor = source[`layer_${block}_${match[5] === 'cls' ? 'cls' : 'patches'}`]!
@@ -112,7 +135,8 @@ describe.each(cases)('%s', (name) => {
         const [n = 0, c = 0, h = 0, w = 0] = shape // [N, D, h, w]
         actual = new Float32Array(actual.length)
         for (let b = 0; b < n; b++)
-          for (let t = 0; t < h * w; t++) for (let k = 0; k < c; k++) actual[(b * c + k) * h * w + t] = tensor.data[(b * h * w + t) * c + k]!
+          for (let t = 0; t < h * w; t++)
+            for (let k = 0; k < c; k++) actual[(b * c + k) * h * w + t] = tensor.data[(b * h * w + t) * c + k]!
       }
       await check(key, actual)
     }
@@ -121,8 +145,14 @@ describe.each(cases)('%s', (name) => {
   it('the decoder gives the reference images, and its bytes cut off', async () => {
     if (!names.includes('decoded')) return expect(model.config.train_reconstruction).toBe(false)
     const latents = golden.tensors.get('reconstruction_latents')!
-    const feeds = { latents: new ort.Tensor('float32', await golden.readFloat32('reconstruction_latents'), latents.shape) }
-    const graph = await compileDecoder(model, { height: latents.shape[2]!, width: latents.shape[3]!, outputs: ['pixels', 'image'] })
+    const feeds = {
+      latents: new ort.Tensor('float32', await golden.readFloat32('reconstruction_latents'), latents.shape),
+    }
+    const graph = await compileDecoder(model, {
+      height: latents.shape[2]!,
+      width: latents.shape[3]!,
+      outputs: ['pixels', 'image'],
+    })
     const decoded = await runGraph(graph.path, feeds)
     await check('decoded', decoded.image!.data)
     const bytes = await golden.readBytes('decoded_u8')

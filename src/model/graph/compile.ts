@@ -39,7 +39,9 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
   const graph = new GraphBuilder()
   await request.build(graph)
   const blobName = `${request.tower}.weights`
-  const digest = createHash('sha256').update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, request.spec])).digest('hex')
+  const digest = createHash('sha256')
+    .update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, request.spec]))
+    .digest('hex')
   const file = path.join(folder, `${request.tower}-${digest.slice(0, 16)}.onnx`)
   const bytes = graph.encode(blobName)
   try {

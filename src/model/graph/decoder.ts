@@ -7,7 +7,16 @@ import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
 import { DECODER_UPSCALE, latentChannels, type VtpConfig } from '../config.js'
 import { decoderShape } from '../tensors.js'
 import type { GraphBuilder } from './onnx.js'
-import { addBlock, addNorm, addRopeConstants, blockWeights, normWeights, type ReadTensor, type Stream, transpose } from './vit.js'
+import {
+  addBlock,
+  addNorm,
+  addRopeConstants,
+  blockWeights,
+  normWeights,
+  type ReadTensor,
+  type Stream,
+  transpose,
+} from './vit.js'
 
 export interface DecoderSpec {
   /** Size of the latents' grid. */
@@ -17,7 +26,12 @@ export interface DecoderSpec {
   outputs?: ('pixels' | 'image')[]
 }
 
-export async function buildDecoder(graph: GraphBuilder, config: VtpConfig, read: ReadTensor, spec: DecoderSpec): Promise<void> {
+export async function buildDecoder(
+  graph: GraphBuilder,
+  config: VtpConfig,
+  read: ReadTensor,
+  spec: DecoderSpec,
+): Promise<void> {
   const shape = decoderShape(config)
   const { dim } = shape
   const channels = latentChannels(config)
@@ -34,7 +48,9 @@ export async function buildDecoder(graph: GraphBuilder, config: VtpConfig, read:
   const projOut = graph.weight('pixel_decoder.proj_out.weight', [dim, outChannels], async () =>
     transpose(await read('pixel_decoder.proj_out.weight'), outChannels, dim),
   )
-  const projOutBias = graph.weight('pixel_decoder.proj_out.bias', [outChannels], () => read('pixel_decoder.proj_out.bias'))
+  const projOutBias = graph.weight('pixel_decoder.proj_out.bias', [outChannels], () =>
+    read('pixel_decoder.proj_out.bias'),
+  )
 
   const latents = graph.input({ name: 'latents', dtype: 'float32', shape: ['N', channels, h, w] })
   const last = graph.op('Transpose', [latents], { perm: [0, 2, 3, 1] }) // [N, h, w, C]
@@ -58,10 +74,20 @@ export async function buildDecoder(graph: GraphBuilder, config: VtpConfig, read:
     const interleaved = graph.op('Transpose', [shuffled], { perm: [0, 1, 4, 2, 5, 3] }) // [N, h, 16, w, 16, 3]
     const image = graph.op('Reshape', [interleaved, graph.ints([-1, h * up, w * up, 3])])
     // The reference denormalises by Normalize(-mean/std, 1/std), in float32.
-    const mean = graph.constant(IMAGENET_MEAN.map((m, c) => -m / IMAGENET_STD[c]!), [3])
-    const std = graph.constant(IMAGENET_STD.map((s) => 1 / s), [3])
+    const mean = graph.constant(
+      IMAGENET_MEAN.map((m, c) => -m / IMAGENET_STD[c]!),
+      [3],
+    )
+    const std = graph.constant(
+      IMAGENET_STD.map((s) => 1 / s),
+      [3],
+    )
     const unit = graph.op('Div', [graph.op('Sub', [image, mean]), std])
     const scaled = graph.op('Clip', [graph.op('Mul', [unit, graph.scalar(255)]), graph.scalar(0), graph.scalar(255)])
-    graph.output(graph.op('Cast', [scaled], { to: 2 }), { name: 'pixels', dtype: 'uint8', shape: ['N', h * up, w * up, 3] })
+    graph.output(graph.op('Cast', [scaled], { to: 2 }), {
+      name: 'pixels',
+      dtype: 'uint8',
+      shape: ['N', h * up, w * up, 3],
+    })
   }
 }

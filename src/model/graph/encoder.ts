@@ -9,7 +9,16 @@ import type { VtpConfig } from '../config.js'
 import { hasBottleneck, latentChannels } from '../config.js'
 import { visionShape } from '../tensors.js'
 import type { GraphBuilder } from './onnx.js'
-import { addBlock, addNorm, addRopeConstants, blockWeights, normWeights, type ReadTensor, type Stream, transpose } from './vit.js'
+import {
+  addBlock,
+  addNorm,
+  addRopeConstants,
+  blockWeights,
+  normWeights,
+  type ReadTensor,
+  type Stream,
+  transpose,
+} from './vit.js'
 
 /** Outputs of one pass. `latent_cls` and `clip_features` exist for comparison with the reference. */
 export type EncoderOutput = 'latents' | 'clip' | 'cls' | 'patches' | 'layers' | 'latent_cls' | 'clip_features'
@@ -30,7 +39,12 @@ export interface EncoderSpec {
 }
 
 /** Shapes of all outputs for one image, in the order of a shard's columns; float32. */
-export function encoderColumns(config: VtpConfig, height: number, width: number, layers: number[] = []): TensorColumn[] {
+export function encoderColumns(
+  config: VtpConfig,
+  height: number,
+  width: number,
+  layers: number[] = [],
+): TensorColumn[] {
   const patch = config.vision_patch_size
   const [h, w] = [Math.floor(height / patch), Math.floor(width / patch)]
   const dim = config.vision_embed_dim
@@ -49,7 +63,12 @@ export function addL2Normalize(graph: GraphBuilder, x: string): string {
 }
 
 /** Builds the graph. Weights are registered in a fixed order, whatever the outputs. */
-export async function buildEncoder(graph: GraphBuilder, config: VtpConfig, read: ReadTensor, spec: EncoderSpec): Promise<void> {
+export async function buildEncoder(
+  graph: GraphBuilder,
+  config: VtpConfig,
+  read: ReadTensor,
+  spec: EncoderSpec,
+): Promise<void> {
   const shape = visionShape(config)
   const { dim } = shape
   const patch = config.vision_patch_size
@@ -64,7 +83,8 @@ export async function buildEncoder(graph: GraphBuilder, config: VtpConfig, read:
     const out = new Float32Array(patchBytes * dim)
     const area = patch * patch
     for (let o = 0; o < dim; o++) {
-      for (let c = 0; c < 3; c++) for (let i = 0; i < area; i++) out[(i * 3 + c) * dim + o] = conv[(o * 3 + c) * area + i]!
+      for (let c = 0; c < 3; c++)
+        for (let i = 0; i < area; i++) out[(i * 3 + c) * dim + o] = conv[(o * 3 + c) * area + i]!
     }
     return out
   })

@@ -161,7 +161,9 @@ export class GraphBuilder {
     wanted?: boolean[],
   ): string[] {
     const id = this.counter++
-    const output = Array.from({ length: count }, (_, i) => (wanted && !wanted[i] ? '' : `${type}.${id}${i > 0 ? `.${i}` : ''}`))
+    const output = Array.from({ length: count }, (_, i) =>
+      wanted && !wanted[i] ? '' : `${type}.${id}${i > 0 ? `.${i}` : ''}`,
+    )
     const attribute = Object.entries(attributes).map(([name, value]) => encodeAttribute(name, value))
     this.nodes.push({ opType: type, input: inputs, output, name: `${type}.${id}`, domain, attribute })
     for (const name of inputs) this.used.add(name)

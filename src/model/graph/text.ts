@@ -16,7 +16,12 @@ export interface TextSpec {
   outputs?: ('clip' | 'features')[]
 }
 
-export async function buildText(graph: GraphBuilder, config: VtpConfig, read: ReadTensor, spec: TextSpec = {}): Promise<void> {
+export async function buildText(
+  graph: GraphBuilder,
+  config: VtpConfig,
+  read: ReadTensor,
+  spec: TextSpec = {},
+): Promise<void> {
   const dim = config.text_embed_dim
   const heads = config.text_num_heads
   const length = textLength(config)
@@ -71,14 +76,20 @@ export async function buildText(graph: GraphBuilder, config: VtpConfig, read: Re
     const attended = graph.op(
       'MultiHeadAttention',
       [q!, k!, v!],
-      { num_heads: heads, scale: { float: 1 / Math.sqrt(dim / heads) }, unidirectional: config.text_no_causal_mask ? 0 : 1 },
+      {
+        num_heads: heads,
+        scale: { float: 1 / Math.sqrt(dim / heads) },
+        unidirectional: config.text_no_causal_mask ? 0 : 1,
+      },
       MS,
     )
     const rows = graph.op('Reshape', [attended, graph.ints([-1, dim])])
     x = graph.op('Add', [x, branch(graph.op('Gemm', [rows, ...block.out]), block.ls1)])
     const second = graph.op('LayerNormalization', [x, ...block.ln2], { axis: -1, epsilon: EPSILON })
     const up = graph.op('Gemm', [second, ...block.fc])
-    const activated = config.text_quick_gelu ? graph.op('QuickGelu', [up], { alpha: { float: 1.702 } }, MS) : graph.op('Gelu', [up], {}, MS)
+    const activated = config.text_quick_gelu
+      ? graph.op('QuickGelu', [up], { alpha: { float: 1.702 } }, MS)
+      : graph.op('Gelu', [up], {}, MS)
     x = graph.op('Add', [x, branch(graph.op('Gemm', [activated, ...block.proj]), block.ls2)])
   }
 
@@ -92,10 +103,18 @@ export async function buildText(graph: GraphBuilder, config: VtpConfig, read: Re
   if (outputs.includes('clip')) {
     graph.output(addL2Normalize(graph, features), { name: 'clip', dtype: 'float32', shape: ['N', ...tokens, dim] })
   }
-  if (outputs.includes('features')) graph.output(features, { name: 'features', dtype: 'float32', shape: ['N', ...tokens, dim] })
+  if (outputs.includes('features'))
+    graph.output(features, { name: 'features', dtype: 'float32', shape: ['N', ...tokens, dim] })
 }
 
-function poolTokens(graph: GraphBuilder, config: VtpConfig, x: string, ids: string, length: number, dim: number): string {
+function poolTokens(
+  graph: GraphBuilder,
+  config: VtpConfig,
+  x: string,
+  ids: string,
+  length: number,
+  dim: number,
+): string {
   const tokens = graph.op('Reshape', [x, graph.ints([-1, length, dim])])
   const at = (index: number): string => graph.op('Gather', [tokens, graph.constant([index], [], 'int64')], { axis: 1 })
   switch (config.text_pool_type) {

@@ -35,7 +35,8 @@ export function transpose(matrix: Float32Array, rows: number, columns: number): 
 function scaleRows(matrix: Float32Array, rows: number, scale: Float32Array): Float32Array {
   const columns = matrix.length / rows
   const out = new Float32Array(matrix.length)
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[r * columns + c] = matrix[r * columns + c]! * scale[r]!
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++) out[r * columns + c] = matrix[r * columns + c]! * scale[r]!
   return out
 }
 
@@ -124,7 +125,9 @@ export function blockWeights(graph: GraphBuilder, read: ReadTensor, shape: VitSh
   const down = graph.weight(`${base}.mlp.${downName}.weight`, [ffnWidth, dim], async () =>
     transpose(await scaled(`${base}.mlp.${downName}.weight`, dim, 'ls2'), dim, ffnWidth),
   )
-  const downBias = graph.weight(`${base}.mlp.${downName}.bias`, [dim], () => scaled(`${base}.mlp.${downName}.bias`, dim, 'ls2'))
+  const downBias = graph.weight(`${base}.mlp.${downName}.bias`, [dim], () =>
+    scaled(`${base}.mlp.${downName}.bias`, dim, 'ls2'),
+  )
   return { norm1, norm2, q, qBias, k, kBias, v, proj, projBias, qNorm: qkNorm[0], kNorm: qkNorm[1], up, down, downBias }
 }
 
@@ -202,13 +205,20 @@ function toBf16(graph: GraphBuilder, x: string): string {
  * bf16(bf16(x cos) + bf16(rotate_half(x) sin)) of x rounded to bf16.
  * `RotaryEmbedding` with cos = 0 gives rotate_half(x) · sin in one pass.
  */
-function addRope(graph: GraphBuilder, shape: VitShape, x: string, rope: RopeConstants, norm: string | undefined): string {
+function addRope(
+  graph: GraphBuilder,
+  shape: VitShape,
+  x: string,
+  rope: RopeConstants,
+  norm: string | undefined,
+): string {
   const { dim, heads } = shape
   const d = dim / heads
   const byHead = graph.ints([-1, rope.length, heads, d])
   const flat = graph.ints([-1, rope.length, dim])
   let value = graph.op('Reshape', [x, byHead]) // [N, L, H, d]
-  if (norm) value = graph.op('SimplifiedLayerNormalization', [value, norm], { axis: -1, epsilon: { float: QK_NORM_EPSILON } })
+  if (norm)
+    value = graph.op('SimplifiedLayerNormalization', [value, norm], { axis: -1, epsilon: { float: QK_NORM_EPSILON } })
   const rounded = toBf16(graph, value)
   const straight = toBf16(graph, graph.op('Mul', [rounded, rope.cos]))
   const tokens = graph.op('Reshape', [rounded, flat]) // [N, L, D]
@@ -240,7 +250,12 @@ export function addBlock(
   const q = addRope(graph, shape, graph.op('Gemm', [stream.normed, weights.q, weights.qBias]), rope, weights.qNorm)
   const k = addRope(graph, shape, graph.op('Gemm', [stream.normed, weights.k, weights.kBias]), rope, weights.kNorm)
   const v = graph.op('Reshape', [graph.op('MatMul', [stream.normed, weights.v]), flat])
-  const attended = graph.op('MultiHeadAttention', [q, k, v], { num_heads: heads, scale: { float: 1 / Math.sqrt(dim / heads) } }, MS)
+  const attended = graph.op(
+    'MultiHeadAttention',
+    [q, k, v],
+    { num_heads: heads, scale: { float: 1 / Math.sqrt(dim / heads) } },
+    MS,
+  )
   const rows = graph.op('Reshape', [attended, graph.ints([-1, dim])])
   const projected = graph.op('MatMul', [rows, weights.proj])
   const middle = addSkipNorm(graph, shape, projected, stream.sum, weights.projBias, weights.norm2)
