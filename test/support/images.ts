@@ -19,9 +19,16 @@ export function picture(seed: number, width: number, height: number): Buffer {
 }
 
 /** An encoded picture. */
-export function encodedPicture(seed: number, width: number, height: number, format: 'jpeg' | 'png' | 'webp'): Promise<Buffer> {
+export function encodedPicture(
+  seed: number,
+  width: number,
+  height: number,
+  format: 'jpeg' | 'png' | 'webp',
+): Promise<Buffer> {
   const raw = { width, height, channels: 3 as const }
-  return sharp(picture(seed, width, height), { raw }).toFormat(format, { quality: 85 }).toBuffer()
+  return sharp(picture(seed, width, height), { raw })
+    .toFormat(format, { quality: 85 })
+    .toBuffer()
 }
 
 /** Writes `count` pictures into class folders `a`, `b`, `c`; returns their paths relative to `dir`, in listing order. */

@@ -1,0 +1,220 @@
+/**
+ * A folder as a store. An object is written to a temporary file, synced, and then takes its name by
+ * rename (replace) or link (only if absent), and the folder is synced: a crash leaves the old object, the
+ * new one, or a `*.tmp-*` file that nobody reads.
+ */
+import { createHash, randomUUID } from 'node:crypto'
+import { constants, createReadStream } from 'node:fs'
+import {
+  copyFile,
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  unlink,
+} from 'node:fs/promises'
+import path from 'node:path'
+import { errorText, systemCode, VtpError } from '../errors.js'
+import type { Store, StoreEntry } from './store.js'
+
+const TEMP_MARK = '.tmp-'
+/** Where files wait for their commit, inside the folder so that they can be moved into place. */
+const TEMP_DIR = '_vtp/tmp'
+
+const ADVICE: Record<string, string[]> = {
+  ENOSPC: ['free space on that disk and run the same command again: it continues'],
+  EDQUOT: ['your disk quota is used up: free space and run the same command again'],
+  EACCES: ['choose a folder that you may write to'],
+  EPERM: ['choose a folder that you may write to'],
+  EROFS: ['that file system is read-only: choose another folder'],
+  EMFILE: ['raise the limit of open files (`ulimit -n`) and run the same command again'],
+  ENAMETOOLONG: ['choose a folder with a shorter path'],
+}
+
+const WORDS: Record<string, string> = {
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the disk quota is used up',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the file system is read-only',
+  EMFILE: 'too many open files',
+}
+
+/** A VtpError that says what failed and what to do; VtpErrors pass through. */
+export function storageError(action: string, file: string, error: unknown): VtpError {
+  if (error instanceof VtpError) return error
+  const code = systemCode(error) ?? ''
+  return new VtpError(`${action} ${file}: ${WORDS[code] ?? errorText(error)}`, {
+    code: code === 'ENOENT' ? 'not_found' : code ? `storage_${code.toLowerCase()}` : 'storage_failed',
+    suggestions: ADVICE[code] ?? [],
+    cause: error,
+  })
+}
+
+export function openLocalStore(root: string): Store {
+  const folder = path.resolve(root)
+  const resolve = (name: string): string => {
+    const file = path.join(folder, name)
+    if (name === '' || !file.startsWith(folder + path.sep) || name.includes('\0')) {
+      throw new VtpError(`The name "${name}" leads out of ${folder}`, { code: 'bad_name' })
+    }
+    return file
+  }
+
+  /** Writes a synced temporary file beside `file`. */
+  const writeTemp = async (file: string, bytes: Uint8Array): Promise<string> => {
+    const tmp = `${file}${TEMP_MARK}${randomUUID()}`
+    await mkdir(path.dirname(file), { recursive: true })
+    let handle: FileHandle | undefined
+    try {
+      handle = await open(tmp, 'wx')
+      await handle.writeFile(bytes)
+      await handle.sync()
+    } catch (error) {
+      await handle?.close().catch(() => {})
+      handle = undefined
+      await rm(tmp, { force: true }).catch(() => {})
+      throw error
+    } finally {
+      await handle?.close()
+    }
+    return tmp
+  }
+
+  /** Gives a finished temporary file its name; false when `ifAbsent` and the name is taken. */
+  const settle = async (tmp: string, file: string, ifAbsent: boolean): Promise<boolean> => {
+    if (ifAbsent) {
+      try {
+        await link(tmp, file)
+      } catch (error) {
+        if (systemCode(error) === 'EEXIST') return false
+        throw error
+      } finally {
+        await unlink(tmp).catch(() => {})
+      }
+    } else await rename(tmp, file)
+    await syncFolder(path.dirname(file))
+    return true
+  }
+
+  const write = async (name: string, bytes: Uint8Array, ifAbsent: boolean): Promise<boolean> => {
+    const file = resolve(name)
+    try {
+      if (ifAbsent && (await exists(file))) return false
+      return await settle(await writeTemp(file, bytes), file, ifAbsent)
+    } catch (error) {
+      throw storageError('Cannot write', file, error)
+    }
+  }
+
+  return {
+    uri: folder,
+    list: (prefix) => listFolder(folder, prefix),
+    async get(name, range) {
+      const file = resolve(name)
+      try {
+        if (!range) return await readFile(file)
+        const handle = await open(file)
+        try {
+          const out = Buffer.alloc(range.size)
+          const { bytesRead } = await handle.read(out, 0, range.size, range.offset)
+          return out.subarray(0, bytesRead)
+        } finally {
+          await handle.close()
+        }
+      } catch (error) {
+        throw storageError('Cannot read', file, error)
+      }
+    },
+    put: async (name, bytes) => void (await write(name, bytes, false)),
+    putIfAbsent: (name, bytes) => write(name, bytes, true),
+    async putFile(name, source, { ifAbsent, keep = false }) {
+      const file = resolve(name)
+      try {
+        await mkdir(path.dirname(file), { recursive: true })
+        let tmp = source
+        if (keep || !source.startsWith(folder + path.sep)) {
+          tmp = `${file}${TEMP_MARK}${randomUUID()}`
+          await copyFile(source, tmp, constants.COPYFILE_FICLONE)
+        }
+        const handle = await open(tmp, 'r+')
+        await handle.sync().finally(() => handle.close())
+        const settled = await settle(tmp, file, ifAbsent)
+        if (!keep && tmp !== source) await rm(source, { force: true })
+        return settled
+      } catch (error) {
+        throw storageError('Cannot write', file, error)
+      }
+    },
+    async delete(name) {
+      const file = resolve(name)
+      try {
+        await rm(file, { force: true })
+      } catch (error) {
+        throw storageError('Cannot delete', file, error)
+      }
+    },
+    async sha256(name) {
+      const file = resolve(name)
+      const hash = createHash('sha256')
+      try {
+        for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer)
+      } catch (error) {
+        throw storageError('Cannot read', file, error)
+      }
+      return hash.digest('hex')
+    },
+    async tempDir() {
+      const dir = path.join(folder, TEMP_DIR)
+      try {
+        await mkdir(dir, { recursive: true })
+      } catch (error) {
+        throw storageError('Cannot make the folder', dir, error)
+      }
+      return dir
+    },
+    close: async () => {},
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  return (await stat(file).catch(() => undefined)) !== undefined
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  // Some file systems cannot sync a folder; what matters there is beyond us.
+  const handle = await open(folder).catch(() => undefined)
+  await handle?.sync().catch(() => {})
+  await handle?.close()
+}
+
+async function* listFolder(root: string, prefix: string): AsyncGenerator<StoreEntry> {
+  const slash = prefix.lastIndexOf('/')
+  const start = slash < 0 ? '' : prefix.slice(0, slash)
+  async function* walk(relative: string): AsyncGenerator<StoreEntry> {
+    const here = path.join(root, relative)
+    const entries = await readdir(here, { withFileTypes: true }).catch((error: unknown) => {
+      if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return []
+      throw storageError('Cannot list', here, error)
+    })
+    // A folder sorts as its name with a slash, so that the whole listing is in the order of the names.
+    const named = entries.map((entry) => ({ entry, sort: entry.isDirectory() ? `${entry.name}/` : entry.name }))
+    named.sort((a, b) => (a.sort < b.sort ? -1 : a.sort > b.sort ? 1 : 0))
+    for (const { entry } of named) {
+      const name = relative ? `${relative}/${entry.name}` : entry.name
+      if (entry.isDirectory()) {
+        const inside = `${name}/`
+        if (inside.startsWith(prefix) || prefix.startsWith(inside)) yield* walk(name)
+      } else if (name.startsWith(prefix) && !entry.name.includes(TEMP_MARK) && !name.startsWith(`${TEMP_DIR}/`)) {
+        const info = await stat(path.join(root, name)).catch(() => undefined)
+        if (info) yield { name, size: info.size }
+      }
+    }
+  }
+  yield* walk(start)
+}

@@ -1,0 +1,59 @@
+/** A file that is written once, front to back, and hashed on the way. */
+import { createHash } from 'node:crypto'
+import { type FileHandle, open, rm } from 'node:fs/promises'
+import { storageError } from '../local-store.js'
+
+export interface FileSink {
+  readonly path: string
+  /** Bytes so far. */
+  readonly bytes: number
+  write(...chunks: Uint8Array[]): Promise<void>
+  finish(): Promise<{ path: string; bytes: number; sha256: string }>
+  /** Closes and deletes the file. */
+  abort(): Promise<void>
+}
+
+export async function openFileSink(path: string): Promise<FileSink> {
+  const hash = createHash('sha256')
+  let handle: FileHandle
+  let bytes = 0
+  try {
+    handle = await open(path, 'w')
+  } catch (error) {
+    throw storageError('Cannot write', path, error)
+  }
+  return {
+    path,
+    get bytes() {
+      return bytes
+    },
+    async write(...chunks) {
+      try {
+        for (const chunk of chunks) {
+          for (let done = 0; done < chunk.length; ) {
+            const { bytesWritten } = await handle.write(chunk, done, chunk.length - done)
+            done += bytesWritten
+          }
+          hash.update(chunk)
+          bytes += chunk.length
+        }
+      } catch (error) {
+        throw storageError('Cannot write', path, error)
+      }
+    },
+    async finish() {
+      try {
+        await handle.sync()
+      } catch (error) {
+        throw storageError('Cannot write', path, error)
+      } finally {
+        await handle.close()
+      }
+      return { path, bytes, sha256: hash.digest('hex') }
+    },
+    async abort() {
+      await handle.close().catch(() => {})
+      await rm(path, { force: true })
+    },
+  }
+}

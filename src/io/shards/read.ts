@@ -1,0 +1,246 @@
+/** Reading shards back, batch by batch: Arrow and Parquet of ours, safetensors of ours and of the reference. */
+import { openAsBlob } from 'node:fs'
+import { open, readdir, readFile, stat } from 'node:fs/promises'
+import path from 'node:path'
+import {
+  type DataType,
+  type FixedSizeList,
+  type RecordBatch,
+  RecordBatchReader,
+  type Schema,
+  tableFromIPC,
+} from 'apache-arrow'
+import { errorText, usageError, VtpError } from '../../errors.js'
+import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js'
+import { openSafetensors, type SafetensorsFile } from '../safetensors.js'
+import { columnSize } from './rebatch.js'
+
+export interface Shard {
+  readonly path: string
+  readonly rows: number
+  /** Tensor columns. */
+  readonly columns: TensorColumn[]
+  readonly provenance: Record<string, string>
+  /** Row metadata and the named tensors, in batches of at most `batchRows` rows. */
+  read(columns: string[], batchRows: number): AsyncGenerator<RowBatch>
+  close(): Promise<void>
+}
+
+const SHARD_FILE = /\.(arrow|parquet|safetensors)$/
+
+/** The shards of a folder in order, or the one file. Throws a usage error when there are none. */
+export async function findShards(input: string): Promise<string[]> {
+  if (!(await stat(input)).isDirectory()) return [input]
+  const names = (await readdir(input)).filter((name) => SHARD_FILE.test(name)).sort()
+  if (names.length === 0) {
+    throw usageError('no_shards', `${input} holds no shards (.arrow, .parquet or .safetensors)`, [
+      'give the --out folder of `vtp encode`',
+    ])
+  }
+  return names.map((name) => path.join(input, name))
+}
+
+/** Opens a shard. Throws VtpError `bad_shard` for damaged files. */
+export async function openShard(file: string): Promise<Shard> {
+  try {
+    if (file.endsWith('.arrow')) return await openArrow(file)
+    if (file.endsWith('.parquet')) return await openParquet(file)
+    if (file.endsWith('.safetensors')) return await openSafetensorsShard(file)
+  } catch (error) {
+    if (error instanceof VtpError) throw error
+    throw new VtpError(`${file} cannot be read: ${errorText(error)}`, {
+      code: 'bad_shard',
+      suggestions: ['the file may be truncated: make it again, or copy it again'],
+      cause: error,
+    })
+  }
+  throw usageError('unknown_shard', `${file} is no shard (.arrow, .parquet or .safetensors)`)
+}
+
+/** Tensor columns of an Arrow schema: those of the extension type, and plain fixed-size lists. */
+function tensorColumns(schema: Schema): TensorColumn[] {
+  const columns: TensorColumn[] = []
+  for (const field of schema.fields) {
+    const list = field.type as FixedSizeList
+    if (!('listSize' in list) || !Array.isArray(list.children)) continue
+    const item = String(list.children[0]?.type as DataType)
+    const dtype = ({ Float16: 'float16', Float32: 'float32', Uint8: 'uint8' } as const)[item]
+    if (!dtype) continue
+    const extension = field.metadata.get('ARROW:extension:metadata')
+    const shape = extension ? (JSON.parse(extension) as { shape: number[] }).shape : [list.listSize]
+    columns.push({ name: field.name, dtype, shape })
+  }
+  return columns
+}
+
+/** Rows of an Arrow record batch, with the named tensors; values are views. */
+function fromRecordBatch(batch: RecordBatch, wanted: TensorColumn[]): RowBatch {
+  const child = (name: string) => batch.getChild(name)
+  const rows: RowMeta[] = []
+  for (let i = 0; i < batch.numRows; i++) {
+    rows.push({
+      key: String(child('key')?.get(i) ?? i),
+      uri: String(child('uri')?.get(i) ?? ''),
+      label: (child('label')?.get(i) as number | null | undefined) ?? null,
+      caption: (child('caption')?.get(i) as string | null | undefined) ?? null,
+      width: Number(child('width')?.get(i) ?? 0),
+      height: Number(child('height')?.get(i) ?? 0),
+      sha256: (child('sha256')?.get(i) as Uint8Array | null) ?? new Uint8Array(32),
+    })
+  }
+  const tensors: Record<string, TensorData> = {}
+  for (const column of wanted) {
+    const size = columnSize(column)
+    const list = child(column.name)!.data[0]!
+    const values = list.children[0]!
+    tensors[column.name] = (values.values as TensorData).subarray(
+      list.offset * size,
+      (list.offset + batch.numRows) * size,
+    )
+  }
+  return { rows, tensors }
+}
+
+function pick(columns: TensorColumn[], names: string[], file: string): TensorColumn[] {
+  return names.map((name) => {
+    const column = columns.find((c) => c.name === name)
+    if (!column)
+      throw usageError('no_column', `${file} has no tensor column "${name}"`, [
+        `it has ${columns.map((c) => c.name).join(', ')}`,
+      ])
+    return column
+  })
+}
+
+function* slices(batch: RowBatch, columns: TensorColumn[], batchRows: number): Generator<RowBatch> {
+  for (let start = 0; start < batch.rows.length; start += batchRows) {
+    const end = Math.min(start + batchRows, batch.rows.length)
+    const tensors = columns.map((c) => [
+      c.name,
+      batch.tensors[c.name]!.subarray(start * columnSize(c), end * columnSize(c)),
+    ])
+    yield { rows: batch.rows.slice(start, end), tensors: Object.fromEntries(tensors) }
+  }
+}
+
+async function openArrow(file: string): Promise<Shard> {
+  const handle = await open(file)
+  try {
+    const reader = await RecordBatchReader.from(handle)
+    await reader.open()
+    if (!reader.isFile()) throw new VtpError(`${file} is no Arrow IPC file`, { code: 'bad_shard' })
+    const { schema } = reader
+    const columns = tensorColumns(schema)
+    let rows = 0
+    for (let i = 0; i < reader.numRecordBatches; i++) rows += (await reader.readRecordBatch(i))?.numRows ?? 0
+    return {
+      path: file,
+      rows,
+      columns,
+      provenance: Object.fromEntries(schema.metadata),
+      async *read(names, batchRows) {
+        const wanted = pick(columns, names, file)
+        for (let i = 0; i < reader.numRecordBatches; i++) {
+          const batch = await reader.readRecordBatch(i)
+          if (batch) yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
+        }
+      },
+      close: async () => {
+        await reader.cancel()
+        await handle.close().catch(() => {})
+      },
+    }
+  } catch (error) {
+    await handle.close().catch(() => {})
+    throw error
+  }
+}
+
+async function openParquet(file: string): Promise<Shard> {
+  const { ParquetFile } = await import('parquet-wasm')
+  const parquet = await ParquetFile.fromFile(await openAsBlob(file))
+  const schema = tableFromIPC(parquet.schema().intoIPCStream()).schema
+  const columns = tensorColumns(schema)
+  const metadata = parquet.metadata()
+  const provenance = Object.fromEntries(metadata.fileMetadata().keyValueMetadata()) as Record<string, string>
+  return {
+    path: file,
+    rows: metadata.fileMetadata().numRows(),
+    columns,
+    provenance: { ...Object.fromEntries(schema.metadata), ...provenance },
+    async *read(names, batchRows) {
+      const wanted = pick(columns, names, file)
+      const metas = ['key', 'uri', 'label', 'caption', 'width', 'height', 'sha256'].filter((name) =>
+        schema.fields.some((f) => f.name === name),
+      )
+      const stream = await parquet.stream({ columns: [...metas, ...names], batchSize: batchRows })
+      const reader = stream.getReader()
+      for (;;) {
+        const { done, value } = await reader.read()
+        if (done) return
+        for (const batch of tableFromIPC(value.intoIPCStream()).batches)
+          yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
+      }
+    },
+    close: async () => parquet.free(),
+  }
+}
+
+const DTYPES: Record<string, TensorColumn['dtype']> = { F16: 'float16', F32: 'float32', U8: 'uint8' }
+
+async function openSafetensorsShard(file: string): Promise<Shard> {
+  const shard: SafetensorsFile = await openSafetensors(file)
+  const columns: TensorColumn[] = []
+  for (const tensor of shard.tensors.values()) {
+    const dtype = DTYPES[tensor.dtype]
+    if (dtype && tensor.shape.length > 1) columns.push({ name: tensor.name, dtype, shape: tensor.shape.slice(1) })
+  }
+  const rows = shard.tensors.get('latents')?.shape[0] ?? [...shard.tensors.values()][0]?.shape[0] ?? 0
+  const metas = await readSidecar(file, rows)
+  return {
+    path: file,
+    rows,
+    columns,
+    provenance: shard.metadata,
+    async *read(names, batchRows) {
+      const wanted = pick(columns, names, file)
+      for (let start = 0; start < rows; start += batchRows) {
+        const count = Math.min(batchRows, rows - start)
+        const tensors: Record<string, TensorData> = {}
+        for (const column of wanted) {
+          const size = columnSize(column) * { float16: 2, float32: 4, uint8: 1 }[column.dtype]
+          const bytes = await shard.readBytes(column.name, { offset: start * size, bytes: count * size })
+          const { buffer, byteOffset } = bytes
+          tensors[column.name] =
+            column.dtype === 'float32'
+              ? new Float32Array(buffer, byteOffset, bytes.length / 4)
+              : column.dtype === 'float16'
+                ? new Uint16Array(buffer, byteOffset, bytes.length / 2)
+                : bytes
+        }
+        yield { rows: metas.slice(start, start + count), tensors }
+      }
+    },
+    close: () => shard.close(),
+  }
+}
+
+/** Row metadata from the sidecar; the reference's own shards have none, and their rows are numbered. */
+async function readSidecar(file: string, rows: number): Promise<RowMeta[]> {
+  const text = await readFile(file.replace(/\.safetensors$/, '.keys.jsonl'), 'utf8').catch(() => undefined)
+  const lines = text?.split('\n').filter(Boolean) ?? []
+  const stem = path.basename(file, '.safetensors')
+  return Array.from({ length: rows }, (_, i) => {
+    const line = lines[i]
+    const meta = line ? (JSON.parse(line) as Partial<Omit<RowMeta, 'sha256'>> & { sha256?: string }) : {}
+    return {
+      key: meta.key ?? `${stem}/${String(i).padStart(6, '0')}`,
+      uri: meta.uri ?? '',
+      label: meta.label ?? null,
+      caption: meta.caption ?? null,
+      width: meta.width ?? 0,
+      height: meta.height ?? 0,
+      sha256: Buffer.from(meta.sha256 ?? '', 'hex'),
+    }
+  })
+}

@@ -1,0 +1,76 @@
+/**
+ * Rows come in batches of any size and leave in batches of a fixed one, so that a file's bytes do not
+ * depend on how rows were batched before. Holds one batch.
+ */
+import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js'
+
+const ELEMENT_BYTES = { float16: 2, float32: 4, uint8: 1 } as const
+
+export function columnSize(column: TensorColumn): number {
+  return column.shape.reduce((a, b) => a * b, 1)
+}
+
+/** Bytes of one row's tensors. */
+export function tensorBytes(columns: TensorColumn[]): number {
+  return columns.reduce((sum, column) => sum + columnSize(column) * ELEMENT_BYTES[column.dtype], 0)
+}
+
+/** Rows per batch so that a batch has about `targetBytes`, and at most 1024 rows. */
+export function rowsPerBatch(columns: TensorColumn[], targetBytes: number): number {
+  return Math.max(1, Math.min(1024, Math.floor(targetBytes / Math.max(1, tensorBytes(columns)))))
+}
+
+export function emptyTensor(column: TensorColumn, rows: number): TensorData {
+  const length = rows * columnSize(column)
+  if (column.dtype === 'float32') return new Float32Array(length)
+  return column.dtype === 'float16' ? new Uint16Array(length) : new Uint8Array(length)
+}
+
+export interface Rebatcher {
+  append(batch: RowBatch): Promise<void>
+  /** Emits what is left. */
+  flush(): Promise<void>
+}
+
+export function createRebatcher(
+  columns: TensorColumn[],
+  rows: number,
+  emit: (batch: RowBatch) => Promise<void>,
+): Rebatcher {
+  let metas: RowMeta[] = []
+  let tensors: Record<string, TensorData> = {}
+  const start = (): void => {
+    metas = []
+    tensors = Object.fromEntries(columns.map((column) => [column.name, emptyTensor(column, rows)]))
+  }
+  start()
+  const flush = async (): Promise<void> => {
+    if (metas.length === 0) return
+    const full = metas.length === rows
+    const out = Object.fromEntries(
+      columns.map((c) => [
+        c.name,
+        full ? tensors[c.name]! : tensors[c.name]!.subarray(0, metas.length * columnSize(c)),
+      ]),
+    )
+    const batch = { rows: metas, tensors: out }
+    start()
+    await emit(batch)
+  }
+  return {
+    flush,
+    async append(batch) {
+      for (let from = 0; from < batch.rows.length; ) {
+        const count = Math.min(rows - metas.length, batch.rows.length - from)
+        for (const column of columns) {
+          const size = columnSize(column)
+          const part = batch.tensors[column.name]!.subarray(from * size, (from + count) * size)
+          tensors[column.name]!.set(part, metas.length * size)
+        }
+        metas.push(...batch.rows.slice(from, from + count))
+        from += count
+        if (metas.length === rows) await flush()
+      }
+    },
+  }
+}

@@ -1,0 +1,146 @@
+import { createHash } from 'node:crypto'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import fc from 'fast-check'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { RowBatch, RowMeta, TensorColumn } from '../../types.js'
+import { openSafetensors } from '../safetensors.js'
+import { FORMATS, openShard, openShardWriter, type ShardFiles, type ShardSpec } from './index.js'
+import { columnSize, emptyTensor } from './rebatch.js'
+
+const COLUMNS: TensorColumn[] = [
+  { name: 'latents', dtype: 'float16', shape: [4, 2, 2] },
+  { name: 'clip', dtype: 'float32', shape: [5] },
+  { name: 'pixels', dtype: 'uint8', shape: [3, 2, 3] },
+]
+const spec = (format: ShardSpec['format'], captions = true): ShardSpec => ({
+  format,
+  columns: COLUMNS,
+  captions,
+  provenance: { 'vtp.transform': 'adm-crop(256)', 'vtp.model': 'ünï' },
+})
+
+/** Rows with every odd thing that metadata can hold. */
+function makeRows(count: number): RowBatch {
+  const rows: RowMeta[] = Array.from({ length: count }, (_, i) => ({
+    key: `k${i} \n"ä"`,
+    uri: `/data/${i}`,
+    label: i % 3 === 0 ? null : i,
+    caption: i % 2 === 0 ? `caption ${i}` : null,
+    width: 100 + i,
+    height: 200 + i,
+    sha256: createHash('sha256').update(String(i)).digest(),
+  }))
+  const tensors: RowBatch['tensors'] = {}
+  for (const column of COLUMNS) {
+    const data = emptyTensor(column, count)
+    for (let i = 0; i < data.length; i++)
+      data[i] = column.dtype === 'float32' ? i / 7 : (i * 31) % (column.dtype === 'uint8' ? 256 : 0x7000)
+    tensors[column.name] = data
+  }
+  return { rows, tensors }
+}
+
+async function write(
+  format: ShardSpec['format'],
+  count: number,
+  cuts: number[],
+): Promise<{ files: ShardFiles; all: RowBatch }> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'vtp-shard-'))
+  onTestFinished(() => rm(dir, { recursive: true, force: true }))
+  const writer = await openShardWriter(spec(format), 3, dir)
+  const all = makeRows(count)
+  let from = 0
+  for (const cut of [...cuts, count]) {
+    const to = Math.max(from, Math.min(cut, count))
+    const tensors = Object.fromEntries(
+      COLUMNS.map((c) => [c.name, all.tensors[c.name]!.slice(from * columnSize(c), to * columnSize(c))]),
+    )
+    await writer.append({ rows: all.rows.slice(from, to), tensors })
+    from = to
+  }
+  const files = await writer.finish()
+  // Readers look at the extension and at the sidecar: give the files their names.
+  const { rename } = await import('node:fs/promises')
+  for (const file of files.files) {
+    await rename(file.path, path.join(dir, file.name))
+    file.path = path.join(dir, file.name)
+  }
+  return { files, all }
+}
+
+describe.each(FORMATS)('%s', (format) => {
+  it('gives back what was written, and its checksums are true', async () => {
+    const { files, all } = await write(format, 23, [7, 8, 20])
+    expect(files.rows).toBe(23)
+    for (const file of files.files) {
+      const bytes = await readFile(file.path)
+      expect(bytes.length).toBe(file.bytes)
+      expect(createHash('sha256').update(bytes).digest('hex')).toBe(file.sha256)
+    }
+    const shard = await openShard(files.files[0]!.path)
+    expect(shard.rows).toBe(23)
+    expect(shard.columns.map((c) => c.name).sort()).toEqual(['clip', 'latents', 'pixels'])
+    expect(shard.provenance['vtp.model']).toBe('ünï')
+    const rows: RowMeta[] = []
+    const values: Record<string, number[]> = { latents: [], clip: [], pixels: [] }
+    for await (const batch of shard.read(['latents', 'clip', 'pixels'], 5)) {
+      expect(batch.rows.length).toBeLessThanOrEqual(5)
+      rows.push(...batch.rows)
+      for (const name of Object.keys(values)) values[name]!.push(...batch.tensors[name]!)
+    }
+    await shard.close()
+    expect(rows.map((r) => ({ ...r, sha256: Buffer.from(r.sha256).toString('hex') }))).toEqual(
+      all.rows.map((r) => ({ ...r, sha256: Buffer.from(r.sha256).toString('hex') })),
+    )
+    for (const name of Object.keys(values)) expect(values[name]).toEqual([...all.tensors[name]!])
+  })
+
+  it('has the same bytes however its rows were batched', async () => {
+    const whole = await write(format, 30, [])
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.integer({ min: 0, max: 30 }), { maxLength: 5 }), async (cuts) => {
+        const pieces = await write(
+          format,
+          30,
+          cuts.sort((a, b) => a - b),
+        )
+        expect(pieces.files.files.map((f) => f.sha256)).toEqual(whole.files.files.map((f) => f.sha256))
+        expect(pieces.files.moments).toEqual(whole.files.moments)
+      }),
+      { numRuns: 5 },
+    )
+  })
+
+  it('can be empty', async () => {
+    const { files } = await write(format, 0, [])
+    const shard = await openShard(files.files[0]!.path)
+    expect(shard.rows).toBe(0)
+    await shard.close()
+  })
+
+  it('leaves nothing behind when it is aborted', async () => {
+    const dir = await mkdtemp(path.join(tmpdir(), 'vtp-shard-'))
+    onTestFinished(() => rm(dir, { recursive: true, force: true }))
+    const writer = await openShardWriter(spec(format), 0, dir)
+    await writer.append(makeRows(3))
+    await writer.abort()
+    const { readdir } = await import('node:fs/promises')
+    expect(await readdir(dir)).toEqual([])
+  })
+})
+
+it('safetensors shards have the layout of LightningDiT', async () => {
+  const { files } = await write('safetensors', 4, [])
+  expect(files.files.map((f) => f.name)).toEqual([
+    'latents_rank00_shard003.safetensors',
+    'latents_rank00_shard003.keys.jsonl',
+  ])
+  const file = await openSafetensors(files.files[0]!.path)
+  expect(file.metadata).toMatchObject({ total_size: '4', dtype: 'torch.float16', device: 'cpu' })
+  expect(file.tensors.get('labels')).toMatchObject({ dtype: 'I64', shape: [4] })
+  const labels = new BigInt64Array((await file.readBytes('labels')).slice().buffer)
+  expect([...labels]).toEqual([-1n, 1n, 2n, -1n])
+  await file.close()
+})

@@ -1,0 +1,52 @@
+/** From what the user calls SOURCE to a `Source`. A new kind of source is one file here and one line below. */
+import { stat } from 'node:fs/promises'
+import { errorText, systemCode, usageError, VtpError } from '../../errors.js'
+import type { Source } from '../../types.js'
+import { unsupportedScheme, uriScheme } from '../store.js'
+import { openFolder } from './folder.js'
+import { expandPatterns } from './patterns.js'
+
+export interface SourceOptions {
+  /** The standard input, for SOURCE `-`. */
+  stdin?: AsyncIterable<Uint8Array>
+  /** Name of the image column of Parquet files; found by itself otherwise. */
+  imageColumn?: string
+  /** Largest file of one image in bytes. */
+  maxBytes?: number
+}
+
+const HELP = [
+  'SOURCE is a folder, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), or .parquet files',
+]
+
+/** Opens a source by what its name looks like. Throws usage errors that name the kinds there are. */
+export async function openSource(spec: string, options: SourceOptions = {}): Promise<Source> {
+  const scheme = uriScheme(spec)
+  if (scheme && scheme !== 'file') throw unsupportedScheme(spec, scheme)
+  const name = scheme ? new URL(spec).pathname : spec
+  if (name === '-' || /\.(txt|jsonl)$/i.test(name)) {
+    const { openList } = await import('./list.js')
+    return openList(name, options)
+  }
+  const info = await stat(name).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined
+    throw new VtpError(`${name} cannot be read: ${errorText(error)}`, { code: 'source_unreadable', cause: error })
+  })
+  if (info?.isDirectory()) return openFolder(name, options)
+  const files = info ? [name] : await expandPatterns(name)
+  if (files.length === 0) throw usageError('source_missing', `${name} does not exist, and matches no file`, HELP)
+  if (files.every((file) => /\.tar$/i.test(file))) {
+    const { openTars } = await import('./tar.js')
+    return openTars(files, options)
+  }
+  if (files.every((file) => /\.parquet$/i.test(file))) {
+    const { openParquet } = await import('./parquet.js')
+    return openParquet(files, options)
+  }
+  if (files.some((file) => /\.(tar\.\w+|tgz)$/i.test(file))) {
+    throw usageError('compressed_tar', `${files[0]} is a compressed tar: its members cannot be read by offset`, [
+      'unpack it once, e.g. with gunzip: images do not get smaller by compression',
+    ])
+  }
+  throw usageError('unknown_source', `${files[0]} is no kind of source`, HELP)
+}

@@ -1,0 +1,63 @@
+/** Reading one image's bytes from local files. What is wrong with one image is a RejectError. */
+import { type FileHandle, open } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { errorText, systemCode } from '../../errors.js'
+import { type ListingEntry, type Location, RejectError } from '../../types.js'
+import { uriScheme } from '../store.js'
+
+/** Largest source file of one image. */
+export const DEFAULT_MAX_BYTES = 256 * 2 ** 20
+
+function fail(code: RejectError['code'], message: string, cause?: unknown): RejectError {
+  return new RejectError(code, 'read', message, cause)
+}
+
+/** The path as the file system knows it: raw bytes where the name is not UTF-8. */
+export function nativePath(at: Extract<Location, { kind: 'file' }>): string | Buffer {
+  return at.bytes === undefined ? at.path : Buffer.from(at.bytes, 'base64')
+}
+
+/** Too many open files is a passing state of this process: wait for others to close. */
+async function openPatiently(file: string | Buffer): Promise<FileHandle> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await open(file)
+    } catch (error) {
+      if (!['EMFILE', 'ENFILE'].includes(systemCode(error) ?? '') || attempt === 8) throw error
+      await sleep(20 * 2 ** attempt)
+    }
+  }
+}
+
+/** Reads a file or a byte range of one. Throws RejectError (stage `read`). */
+export async function readLocation(entry: ListingEntry, maxBytes = DEFAULT_MAX_BYTES): Promise<Uint8Array> {
+  const { at } = entry
+  if (at.kind !== 'file' && at.kind !== 'range') throw fail('bad_entry', `the entry is of kind ${at.kind}`)
+  const scheme = uriScheme(at.path)
+  if (scheme) throw fail('bad_entry', `${scheme}:// is not supported`)
+  let handle: FileHandle | undefined
+  try {
+    handle = await openPatiently(at.kind === 'file' ? nativePath(at) : at.path)
+    const info = await handle.stat()
+    if (info.isDirectory()) throw fail('unreadable', 'it is a folder')
+    const [offset, size] = at.kind === 'range' ? [at.offset, at.size] : [0, info.size]
+    if (size === 0) throw fail('empty', 'the file has 0 bytes')
+    if (size > maxBytes) throw fail('too_many_bytes', `${size} bytes are more than the limit of ${maxBytes}`)
+    const bytes = new Uint8Array(size)
+    let done = 0
+    while (done < size) {
+      const { bytesRead } = await handle.read(bytes, done, size - done, offset + done)
+      if (bytesRead === 0) throw fail('unreadable', `it ended after ${done} of ${size} bytes`)
+      done += bytesRead
+    }
+    return bytes
+  } catch (error) {
+    if (error instanceof RejectError) throw error
+    const code = systemCode(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw fail('not_found', 'no such file', error)
+    if (code === 'EACCES' || code === 'EPERM') throw fail('unreadable', 'permission denied', error)
+    throw fail('unreadable', errorText(error), error)
+  } finally {
+    await handle?.close()
+  }
+}

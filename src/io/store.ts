@@ -1,0 +1,53 @@
+/**
+ * Where output bytes live. A store is a flat set of named objects; names are relative, with forward
+ * slashes. Behaviours (retry, faults, metrics) are wrappers around this interface, and every store passes
+ * the same conformance suite (store-conformance.ts).
+ */
+import { usageError } from '../errors.js'
+import { openLocalStore } from './local-store.js'
+
+export interface StoreEntry {
+  name: string
+  size: number
+}
+
+export interface Store {
+  /** Folder or URI, for messages. */
+  readonly uri: string
+  /** Entries whose name starts with `prefix`, in the order of their names. Temporary files are not listed. */
+  list(prefix: string): AsyncIterable<StoreEntry>
+  /** The object, or a range of it. Throws VtpError `not_found`. */
+  get(name: string, range?: { offset: number; size: number }): Promise<Uint8Array>
+  /** Writes or replaces the whole object; readers see the old or the new one. */
+  put(name: string, bytes: Uint8Array): Promise<void>
+  /** Writes the object unless there is one; false when there is. Of racing callers exactly one gets true. */
+  putIfAbsent(name: string, bytes: Uint8Array): Promise<boolean>
+  /**
+   * Like `put` (or `putIfAbsent`) for a finished local file, which is moved when it lies in `tempDir()`,
+   * copied otherwise; `keep` leaves it where it is.
+   */
+  putFile(name: string, file: string, options: { ifAbsent: boolean; keep?: boolean }): Promise<boolean>
+  /** Deletes the object; no error when there is none. */
+  delete(name: string): Promise<void>
+  /** SHA-256 (hex) of the object's bytes. Throws VtpError `not_found`. */
+  sha256(name: string): Promise<string>
+  /** A local folder for files on their way into this store. Its contents are worthless after a crash. */
+  tempDir(): Promise<string>
+  close(): Promise<void>
+}
+
+/** Opens a folder (made when it is absent, on the first write) or a URI. Throws usage error `unsupported_scheme`. */
+export async function openStore(uri: string): Promise<Store> {
+  const scheme = uriScheme(uri)
+  if (scheme === undefined || scheme === 'file') return openLocalStore(scheme ? new URL(uri).pathname : uri)
+  throw unsupportedScheme(uri, scheme)
+}
+
+/** "s3" for "s3://bucket/key"; undefined for paths. */
+export function uriScheme(text: string): string | undefined {
+  return /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
+}
+
+export function unsupportedScheme(uri: string, scheme: string): Error {
+  return usageError('unsupported_scheme', `${uri}: ${scheme}:// is not supported`, ['use a local path'])
+}
