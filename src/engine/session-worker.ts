@@ -39,7 +39,7 @@ async function main(): Promise<void> {
     try {
       const feeds: Record<string, ort.Tensor> = {}
       for (const [name, value] of Object.entries(request.inputs)) feeds[name] = toTensor(value)
-      const results = await session.run(feeds, request.fetches)
+      const results = await (request.fetches ? session.run(feeds, request.fetches) : session.run(feeds))
       const outputs: Record<string, TensorValue> = {}
       const transfer: ArrayBuffer[] = []
       for (const [name, tensor] of Object.entries(results)) {

@@ -4,7 +4,15 @@
  * leave no gap in it. Pixels lie in shared memory that is reused from batch to batch.
  */
 import type { Session } from '../engine/session.js'
-import { type ListingEntry, type Reject, RejectError, type RowBatch, type RowMeta, type Source, type TensorColumn } from '../types.js'
+import {
+  type ListingEntry,
+  type Reject,
+  RejectError,
+  type RowBatch,
+  type RowMeta,
+  type Source,
+  type TensorColumn,
+} from '../types.js'
 import type { Meter } from './meter.js'
 import type { PlannedUnit } from './plan.js'
 import type { PreprocessPool } from './preprocess-pool.js'
@@ -89,7 +97,8 @@ export async function prepareBatch(batch: BatchJob, context: PrepareContext): Pr
       if ('reject' in result) return { key, uri, ...result.reject }
       return { key, uri, label: entry.label ?? null, caption: entry.caption ?? null, ...result }
     } catch (error) {
-      if (error instanceof RejectError) return { key, uri, stage: error.stage, code: error.code, message: error.message }
+      if (error instanceof RejectError)
+        return { key, uri, stage: error.stage, code: error.code, message: error.message }
       throw error
     }
   }
@@ -154,7 +163,8 @@ export async function encodeBatch(prepared: PreparedBatch, context: EncodeContex
     await Promise.all(passes)
   } else {
     for (const { name, dtype } of columns) {
-      tensors[name] = dtype === 'uint8' ? new Uint8Array() : dtype === 'float16' ? new Uint16Array() : new Float32Array()
+      tensors[name] =
+        dtype === 'uint8' ? new Uint8Array() : dtype === 'float16' ? new Uint16Array() : new Float32Array()
     }
   }
   buffers.give(pixels)

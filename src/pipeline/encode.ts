@@ -6,15 +6,23 @@
  * (`PREPARE_AHEAD` + `ENCODE_AHEAD` + 2) and one listing slice, whatever the size of the dataset.
  */
 import path from 'node:path'
-import type { ThreadPlan } from '../engine/threads.js'
 import { openSession, type Session } from '../engine/session.js'
+import type { ThreadPlan } from '../engine/threads.js'
 import { VtpError } from '../errors.js'
+import { parseListingEntry } from '../io/listing.js'
 import type { ShardSpec } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
 import { compileEncoder, type EncoderOutput } from '../model/index.js'
-import { parseListingEntry } from '../io/listing.js'
 import type { Reject } from '../types.js'
-import { type BatchJob, createPixelBuffers, type EncodedBatch, encodeBatch, type PlacedReject, prepareBatch, type UnitJob } from './batches.js'
+import {
+  type BatchJob,
+  createPixelBuffers,
+  type EncodedBatch,
+  encodeBatch,
+  type PlacedReject,
+  prepareBatch,
+  type UnitJob,
+} from './batches.js'
 import { type Attempt, committedUnits, startAttempt, writeCommit } from './commits.js'
 import { finalizeRun, provenance, type Totals, visitCommits } from './finalize.js'
 import { rejectsName } from './layout.js'
@@ -130,11 +138,15 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
 
 async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
   const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
-  await visitCommits(store, all.filter((unit) => committed.has(unit)), (commit) => {
-    totals.rows += commit.rows
-    totals.rejects += commit.rejects
-    for (const file of commit.files) totals.bytes += file.bytes
-  })
+  await visitCommits(
+    store,
+    all.filter((unit) => committed.has(unit)),
+    (commit) => {
+      totals.rows += commit.rows
+      totals.rejects += commit.rejects
+      for (const file of commit.files) totals.bytes += file.bytes
+    },
+  )
   return totals
 }
 
@@ -145,7 +157,7 @@ interface RunTotals {
 }
 
 /** Opens an encoder session for the plan's outputs; undefined when only pixels are wanted. */
-async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Promise<Session | undefined> {
+export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Promise<Session | undefined> {
   const { plan, model, transform } = prepared
   const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels')
   if (outputs.length === 0) return undefined
@@ -191,7 +203,11 @@ async function encodeUnits(
     let found = pools.get(isolated)
     if (!found) {
       const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
-      found = createPreprocessPool({ transform: plan.transform, limits, flip: plan.flip }, request.threads.preprocess, isolated)
+      found = createPreprocessPool(
+        { transform: plan.transform, limits, flip: plan.flip },
+        request.threads.preprocess,
+        isolated,
+      )
       pools.set(isolated, found)
     }
     return found
@@ -267,7 +283,10 @@ function createCommitter(store: Store, plan: Plan, writer: UnitWriter, meter: Me
     }
     const now = meter.seconds()
     const seconds = Object.fromEntries(
-      Object.entries(now).map(([stage, value]) => [stage, Number((value - secondsBefore[stage as BottleneckStage]).toFixed(3))]),
+      Object.entries(now).map(([stage, value]) => [
+        stage,
+        Number((value - secondsBefore[stage as BottleneckStage]).toFixed(3)),
+      ]),
     )
     secondsBefore = now
     await writeCommit(store, {

@@ -2,7 +2,7 @@
  * What is written once all units are committed: `_manifest.json` and, for latents, their statistics.
  * Everything is a pure function of the commits, so any number of workers may do it.
  */
-import { mergeMoments, type Moments, momentsToStats } from '../io/moments.js'
+import { type Moments, mergeMoments, momentsToStats } from '../io/moments.js'
 import type { Store } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
 import { type Commit, readCommit } from './commits.js'
@@ -61,7 +61,9 @@ export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
     format: plan.format,
     columns: plan.columns,
     classes: plan.classes,
-    statistics: stats ? { latents: { mean: [...stats.mean], std: [...stats.std], count: totals.moments!.count } } : null,
+    statistics: stats
+      ? { latents: { mean: [...stats.mean], std: [...stats.std], count: totals.moments!.count } }
+      : null,
     provenance: provenance(plan),
     source: plan.source,
     files,

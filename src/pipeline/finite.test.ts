@@ -2,7 +2,15 @@ import { expect, it } from 'vitest'
 import type { RowBatch, RowMeta } from '../types.js'
 import { takeFiniteRows } from './finite.js'
 
-const row = (key: string): RowMeta => ({ key, uri: key, label: null, caption: null, width: 1, height: 1, sha256: new Uint8Array(32) })
+const row = (key: string): RowMeta => ({
+  key,
+  uri: key,
+  label: null,
+  caption: null,
+  width: 1,
+  height: 1,
+  sha256: new Uint8Array(32),
+})
 
 it('rows with a NaN or an infinity are taken out of every column, the others stay in order', () => {
   const batch: RowBatch = {

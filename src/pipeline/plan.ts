@@ -8,8 +8,8 @@
  * what it encodes, and a listing of any length is never held in memory.
  */
 import { createHash } from 'node:crypto'
-import { createWriteStream } from 'node:fs'
 import { once } from 'node:events'
+import { createWriteStream } from 'node:fs'
 import { finished } from 'node:stream/promises'
 import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../errors.js'
@@ -156,11 +156,24 @@ function difference(name: string, before: unknown, now: unknown): string | undef
 /** What differs between two plans, one line each; empty when they write the same bytes. */
 export function planDifferences(there: PlanSettings, now: PlanSettings): string[] {
   if (planHash(there) === planHash(now)) return []
-  const names = ['transform', 'outputs', 'layers', 'layersNorm', 'flip', 'format', 'precision', 'device', 'shardRows', 'engine'] as const
+  const names = [
+    'transform',
+    'outputs',
+    'layers',
+    'layersNorm',
+    'flip',
+    'format',
+    'precision',
+    'device',
+    'shardRows',
+    'engine',
+  ] as const
   const lines = [
     difference('source', there.source.uri, now.source.uri),
     difference('images', there.source.images, now.source.images),
-    there.model.digest === now.model.digest ? undefined : `model: ${there.model.name} there, ${now.model.name} now (other weights)`,
+    there.model.digest === now.model.digest
+      ? undefined
+      : `model: ${there.model.name} there, ${now.model.name} now (other weights)`,
     ...names.map((name) => difference(name, there[name], now[name])),
     difference('columns', describeColumns(there), describeColumns(now)),
   ].filter((line) => line !== undefined)
@@ -176,9 +189,13 @@ function describeColumns(settings: PlanSettings): string[] {
 export function assertSamePlan(there: PlanSettings, now: PlanSettings, dest: string): void {
   const lines = planDifferences(there, now)
   if (lines.length === 0) return
-  throw usageError('other_plan', `${dest} holds the output of another run. What differs:\n${lines.map((l) => `  ${l}`).join('\n')}`, [
-    'choose another --out folder',
-    'run with the same settings as before to continue it',
-    'pass --overwrite to delete that output and start anew',
-  ])
+  throw usageError(
+    'other_plan',
+    `${dest} holds the output of another run. What differs:\n${lines.map((l) => `  ${l}`).join('\n')}`,
+    [
+      'choose another --out folder',
+      'run with the same settings as before to continue it',
+      'pass --overwrite to delete that output and start anew',
+    ],
+  )
 }

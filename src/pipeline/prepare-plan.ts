@@ -8,14 +8,14 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { usageError, VtpError } from '../errors.js'
 import { parseTransform, type Transform } from '../image/transform.js'
-import { openSource, type SourceOptions } from '../io/sources/index.js'
 import type { ShardFormat } from '../io/shards/index.js'
+import { openSource, type SourceOptions } from '../io/sources/index.js'
 import { openStore, type Store } from '../io/store.js'
 import { describeOutputs, type Model, openModel } from '../model/index.js'
 import type { Source, TensorColumn } from '../types.js'
 import { engineVersion, vtpVersion } from '../version.js'
-import { OUTPUTS, type Output } from './outputs.js'
 import { isRunFile, listingName, PLAN } from './layout.js'
+import { OUTPUTS, type Output } from './outputs.js'
 import { assertSamePlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
 
 export interface PlanRequest {
@@ -72,15 +72,22 @@ export function resolveLayers(layers: PlanRequest['layers'], depth: number): num
   const bad = list.find((k, i) => !Number.isInteger(k) || k < 0 || k >= depth || list[i - 1] === k)
   if (list.length === 0 || bad !== undefined) {
     const what = Array.isArray(layers) ? layers.join(',') : `the last ${layers.last}`
-    throw usageError('bad_layers', `--layers asks for ${what}, but the model has ${depth} blocks (0 to ${depth - 1}), each once`, [
-      `use a number from 1 to ${depth} for the last n blocks, or a list such as 0,${depth - 1}`,
-    ])
+    throw usageError(
+      'bad_layers',
+      `--layers asks for ${what}, but the model has ${depth} blocks (0 to ${depth - 1}), each once`,
+      [`use a number from 1 to ${depth} for the last n blocks, or a list such as 0,${depth - 1}`],
+    )
   }
   return list
 }
 
 /** The tensor columns of a run, in the order of the shard's schema. Throws usage errors for impossible outputs. */
-export function planColumns(model: Model, request: PlanRequest, transform: Transform, layers: number[]): TensorColumn[] {
+export function planColumns(
+  model: Model,
+  request: PlanRequest,
+  transform: Transform,
+  layers: number[],
+): TensorColumn[] {
   const { height, width } = transform
   const available = describeOutputs(model, height, width, layers)
   const columns: TensorColumn[] = []
@@ -102,7 +109,11 @@ export function planColumns(model: Model, request: PlanRequest, transform: Trans
 }
 
 /** The transform of the request, checked against the model's patch size. Throws usage errors. */
-export function planTransform(request: Pick<PlanRequest, 'transform' | 'imageSize'>, model: Model, needsModel: boolean): Transform {
+export function planTransform(
+  request: Pick<PlanRequest, 'transform' | 'imageSize'>,
+  model: Model,
+  needsModel: boolean,
+): Transform {
   const size = request.imageSize ?? { height: model.config.image_size, width: model.config.image_size }
   const transform = parseTransform(request.transform ?? `resize(${size.height},${size.width},bilinear)`)
   if (request.imageSize && (transform.height !== size.height || transform.width !== size.width)) {
@@ -159,9 +170,11 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
   const layers = request.outputs.includes('layers') ? resolveLayers(request.layers, model.config.vision_depth) : []
   const columns = planColumns(model, request, transform, layers)
   if (request.format === 'safetensors' && !request.outputs.includes('latents')) {
-    throw usageError('format_needs_latents', 'The safetensors format is the LightningDiT layout and needs the output "latents"', [
-      'add latents to --outputs, or use --format arrow or parquet',
-    ])
+    throw usageError(
+      'format_needs_latents',
+      'The safetensors format is the LightningDiT layout and needs the output "latents"',
+      ['add latents to --outputs, or use --format arrow or parquet'],
+    )
   }
   const source = await openSource(request.source, request.sourceOptions)
   let store: Store | undefined
@@ -178,9 +191,13 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       onProgress: request.onListing,
     })
     if (listing.images === 0) {
-      throw usageError('no_images', `No image found in ${source.uri}${source.ignored > 0 ? ` (${source.ignored} other files passed over)` : ''}`, [
-        'SOURCE is a folder, a list (.txt, .jsonl), tar shards or Parquet files; images are jpg, png, webp, gif, bmp or tiff',
-      ])
+      throw usageError(
+        'no_images',
+        `No image found in ${source.uri}${source.ignored > 0 ? ` (${source.ignored} other files passed over)` : ''}`,
+        [
+          'SOURCE is a folder, a list (.txt, .jsonl), tar shards or Parquet files; images are jpg, png, webp, gif, bmp or tiff',
+        ],
+      )
     }
     const settings: PlanSettings = {
       version: 1,

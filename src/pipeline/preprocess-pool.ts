@@ -6,8 +6,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import type { DecodeLimits } from '../image/decode.js'
 import { VtpError } from '../errors.js'
+import type { DecodeLimits } from '../image/decode.js'
 import type { RejectCode, Stage } from '../types.js'
 import { workerUrl } from '../worker-url.js'
 
@@ -129,7 +129,10 @@ export function createPreprocessPool(settings: PreprocessSettings, size: number,
 
   function startChild(): Member {
     const file = fileURLToPath(workerUrl(import.meta.url, './preprocess-worker.js'))
-    const child: ChildProcess = fork(file, [], { serialization: 'advanced', stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
+    const child: ChildProcess = fork(file, [], {
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    })
     const member: Member = {
       jobs: new Map(),
       send: (request) => void child.send(request),

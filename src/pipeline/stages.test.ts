@@ -13,18 +13,22 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
 describe('mapOrdered', () => {
   it('keeps the input order whatever the calls take, and never has more than depth outstanding', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.nat(3), { maxLength: 40 }), fc.integer({ min: 1, max: 6 }), async (delays, depth) => {
-        let running = 0
-        let most = 0
-        const results = mapOrdered(delays.entries(), depth, async ([i, delay]) => {
-          most = Math.max(most, ++running)
-          await sleep(delay)
-          running--
-          return i
-        })
-        expect(await collect(results)).toEqual([...delays.keys()])
-        expect(most).toBeLessThanOrEqual(depth)
-      }),
+      fc.asyncProperty(
+        fc.array(fc.nat(3), { maxLength: 40 }),
+        fc.integer({ min: 1, max: 6 }),
+        async (delays, depth) => {
+          let running = 0
+          let most = 0
+          const results = mapOrdered(delays.entries(), depth, async ([i, delay]) => {
+            most = Math.max(most, ++running)
+            await sleep(delay)
+            running--
+            return i
+          })
+          expect(await collect(results)).toEqual([...delays.keys()])
+          expect(most).toBeLessThanOrEqual(depth)
+        },
+      ),
       { numRuns: 30 },
     )
   })

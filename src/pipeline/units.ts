@@ -40,7 +40,10 @@ export function shuffled<T>(items: readonly T[], seed: number): T[] {
 /** Units without a commit, looked up again before each one. */
 export async function* unitsToHelp(store: Store, all: number[], seed: number): AsyncGenerator<number> {
   let done = await committedUnits(store)
-  for (const unit of shuffled(all.filter((u) => !done.has(u)), seed)) {
+  for (const unit of shuffled(
+    all.filter((u) => !done.has(u)),
+    seed,
+  )) {
     done = await committedUnits(store)
     if (!done.has(unit)) yield unit
   }

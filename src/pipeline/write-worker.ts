@@ -51,7 +51,11 @@ port.on('message', (request: WriteRequest | 'close') => {
       const known = error instanceof VtpError ? error : undefined
       reply = {
         id: request.id,
-        error: { message: errorText(error), code: known?.code ?? 'write_failed', suggestions: known?.suggestions ?? [] },
+        error: {
+          message: errorText(error),
+          code: known?.code ?? 'write_failed',
+          suggestions: known?.suggestions ?? [],
+        },
       }
     }
     port.postMessage(reply)

@@ -1,0 +1,82 @@
+/** Flag values with a syntax of their own. Every parser throws a usage error that shows a right value. */
+import { usageError } from '../errors.js'
+import { OUTPUTS, type Output } from '../pipeline/outputs.js'
+import { didYouMean } from './suggest.js'
+
+/** "latents,clip" → outputs, each once. */
+export function parseOutputs(text: string): Output[] {
+  const names = text
+    .split(',')
+    .map((name) => name.trim())
+    .filter(Boolean)
+  for (const name of names) {
+    if (OUTPUTS.includes(name as Output)) continue
+    const near = didYouMean(name, OUTPUTS)
+    throw usageError('unknown_output', `--outputs: unknown output "${name}"`, [
+      `${near ? `did you mean ${near}? ` : ''}choose among ${OUTPUTS.join(', ')}`,
+    ])
+  }
+  if (names.length === 0)
+    throw usageError('unknown_output', '--outputs is empty', [`choose among ${OUTPUTS.join(', ')}`])
+  return OUTPUTS.filter((name) => names.includes(name))
+}
+
+/** "4" → the last four blocks; "2,5" (or "5,") → those blocks. */
+export function parseLayers(text: string | undefined): number[] | { last: number } | undefined {
+  if (text === undefined) return undefined
+  if (/^\d+$/.test(text)) return { last: Number(text) }
+  if (/^\d+(,\d+)*,?$/.test(text)) return text.split(',').filter(Boolean).map(Number)
+  throw usageError('bad_layers', `--layers ${text} is neither a number nor a list of numbers`, [
+    '--layers 4 takes the last four blocks, --layers 2,5 takes blocks 2 and 5 (0-based)',
+  ])
+}
+
+/** "256" or "256x192" (height × width). */
+export function parseImageSize(text: string | undefined): { height: number; width: number } | undefined {
+  if (text === undefined) return undefined
+  const match = /^(\d{1,5})(?:[x×](\d{1,5}))?$/i.exec(text)
+  const height = Number(match?.[1])
+  const width = Number(match?.[2] ?? match?.[1])
+  if (!match || height < 1 || width < 1) {
+    throw usageError('bad_image_size', `--image-size ${text} is no size`, [
+      'write one number, e.g. 256, or HEIGHTxWIDTH, e.g. 256x192',
+    ])
+  }
+  return { height, width }
+}
+
+/** "0.01" or "1%" → 0.01. */
+export function parseFraction(flag: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(%?)$/.exec(text.trim())
+  const value = match ? Number(match[1]) / (match[2] ? 100 : 1) : Number.NaN
+  if (!(value >= 0 && value <= 1)) {
+    throw usageError('bad_fraction', `${flag} ${text} is no share between 0 and 1`, ['write e.g. 0.01 or 1%'])
+  }
+  return value
+}
+
+/** "auto" → undefined, else a positive integer. */
+export function parseCount(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined || text === 'auto') return undefined
+  const value = Number(text)
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw usageError('bad_count', `${flag} ${text} is no positive whole number`, ['write e.g. 16, or auto'])
+  }
+  return value
+}
+
+/** "17,40-59" → unit numbers. */
+export function parseUnits(text: string | undefined): number[] | undefined {
+  if (text === undefined) return undefined
+  const units = new Set<number>()
+  for (const part of text.split(',')) {
+    const match = /^(\d+)(?:-(\d+))?$/.exec(part.trim())
+    const first = Number(match?.[1])
+    const last = Number(match?.[2] ?? match?.[1])
+    if (!match || last < first || last - first > 1e7) {
+      throw usageError('bad_units', `--units ${text}: "${part}" is no unit or range of units`, ['write e.g. 17,40-59'])
+    }
+    for (let unit = first; unit <= last; unit++) units.add(unit)
+  }
+  return [...units].sort((a, b) => a - b)
+}

@@ -1,0 +1,58 @@
+/** Flags that every command which runs the batch engine shares. */
+import { Args, Flags } from '@oclif/core'
+
+export const DATASET_ARG = Args.string({
+  name: 'SOURCE',
+  required: true,
+  description:
+    'A folder of images, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), or Parquet files with an image column.',
+})
+
+export const MODEL_FLAG = Flags.string({
+  char: 'm',
+  default: 'nano',
+  summary:
+    'The model: a folder with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano (bundled).',
+  helpValue: 'MODEL',
+})
+
+export const RUN_FLAGS = {
+  'shard-rows': Flags.integer({ default: 10_000, min: 1, summary: 'Images per shard; one shard is one unit of work.' }),
+  'batch-size': Flags.string({
+    default: 'auto',
+    summary: 'Images per pass of the model. It does not change the output.',
+    helpValue: 'N',
+  }),
+  device: Flags.string({ default: 'auto', summary: 'auto, cpu, cuda or cuda:1.', helpValue: 'DEVICE' }),
+  precision: Flags.string({ default: 'auto', summary: 'Arithmetic of the model: auto or fp32.', helpValue: 'NAME' }),
+  'require-gpu': Flags.boolean({ default: false, summary: 'Fail instead of using the CPU.' }),
+  workers: Flags.integer({ min: 1, summary: 'Preprocessing threads. Default: one per core.', helpValue: 'N' }),
+  'worker-index': Flags.integer({
+    min: 0,
+    summary: 'Number of this worker among --worker-count, from 0.',
+    helpValue: 'I',
+  }),
+  'worker-count': Flags.integer({ min: 1, summary: 'How many workers share this run.', helpValue: 'N' }),
+  'help-others': Flags.boolean({
+    default: true,
+    allowNo: true,
+    summary: 'With several workers: take uncommitted units of others when the own ones are done.',
+  }),
+  units: Flags.string({ summary: 'Work on these units only, e.g. 17,40-59.', helpValue: 'LIST' }),
+  'max-bad': Flags.string({
+    default: '1%',
+    summary: 'Largest share of rejected images that still counts as success, e.g. 0.01 or 1%.',
+    helpValue: 'SHARE',
+  }),
+  'max-pixels': Flags.integer({
+    default: 100_000_000,
+    min: 1,
+    summary: 'Reject images with more pixels than this.',
+    helpValue: 'N',
+  }),
+  overwrite: Flags.boolean({ default: false, summary: 'Delete the output of another run in --out and start anew.' }),
+  'dry-run': Flags.boolean({
+    default: false,
+    summary: 'Show the plan, the expected size and the expected time; write nothing.',
+  }),
+} as const

@@ -1,0 +1,111 @@
+/**
+ * `vtp encode --dry-run`: the plan, the expected size, and the expected time from encoding a few images
+ * of the source for real. Writes nothing to DEST.
+ */
+import { open } from 'node:fs/promises'
+import { parseListingEntry } from '../io/listing.js'
+import type { TensorColumn } from '../types.js'
+import { createPixelBuffers, encodeBatch, prepareBatch } from './batches.js'
+import { type EncodeRequest, openEncoder } from './encode.js'
+import { createMeter } from './meter.js'
+import { preparePlan } from './prepare-plan.js'
+import { createPreprocessPool } from './preprocess-pool.js'
+import { createLimiter } from './stages.js'
+
+export interface DryRun {
+  images: number
+  units: number
+  /** Expected bytes of the tensors in all shards. */
+  bytes: number
+  bytesPerImage: number
+  columns: TensorColumn[]
+  transform: string
+  model: string
+  planHash: string
+  resumed: boolean
+  /** Images that were measured, rejects included. */
+  sampled: number
+  sampleRejects: number
+  imagesPerSecond: number
+  expectedSeconds: number
+}
+
+const ELEMENT_BYTES = { float16: 2, float32: 4, uint8: 1 } as const
+const SAMPLE_BATCHES = 3
+
+/** Bytes of one row's tensors. */
+export function rowBytes(columns: TensorColumn[]): number {
+  return columns.reduce((sum, c) => sum + ELEMENT_BYTES[c.dtype] * c.shape.reduce((a, b) => a * b, 1), 0)
+}
+
+export async function dryRun(request: EncodeRequest): Promise<DryRun> {
+  const prepared = await preparePlan(request, true)
+  try {
+    const { plan, source, transform } = prepared
+    const { height, width } = transform
+    const lines = await firstLines(prepared.listingFile, request.batchSize * SAMPLE_BATCHES)
+    const session = await openEncoder(prepared, request)
+    const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
+    const pool = createPreprocessPool(
+      { transform: plan.transform, limits, flip: plan.flip },
+      request.threads.preprocess,
+      false,
+    )
+    const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
+    const widths = { read: 1, preprocess: 1, encode: 1, write: 1 }
+    const meter = createMeter({ total: lines.length, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
+    const limit = createLimiter(request.threads.reads)
+    let sampled = 0
+    let rejects = 0
+    let began = performance.now()
+    try {
+      for (let start = 0; start < lines.length; start += request.batchSize) {
+        const entries = lines.slice(start, start + request.batchSize).map(parseListingEntry)
+        // The first batch warms up decoder and session; it counts only when there is no other.
+        if (start === request.batchSize) began = performance.now()
+        const job = { index: 0, unit: plan.units[0]!, isolated: false }
+        const batch = { job, start, entries, last: false }
+        const ready = await prepareBatch(batch, { source, pool: () => pool, buffers, limit, meter })
+        rejects += ready.rejects.length
+        await encodeBatch(ready, { session, columns: plan.columns, height, width, flip: plan.flip, buffers, meter })
+        sampled += entries.length
+      }
+    } finally {
+      await Promise.allSettled([pool.close(), session?.close()])
+    }
+    const timed = lines.length > request.batchSize ? lines.length - request.batchSize : lines.length
+    const imagesPerSecond = timed / Math.max((performance.now() - began) / 1000, 1e-6)
+    const bytesPerImage = rowBytes(plan.columns)
+    return {
+      images: plan.source.images,
+      units: plan.units.length,
+      bytes: bytesPerImage * plan.source.images,
+      bytesPerImage,
+      columns: plan.columns,
+      transform: plan.transform,
+      model: plan.model.name,
+      planHash: plan.hash,
+      resumed: prepared.resumed,
+      sampled,
+      sampleRejects: rejects,
+      imagesPerSecond,
+      expectedSeconds: plan.source.images / imagesPerSecond,
+    }
+  } finally {
+    await prepared.close()
+  }
+}
+
+async function firstLines(file: string, count: number): Promise<string[]> {
+  const lines: string[] = []
+  const handle = await open(file)
+  try {
+    for await (const line of handle.readLines()) {
+      lines.push(line)
+      if (lines.length === count) break
+    }
+  } finally {
+    await handle.close().catch(() => {})
+  }
+  return lines
+}
