@@ -61,7 +61,7 @@ export interface EncodeJson {
 }
 
 export async function runEncodeCommand(context: CommandContext, flags: EncodeFlags): Promise<EncodeJson | DryRun> {
-  const device = await chooseDevice({
+  const device = chooseDevice({
     device: flags.device,
     precision: flags.precision,
     requireGpu: flags['require-gpu'],

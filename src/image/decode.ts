@@ -47,7 +47,7 @@ export async function decodeImage(bytes: Uint8Array, limits: DecodeLimits = DEFA
     return await decodeWithSharp(bytes, format, limits)
   } catch (error) {
     if (error instanceof RejectError) throw error
-    const message = (error instanceof Error ? error.message : String(error)).split('\n')[0]!.trim()
+    const message = (error instanceof Error ? error.message : String(error)).split('\n')[0]!.trim().replace(/:$/, '')
     if (/timeout/i.test(message)) throw reject('decode_timeout', `decoding took longer than ${limits.timeoutMs / 1000} s`, error)
     throw reject('corrupt', message, error)
   }

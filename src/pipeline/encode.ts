@@ -278,7 +278,7 @@ function createCommitter(store: Store, plan: Plan, writer: UnitWriter, meter: Me
       if (!stored) await assertSamePart(store, file.name, file.sha256)
     }
     if (rejects.length > 0) {
-      const lines = rejects.map(({ reject }) => `${JSON.stringify(reject)}\n`).join('')
+      const lines = rejects.map(({ reject }) => `${encodeReject(reject)}\n`).join('')
       await store.put(rejectsName(unit), Buffer.from(lines))
     }
     const now = meter.seconds()
@@ -325,6 +325,11 @@ function createCommitter(store: Store, plan: Plan, writer: UnitWriter, meter: Me
       })
     },
   }
+}
+
+/** Always the same order of fields, so that the bytes repeat. */
+function encodeReject({ key, uri, stage, code, message }: Reject): string {
+  return JSON.stringify({ key, uri, stage, code, message })
 }
 
 /** A part of this name without a commit is our own work of an earlier attempt, or another worker's: the same bytes. */

@@ -6,6 +6,7 @@ import { type Moments, mergeMoments, momentsToStats } from '../io/moments.js'
 import type { Store } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
 import { type Commit, readCommit } from './commits.js'
+import { CARD_MARK, DATASET_CARD, datasetCard } from './dataset-card.js'
 import { LATENTS_STATS, MANIFEST } from './layout.js'
 import type { Plan } from './plan.js'
 import { createLimiter } from './stages.js'
@@ -51,6 +52,7 @@ export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
   if (stats && plan.format === 'safetensors') {
     await store.put(LATENTS_STATS, encodeLatentsStats(stats.mean, stats.std))
   }
+  if (plan.format === 'parquet') await putCard(store, datasetCard(plan))
   const manifest = {
     version: 1,
     plan: plan.hash,
@@ -70,6 +72,13 @@ export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
   }
   await store.put(MANIFEST, Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`))
   return totals
+}
+
+/** Writes the dataset card, unless somebody has written a README of their own. */
+async function putCard(store: Store, card: string): Promise<void> {
+  if (await store.putIfAbsent(DATASET_CARD, Buffer.from(card))) return
+  const there = Buffer.from(await store.get(DATASET_CARD)).toString()
+  if (there.includes(CARD_MARK)) await store.put(DATASET_CARD, Buffer.from(card))
 }
 
 /** What every shard says of its origin. No timestamps and no paths of this machine: bytes must repeat. */

@@ -64,7 +64,8 @@ export type PlanColumn = TensorColumn
 
 /** The hash of what decides the bytes. The source's and model's names do not, their digests do. */
 export function planHash(settings: PlanSettings): string {
-  const { source, model, ...rest } = settings
+  // A stored plan has more fields: only the settings count.
+  const { source, model, ...rest } = settingsSchema.parse(settings)
   const decisive = { ...rest, images: source.images, listing: source.listing.sha256, model: model.digest }
   const ordered = Object.fromEntries(Object.entries(decisive).sort(([a], [b]) => (a < b ? -1 : 1)))
   return createHash('sha256').update(JSON.stringify(ordered)).digest('hex')
