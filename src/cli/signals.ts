@@ -19,6 +19,8 @@ export function onStopSignals(note: (line: string) => void): StopSignals {
   return {
     signal: controller.signal,
     release() {
+      // While a stopped run winds up, a further Ctrl-C still means: now.
+      if (controller.signal.aborted) return
       process.off('SIGINT', handle)
       process.off('SIGTERM', handle)
     },

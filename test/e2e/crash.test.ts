@@ -10,7 +10,7 @@ import { outputHashes, readRows } from '../support/parts.js'
 
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp crash '))
 const photos = path.join(dir, 'photos')
-const args = (out: string): string[] => [
+const args = (out: string, batch = 4): string[] => [
   'encode',
   photos,
   '--out',
@@ -18,7 +18,7 @@ const args = (out: string): string[] => [
   '--shard-rows',
   '16',
   '--batch-size',
-  '4',
+  String(batch),
 ]
 let undisturbed: Record<string, string>
 let seconds: number
