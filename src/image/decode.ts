@@ -48,33 +48,54 @@ export async function decodeImage(bytes: Uint8Array, limits: DecodeLimits = DEFA
   } catch (error) {
     if (error instanceof RejectError) throw error
     const message = (error instanceof Error ? error.message : String(error)).split('\n')[0]!.trim().replace(/:$/, '')
-    if (/timeout/i.test(message)) throw reject('decode_timeout', `decoding took longer than ${limits.timeoutMs / 1000} s`, error)
+    if (/timeout/i.test(message))
+      throw reject('decode_timeout', `decoding took longer than ${limits.timeoutMs / 1000} s`, error)
     throw reject('corrupt', message, error)
   }
 }
 
 async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<RgbImage> {
   // The pixel limit is ours (checkSize): sharp's own message would not name the size.
-  const options = { failOn: 'truncated', limitInputPixels: false, sequentialRead: true, ignoreIcc: true, pages: 1 } as const
+  const options = {
+    failOn: 'truncated',
+    limitInputPixels: false,
+    sequentialRead: true,
+    ignoreIcc: true,
+    pages: 1,
+  } as const
   const image = sharp(bytes, options).timeout({ seconds: Math.max(1, Math.ceil(limits.timeoutMs / 1000)) })
   const metadata = await image.metadata()
   const { width = 0, height = 0 } = metadata
   checkSize(width, height, limits.maxPixels)
-  if (metadata.space === 'cmyk') return { data: cmykToRgb(await rawBytes(image.pipelineColourspace('cmyk').toColourspace('cmyk'), 4)), width, height }
-  if (isGray16(metadata, format)) return { data: await clippedGray16(image), width, height }
-  const { data, info } = await image.removeAlpha().toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+  if (metadata.space === 'cmyk')
+    return {
+      data: cmykToRgb(await rawBytes(image.pipelineColourspace('cmyk').toColourspace('cmyk'), 4)),
+      width,
+      height,
+    }
+  if (isGray16(metadata, format, bytes)) return { data: await clippedGray16(image), width, height }
+  const { data, info } = await image
+    .removeAlpha()
+    .toColourspace('srgb')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true })
   if (info.channels === 1) return { data: grayToRgb(data), width: info.width, height: info.height }
   if (info.channels !== 3) throw reject('corrupt', `the decoder gave ${info.channels} channels`)
   return { data: plain(data), width: info.width, height: info.height }
 }
 
 /** Whether Pillow opens the file in mode I;16, whose values convert('RGB') clips. */
-function isGray16(metadata: Metadata, format: ImageFormat): boolean {
-  return (format === 'png' || format === 'tiff') && metadata.depth === 'ushort' && metadata.channels === 1
+function isGray16(metadata: Metadata, format: ImageFormat, bytes: Uint8Array): boolean {
+  // PNG: bit depth and colour type of the header; a transparent value would show as a second channel.
+  if (format === 'png') return bytes[24] === 16 && bytes[25] === 0
+  return format === 'tiff' && metadata.depth === 'ushort' && metadata.channels === 1
 }
 
 async function clippedGray16(image: Sharp): Promise<Uint8Array> {
-  const { data, info } = await image.toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer({ resolveWithObject: true })
+  const { data, info } = await image
+    .toColourspace('grey16')
+    .raw({ depth: 'ushort' })
+    .toBuffer({ resolveWithObject: true })
   const values = new Uint16Array(plain(data).buffer)
   const gray = new Uint8Array(info.width * info.height)
   const step = info.channels
@@ -84,7 +105,8 @@ async function clippedGray16(image: Sharp): Promise<Uint8Array> {
 
 async function rawBytes(image: Sharp, channels: number): Promise<Uint8Array> {
   const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
-  if (info.channels !== channels) throw reject('corrupt', `the decoder gave ${info.channels} channels, ${channels} were expected`)
+  if (info.channels !== channels)
+    throw reject('corrupt', `the decoder gave ${info.channels} channels, ${channels} were expected`)
   return data
 }
 

@@ -38,9 +38,15 @@ export function decodeGif(bytes: Uint8Array, checkSize: (width: number, height: 
     if (block === 0x3b) throw new Error('the GIF file has no frame')
     if (block === 0x21) {
       const label = reader.byte()
-      const first = readSubBlock(reader)
-      if (label === 0xf9 && first.length >= 4) transparent = first[0]! & 1 ? first[3] : undefined
-      if (first.length > 0) while (readSubBlock(reader).length > 0);
+      let last = readSubBlock(reader)
+      if (label === 0xf9 && last.length > 0) {
+        if (last.length < (last[0]! & 1 ? 4 : 3))
+          throw new Error('the GIF file has a graphic control block that is too short')
+        if (last[0]! & 1) transparent = last[3]
+      }
+      // Pillow reads on behind an empty block, except in comments.
+      if (label === 0xff && isLoopBlock(last)) last = readSubBlock(reader)
+      if (label !== 0xfe || last.length > 0) while (readSubBlock(reader).length > 0);
       continue
     }
     if (block !== 0x2c) continue // Pillow looks on for the next block, too
@@ -54,6 +60,7 @@ export function decodeGif(bytes: Uint8Array, checkSize: (width: number, height: 
     const fullWidth = Math.max(screenWidth, left + width)
     const fullHeight = Math.max(screenHeight, top + height)
     checkSize(fullWidth, fullHeight)
+    if (width === 0 || height === 0) throw new Error(`the GIF frame has ${width}×${height} pixels`)
     const indices = decodeLzw(reader, width, height, (frameFlags & 0x40) !== 0)
     const palette = toPalette(local ?? globalPalette)
     const data = new Uint8Array(fullWidth * fullHeight * 3)
@@ -83,10 +90,13 @@ function readSubBlock(reader: Reader): Uint8Array {
   return reader.take(reader.byte())
 }
 
-/** 256 RGB entries; without a palette the index is the grey value. */
+const isLoopBlock = (block: Uint8Array): boolean =>
+  'NETSCAPE2.0'.split('').every((letter, i) => block[i] === letter.charCodeAt(0))
+
+/** 256 RGB entries; without a palette, or with one of the greys in order, the index is the grey value. */
 function toPalette(colours: Uint8Array | undefined): Uint8Array {
   const palette = new Uint8Array(768)
-  if (colours) palette.set(colours.subarray(0, 768))
+  if (colours?.some((value, i) => value !== Math.floor(i / 3))) palette.set(colours.subarray(0, 768))
   else for (let i = 0; i < 768; i++) palette[i] = Math.floor(i / 3)
   return palette
 }
@@ -94,7 +104,7 @@ function toPalette(colours: Uint8Array | undefined): Uint8Array {
 /** LZW data → indices [height, width], interlaced rows put in place. */
 function decodeLzw(reader: Reader, width: number, height: number, interlaced: boolean): Uint8Array {
   const minBits = reader.byte()
-  if (minBits < 1 || minBits > 11) throw new Error(`the GIF frame has a code size of ${minBits} bits`)
+  if (minBits > 12) throw new Error(`the GIF frame has a code size of ${minBits} bits`)
   const clear = 1 << minBits
   const end = clear + 1
   const prefix = new Int16Array(4096)
@@ -153,7 +163,12 @@ function decodeLzw(reader: Reader, width: number, height: number, interlaced: bo
 function deinterlace(rows: Uint8Array, width: number, height: number): Uint8Array {
   const out = new Uint8Array(rows.length)
   let from = 0
-  for (const [start, step] of [[0, 8], [4, 8], [2, 4], [1, 2]] as const) {
+  for (const [start, step] of [
+    [0, 8],
+    [4, 8],
+    [2, 4],
+    [1, 2],
+  ] as const) {
     for (let y = start; y < height; y += step, from += width) out.set(rows.subarray(from, from + width), y * width)
   }
   return out
