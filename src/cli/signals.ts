@@ -7,10 +7,24 @@ export interface StopSignals {
   release(): void
 }
 
+/** A batch that takes longer than this to end is not waited for. */
+const LAST_BATCH_MS = 15_000
+
+/** Ends the process as soon as the batch in hand lets it. */
+async function endNow(): Promise<never> {
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_BATCH_MS)
+  const { haltSessions } = await import('../engine/session.js')
+  await haltSessions()
+  process.exit(EXIT.interrupted)
+}
+
 export function onStopSignals(note: (line: string) => void): StopSignals {
   const controller = new AbortController()
   const handle = (): void => {
-    if (controller.signal.aborted) process.exit(EXIT.interrupted)
+    if (controller.signal.aborted) {
+      void endNow()
+      return
+    }
     controller.abort()
     note('Stopping: the batches in flight are finished first. Press Ctrl-C again to stop at once.')
   }

@@ -5,10 +5,10 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import * as ort from 'onnxruntime-node'
-import type { SessionRequest, SessionSettings, TensorValue, WorkerReply } from './session.js'
+import type { SessionRequest, TensorValue, WorkerReply, WorkerSettings } from './session.js'
 
 const port = parentPort!
-const settings = workerData as SessionSettings
+const settings = workerData as WorkerSettings
 
 /** ONNX Runtime takes no shared memory: a shared input is copied once, here, off the main thread. */
 function toTensor(value: TensorValue): ort.Tensor {
@@ -62,7 +62,7 @@ async function main(): Promise<void> {
       })
       return
     }
-    queue = queue.then(() => run(request))
+    queue = queue.then(() => (Atomics.load(settings.halt, 0) === 1 ? undefined : run(request)))
   })
 }
 

@@ -26,6 +26,11 @@ export interface SessionSettings {
   spinning?: boolean
 }
 
+/** What the worker thread is started with. `halt[0]` = 1 tells it to start no further run. */
+export interface WorkerSettings extends SessionSettings {
+  halt: Int32Array
+}
+
 export interface SessionRequest {
   id: number
   inputs: Record<string, TensorValue>
@@ -51,9 +56,30 @@ export interface Session {
   close(): Promise<void>
 }
 
+/** Sessions that are open in this process, each with a way to make its thread idle for good. */
+const halts = new Set<() => Promise<void>>()
+
+/**
+ * Makes every session of this process idle: the run in hand ends, queued ones never start. A process must
+ * not exit while ONNX Runtime is inside a run in another thread: it would abort.
+ */
+export async function haltSessions(): Promise<void> {
+  await Promise.all([...halts].map((halt) => halt()))
+}
+
 /** Opens a session in a worker thread. Throws VtpError `engine_open_failed` with ONNX Runtime's reason. */
 export async function openSession(settings: SessionSettings): Promise<Session> {
-  const worker = new Worker(workerUrl(import.meta.url, './session-worker.js'), { workerData: settings })
+  const halt = new Int32Array(new SharedArrayBuffer(4))
+  const workerSettings: WorkerSettings = { ...settings, halt }
+  const worker = new Worker(workerUrl(import.meta.url, './session-worker.js'), { workerData: workerSettings })
+  const haltThis = async (): Promise<void> => {
+    Atomics.store(halt, 0, 1)
+    const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+    worker.postMessage('close')
+    await exited
+  }
+  halts.add(haltThis)
+  worker.once('exit', () => halts.delete(haltThis))
   const pending = new Map<number, { resolve(result: RunResult): void; reject(error: unknown): void }>()
   let nextId = 0
   let dead: VtpError | undefined
