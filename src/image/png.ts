@@ -3,5 +3,7 @@ import type { RgbImage } from '../types.js'
 
 /** Encodes as 8-bit RGB PNG without metadata; the same pixels give the same bytes. */
 export async function encodePng({ data, width, height }: RgbImage): Promise<Uint8Array> {
-  return sharp(data, { raw: { width, height, channels: 3 } }).png({ compressionLevel: 6 }).toBuffer()
+  return sharp(data, { raw: { width, height, channels: 3 } })
+    .png({ compressionLevel: 6 })
+    .toBuffer()
 }

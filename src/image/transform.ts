@@ -48,7 +48,11 @@ export function parseTransform(spec: string): Transform {
     else if (step.kind === 'resize-short') size = undefined
   }
   if (!size) {
-    throw bad(spec, 'the size of its output depends on the image', 'end it with center-crop(S), or give resize two numbers')
+    throw bad(
+      spec,
+      'the size of its output depends on the image',
+      'end it with center-crop(S), or give resize two numbers',
+    )
   }
   return { spec: steps.map(stepText).join('|'), steps, ...size }
 }
@@ -57,22 +61,31 @@ function parseStep(spec: string, text: string): Step {
   const match = /^([a-z-]+)\s*(?:\(([^()]*)\))?$/i.exec(text)
   if (!match) throw bad(spec, `"${text}" is no step`)
   const name = match[1]!.toLowerCase()
-  const args = (match[2] ?? '').split(',').map((arg) => arg.trim().toLowerCase()).filter(Boolean)
+  const args = (match[2] ?? '')
+    .split(',')
+    .map((arg) => arg.trim().toLowerCase())
+    .filter(Boolean)
   const numbers = args.filter((arg) => /^\d+$/.test(arg)).map(Number)
   const words = args.filter((arg) => !/^\d+$/.test(arg))
   const tooLarge = numbers.find((n) => n < 1 || n > MAX_SIDE)
   if (tooLarge !== undefined) throw bad(spec, `the size ${tooLarge} is not between 1 and ${MAX_SIDE}`)
   const expect = (count: number[], wordCount: number): void => {
     if (count.includes(numbers.length) && words.length <= wordCount) return
-    throw bad(spec, `${name} takes ${count.join(' or ')} number${count.at(-1) === 1 ? '' : 's'}${wordCount ? ' and a filter' : ''}`)
+    throw bad(
+      spec,
+      `${name} takes ${count.join(' or ')} number${count.at(-1) === 1 ? '' : 's'}${wordCount ? ' and a filter' : ''}`,
+    )
   }
   const [first = 0, second = first] = numbers
   switch (name) {
     case 'resize': {
       expect([1, 2], 1)
       const filter = (words[0] ?? 'bilinear') as Filter
-      if (!FILTERS.includes(filter)) throw bad(spec, `the filter "${filter}" is unknown`, `filters are ${FILTERS.join(', ')}`)
-      return numbers.length === 2 ? { kind: 'resize', height: first, width: second, filter } : { kind: 'resize-short', size: first, filter }
+      if (!FILTERS.includes(filter))
+        throw bad(spec, `the filter "${filter}" is unknown`, `filters are ${FILTERS.join(', ')}`)
+      return numbers.length === 2
+        ? { kind: 'resize', height: first, width: second, filter }
+        : { kind: 'resize-short', size: first, filter }
     }
     case 'center-crop':
       expect([1, 2], 0)
@@ -184,6 +197,11 @@ function admCrop(image: RgbImage, size: number): RgbImage {
     current = resizePillow(current, current.width >> 1, current.height >> 1, 'box')
   }
   const scale = size / Math.min(current.width, current.height)
-  current = resizeWithin(current, roundHalfEven(current.width * scale), roundHalfEven(current.height * scale), 'bicubic')
+  current = resizeWithin(
+    current,
+    roundHalfEven(current.width * scale),
+    roundHalfEven(current.height * scale),
+    'bicubic',
+  )
   return crop(current, (current.width - size) >> 1, (current.height - size) >> 1, size, size)
 }
