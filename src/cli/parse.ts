@@ -3,22 +3,27 @@ import { usageError } from '../errors.js'
 import { OUTPUTS, type Output } from '../pipeline/outputs.js'
 import { didYouMean } from './suggest.js'
 
-/** "latents,clip" → outputs, each once. */
-export function parseOutputs(text: string): Output[] {
+/** "b,a" → the names among `choices`, each once and in the order of the choices. */
+export function parseNames<T extends string>(flag: string, text: string, choices: readonly T[], what = 'name'): T[] {
   const names = text
     .split(',')
     .map((name) => name.trim())
     .filter(Boolean)
+  const code = `unknown_${what.replaceAll(' ', '_')}`
   for (const name of names) {
-    if (OUTPUTS.includes(name as Output)) continue
-    const near = didYouMean(name, OUTPUTS)
-    throw usageError('unknown_output', `--outputs: unknown output "${name}"`, [
-      `${near ? `did you mean ${near}? ` : ''}choose among ${OUTPUTS.join(', ')}`,
+    if (choices.includes(name as T)) continue
+    const near = didYouMean(name, choices)
+    throw usageError(code, `${flag}: unknown ${what} "${name}"`, [
+      `${near ? `did you mean ${near}? ` : ''}choose among ${choices.join(', ')}`,
     ])
   }
-  if (names.length === 0)
-    throw usageError('unknown_output', '--outputs is empty', [`choose among ${OUTPUTS.join(', ')}`])
-  return OUTPUTS.filter((name) => names.includes(name))
+  if (names.length === 0) throw usageError(code, `${flag} is empty`, [`choose among ${choices.join(', ')}`])
+  return choices.filter((name) => names.includes(name))
+}
+
+/** "latents,clip" → outputs, each once. */
+export function parseOutputs(text: string): Output[] {
+  return parseNames('--outputs', text, OUTPUTS, 'output')
 }
 
 /** "4" → the last four blocks; "2,5" (or "5,") → those blocks. */

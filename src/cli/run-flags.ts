@@ -8,6 +8,12 @@ export const DATASET_ARG = Args.string({
     'A folder of images, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), or Parquet files with an image column.',
 })
 
+export const MODEL_ARG = Args.string({
+  name: 'MODEL',
+  required: true,
+  description: 'A folder with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano.',
+})
+
 export const MODEL_FLAG = Flags.string({
   char: 'm',
   default: 'nano',

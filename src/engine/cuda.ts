@@ -1,0 +1,166 @@
+/**
+ * Whether ONNX Runtime can use an NVIDIA GPU on this machine, and if not, exactly which piece is missing
+ * and what installs it. The pieces (ONNX Runtime 1.30, CUDA 12): the driver, ONNX Runtime's provider
+ * libraries beside its binding (the npm package leaves them out), the CUDA 12 runtime libraries, cuDNN 9.
+ */
+import { execFile } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { promisify } from 'node:util'
+
+export interface MissingPiece {
+  /** What is missing, in words. */
+  what: string
+  /** A command or sentence that puts it right. */
+  fix: string
+}
+
+export interface Gpu {
+  name: string
+  memoryBytes: number | null
+}
+
+export interface CudaReport {
+  /** All pieces are there. */
+  usable: boolean
+  driver: string | null
+  gpus: Gpu[]
+  /** The folder of ONNX Runtime's libraries. */
+  runtimeFolder: string
+  missing: MissingPiece[]
+}
+
+/** What is looked at; tests bring a made machine. */
+export interface CudaProbes {
+  platform: string
+  arch: string
+  /** Output of nvidia-smi, or undefined when it cannot be run. */
+  nvidiaSmi: () => Promise<string | undefined>
+  /** Text of /proc/driver/nvidia/version. */
+  driverFile: () => string | undefined
+  runtimeFolder: string
+  fileExists: (file: string) => boolean
+  /** Folders in which the loader finds libraries. */
+  libraryFolders: () => string[]
+  listFolder: (folder: string) => string[]
+  /** File names in the loader's cache (`ldconfig -p`). */
+  loaderCache: () => Promise<string>
+}
+
+export const PROVIDER_LIBRARIES = ['libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so']
+
+/** Libraries that the CUDA provider of ONNX Runtime 1.30 links to, and the PyPI packages that also carry them. */
+const CUDA_LIBRARIES: { file: string; pip: string }[] = [
+  { file: 'libcudart.so.12', pip: 'nvidia-cuda-runtime-cu12' },
+  { file: 'libcublas.so.12', pip: 'nvidia-cublas-cu12' },
+  { file: 'libcublasLt.so.12', pip: 'nvidia-cublas-cu12' },
+  { file: 'libcufft.so.11', pip: 'nvidia-cufft-cu12' },
+  { file: 'libcurand.so.10', pip: 'nvidia-curand-cu12' },
+]
+const CUDNN_LIBRARY = { file: 'libcudnn.so.9', pip: 'nvidia-cudnn-cu12' }
+
+/** The folder of the ONNX Runtime libraries for this machine. */
+export function onnxRuntimeFolder(platform: string = process.platform, arch: string = process.arch): string {
+  const require = createRequire(import.meta.url)
+  return path.join(path.dirname(require.resolve('onnxruntime-node/package.json')), 'bin', 'napi-v6', platform, arch)
+}
+
+function readText(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+async function run(file: string, args: string[]): Promise<string | undefined> {
+  return promisify(execFile)(file, args, { timeout: 10_000 }).then(
+    ({ stdout }) => stdout,
+    () => undefined,
+  )
+}
+
+function listFolder(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}
+
+function thisMachine(): CudaProbes {
+  return {
+    platform: process.platform,
+    arch: process.arch,
+    nvidiaSmi: () =>
+      run('nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader,nounits']),
+    driverFile: () => readText('/proc/driver/nvidia/version'),
+    runtimeFolder: onnxRuntimeFolder(),
+    fileExists: existsSync,
+    libraryFolders: () => [
+      ...(process.env.LD_LIBRARY_PATH ?? '').split(':').filter(Boolean),
+      onnxRuntimeFolder(),
+      '/usr/lib/x86_64-linux-gnu',
+      '/usr/lib64',
+      '/usr/lib',
+    ],
+    listFolder,
+    loaderCache: async () => (await run('ldconfig', ['-p'])) ?? (await run('/sbin/ldconfig', ['-p'])) ?? '',
+  }
+}
+
+/** Looks for every piece; loads nothing and changes nothing. */
+export async function inspectCuda(probes: CudaProbes = thisMachine()): Promise<CudaReport> {
+  const { platform, arch, runtimeFolder } = probes
+  const report: CudaReport = { usable: false, driver: null, gpus: [], runtimeFolder, missing: [] }
+  if (platform !== 'linux' || arch !== 'x64') {
+    const fix = 'use a Linux x64 machine with an NVIDIA GPU; elsewhere the CPU is used'
+    report.missing.push({ what: `CUDA in ONNX Runtime for ${platform}-${arch}`, fix })
+    return report
+  }
+  await inspectDriver(probes, report)
+
+  const absent = PROVIDER_LIBRARIES.filter((name) => !probes.fileExists(path.join(runtimeFolder, name)))
+  if (absent.length > 0) {
+    const script = path.join(runtimeFolder, '..', '..', '..', '..', 'script', 'install.js')
+    report.missing.push({
+      what: `ONNX Runtime's CUDA provider (${absent.join(', ')} in ${runtimeFolder})`,
+      fix: `ONNXRUNTIME_NODE_INSTALL=cuda12 node ${JSON.stringify(script)}   (downloads it; needs the network)`,
+    })
+  }
+
+  const cache = await probes.loaderCache()
+  const seen = new Set(probes.libraryFolders().flatMap(probes.listFolder))
+  const isThere = (file: string): boolean => seen.has(file) || new RegExp(`(^|\\s|/)${file}(\\s|$)`, 'm').test(cache)
+  const cuda = CUDA_LIBRARIES.filter(({ file }) => !isThere(file))
+  if (cuda.length > 0) {
+    const packages = [...new Set(cuda.map(({ pip }) => pip))].join(' ')
+    report.missing.push({
+      what: `CUDA 12 libraries (${cuda.map(({ file }) => file).join(', ')})`,
+      fix: `install the CUDA 12 toolkit, or \`pip install ${packages}\` and add the packages' lib folders to LD_LIBRARY_PATH`,
+    })
+  }
+  if (!isThere(CUDNN_LIBRARY.file)) {
+    report.missing.push({
+      what: `cuDNN 9 (${CUDNN_LIBRARY.file})`,
+      fix: `install cuDNN 9 for CUDA 12, or \`pip install ${CUDNN_LIBRARY.pip}\` and add its lib folder to LD_LIBRARY_PATH`,
+    })
+  }
+  report.usable = report.missing.length === 0
+  return report
+}
+
+async function inspectDriver(probes: CudaProbes, report: CudaReport): Promise<void> {
+  for (const line of ((await probes.nvidiaSmi()) ?? '').split('\n')) {
+    const [name, memory, driver] = line.split(',').map((cell) => cell.trim())
+    if (!name || !driver) continue
+    report.gpus.push({ name, memoryBytes: /^\d+$/.test(memory ?? '') ? Number(memory) * 2 ** 20 : null })
+    report.driver = driver
+  }
+  report.driver ??= /Kernel Module\D*([\d.]+)/.exec(probes.driverFile() ?? '')?.[1] ?? null
+  if (report.driver === null) {
+    const fix = 'install the NVIDIA driver; in a container start it with GPU access (docker run --gpus all)'
+    report.missing.push({ what: 'an NVIDIA driver (neither nvidia-smi nor /proc/driver/nvidia answers)', fix })
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * What this machine has and what of it the engine will use: cores, memory, vector instructions, ONNX
+ * Runtime's providers, the GPU. For `vtp doctor`; it reads and reports, and changes nothing.
+ */
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { availableParallelism, cpus, freemem, totalmem } from 'node:os'
+import { errorText } from '../errors.js'
+import { cgroupLimits } from './cgroup.js'
+import { effectiveCores } from './cores.js'
+import { type CudaReport, inspectCuda } from './cuda.js'
+
+export interface CpuReport {
+  model: string
+  /** Logical processors of the machine. */
+  logical: number
+  /** Those that this process may run on. */
+  allowed: number
+  /** Quota of the control group, in cores; null without one. */
+  quota: number | null
+  /** What is used: the smaller of the two, at least 1. */
+  cores: number
+  /** Vector instructions that ONNX Runtime has code for, e.g. avx512f, avx512_vnni, amx_int8. */
+  features: string[]
+}
+
+export interface MemoryReport {
+  totalBytes: number
+  freeBytes: number
+  /** Limit of the control group; null without one. */
+  limitBytes: number | null
+  /** The smaller of total and limit. */
+  usableBytes: number
+}
+
+export interface Backend {
+  name: string
+  /** Whether its libraries come with the npm package. */
+  bundled: boolean
+}
+
+export interface RuntimeReport {
+  version: string
+  backends: Backend[]
+}
+
+export interface ImageLibraryReport {
+  sharp: string
+  libvips: string
+}
+
+/** A library that cannot be loaded is reported, not thrown. */
+export type Loaded<T> = { ok: true; value: T } | { ok: false; error: string }
+
+export interface MachineReport {
+  platform: string
+  node: string
+  cpu: CpuReport
+  memory: MemoryReport
+  runtime: Loaded<RuntimeReport>
+  images: Loaded<ImageLibraryReport>
+  cuda: CudaReport
+}
+
+/** Vector extensions that change how fast the engine is, in the names of /proc/cpuinfo (x86 and ARM). */
+const FEATURES = [
+  'avx2',
+  'fma',
+  'f16c',
+  'avx512f',
+  'avx512_vnni',
+  'avx_vnni',
+  'avx512_bf16',
+  'amx_tile',
+  'amx_int8',
+  'amx_bf16',
+  'asimd',
+  'asimddp',
+  'i8mm',
+  'bf16',
+  'sve',
+]
+
+/** The known extensions among the flags of /proc/cpuinfo's text; empty where there is none. */
+export function cpuFeatures(cpuinfo: string): string[] {
+  const line = /^(?:flags|Features)\s*:(.*)$/m.exec(cpuinfo)?.[1] ?? ''
+  const flags = new Set(line.trim().split(/\s+/))
+  return FEATURES.filter((name) => flags.has(name))
+}
+
+function cpuinfo(): string {
+  try {
+    return readFileSync('/proc/cpuinfo', 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+async function attempt<T>(load: () => Promise<T>): Promise<Loaded<T>> {
+  try {
+    return { ok: true, value: await load() }
+  } catch (error) {
+    return { ok: false, error: errorText(error).split('\n')[0]! }
+  }
+}
+
+async function inspectRuntime(): Promise<RuntimeReport> {
+  const { listSupportedBackends } = await import('onnxruntime-node')
+  const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string }
+  return { version, backends: listSupportedBackends().map(({ name, bundled }) => ({ name, bundled })) }
+}
+
+async function inspectImageLibrary(): Promise<ImageLibraryReport> {
+  const { default: sharp } = await import('sharp')
+  return { sharp: sharp.versions.sharp ?? 'unknown', libvips: sharp.versions.vips }
+}
+
+/** Looks at this machine. Takes well under a second; nvidia-smi, where there is one, may add to it. */
+export async function inspectMachine(): Promise<MachineReport> {
+  const limits = cgroupLimits()
+  const list = cpus()
+  const totalBytes = totalmem()
+  const limitBytes = limits.memoryBytes ?? null
+  const [runtime, images, cuda] = await Promise.all([
+    attempt(inspectRuntime),
+    attempt(inspectImageLibrary),
+    inspectCuda(),
+  ])
+  return {
+    platform: `${process.platform}-${process.arch}`,
+    node: process.version,
+    cpu: {
+      model: list[0]?.model.trim() || 'unknown',
+      logical: list.length,
+      allowed: availableParallelism(),
+      quota: limits.cores ?? null,
+      cores: effectiveCores(),
+      features: cpuFeatures(cpuinfo()),
+    },
+    memory: {
+      totalBytes,
+      freeBytes: freemem(),
+      limitBytes,
+      usableBytes: Math.min(totalBytes, limitBytes ?? totalBytes),
+    },
+    runtime,
+    images,
+    cuda,
+  }
+}
