@@ -8,6 +8,8 @@ import sharp, { type Metadata, type Sharp } from 'sharp'
 import { RejectError, type RgbImage } from '../types.js'
 import { decodeBmp } from './bmp.js'
 import { decodeGif } from './gif.js'
+import { checkJpegEnd } from './jpeg-check.js'
+import { checkPngChunks } from './png-check.js'
 import { type ImageFormat, sniffFormat } from './sniff.js'
 
 export interface DecodeLimits {
@@ -44,6 +46,8 @@ export async function decodeImage(bytes: Uint8Array, limits: DecodeLimits = DEFA
   try {
     if (format === 'bmp') return decodeBmp(bytes, (width, height) => checkSize(width, height, limits.maxPixels))
     if (format === 'gif') return decodeGif(bytes, (width, height) => checkSize(width, height, limits.maxPixels))
+    if (format === 'png') checkPngChunks(bytes)
+    if (format === 'jpeg') checkJpegEnd(bytes)
     return await decodeWithSharp(bytes, format, limits)
   } catch (error) {
     if (error instanceof RejectError) throw error

@@ -1,0 +1,85 @@
+/**
+ * A JPEG file's markers behind its pixels. Pillow lets libjpeg read on to the end-of-image marker and
+ * refuses the file if something else comes first; libvips stops at the last row. Such files were cut in
+ * two or overwritten, and the rows below the damage are grey or shifted: they are no images to train on.
+ * Only files with one scan need this: of the others libjpeg has read everything before the first row.
+ * Format: ITU-T T.81, annex B.
+ */
+
+const [SOI, EOI, SOS, DQT, DHT, DAC, DRI, DNL, COM] = [0xd8, 0xd9, 0xda, 0xdb, 0xc4, 0xcc, 0xdd, 0xdc, 0xfe]
+
+interface Marker {
+  code: number
+  /** First byte behind the marker, or behind the length field of a segment. */
+  start: number
+  /** First byte behind the segment. */
+  end: number
+}
+
+const isSof = (code: number): boolean => code >= 0xc0 && code <= 0xcf && code !== DHT && code !== 0xc8 && code !== DAC
+const standsAlone = (code: number): boolean => code === 0x01 || (code >= 0xd0 && code <= EOI)
+
+/** The next marker at or after `from`; bytes that are none are passed over. */
+function nextMarker(bytes: Uint8Array, from: number): Marker | undefined {
+  for (let at = bytes.indexOf(0xff, from); at >= 0; at = bytes.indexOf(0xff, at + 1)) {
+    const code = bytes[at + 1]
+    if (code === undefined) return undefined
+    if (code === 0 || code === 0xff) continue
+    if (standsAlone(code)) return { code, start: at + 2, end: at + 2 }
+    const [high, low] = [bytes[at + 2], bytes[at + 3]]
+    if (high === undefined || low === undefined) return undefined
+    return { code, start: at + 4, end: at + 2 + (high << 8) + low }
+  }
+  return undefined
+}
+
+/** Throws an Error if libjpeg would, on its way from the last row of a file with one scan to the end of the image. */
+export function checkJpegEnd(bytes: Uint8Array): void {
+  let marker = nextMarker(bytes, 2)
+  let [components, restarts] = [0, false]
+  for (; marker && marker.code !== SOS; marker = nextMarker(bytes, marker.end)) {
+    if (marker.code === DRI) restarts = (bytes[marker.start] ?? 0) + (bytes[marker.start + 1] ?? 0) > 0
+    if (!isSof(marker.code)) continue
+    if (marker.code !== 0xc0 && marker.code !== 0xc1) return // progressive and the like
+    components = bytes[marker.start + 5] ?? 0
+  }
+  if (!marker || bytes[marker.start] !== components) return
+  for (let at = marker.end; ; ) {
+    const next = nextMarker(bytes, at)
+    if (!next) throw new Error('the JPEG file ends before its end-of-image marker')
+    const { code, start, end } = next
+    if (code === EOI) return
+    if (restarts && code < 0xc0) {
+      at = start - 2 // libjpeg looks for the next restart marker and passes over these
+      continue
+    }
+    at = end
+    if (standsAlone(code) && code !== SOI) continue
+    if ((code >= 0xe0 && code <= 0xef) || code === COM || code === DNL) continue
+    const known = [DQT, DHT, DAC, DRI].includes(code)
+    if (!known || !isPlausible(code, bytes.subarray(start, end), end - start)) {
+      throw new Error(`the JPEG file has a marker 0xff${code.toString(16)} where its image should end`)
+    }
+  }
+}
+
+/** Whether a table segment can be read. */
+function isPlausible(code: number, body: Uint8Array, length: number): boolean {
+  if (body.length < length || length < 0) return false
+  if (code === DRI) return length === 2
+  if (code === DAC) return length % 2 === 0
+  let at = 0
+  while (at < length) {
+    const id = body[at]!
+    if (code === DQT) {
+      if ((id & 15) > 3) return false
+      at += 1 + (id >> 4 ? 128 : 64)
+    } else {
+      let count = 0
+      for (let i = 1; i <= 16; i++) count += body[at + i] ?? 256
+      if (count > 256 || (id & 15) > 3 || id >> 4 > 1) return false
+      at += 17 + count
+    }
+  }
+  return at === length
+}

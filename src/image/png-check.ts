@@ -1,0 +1,26 @@
+/**
+ * The checks that Pillow makes on a PNG file before its pixels and libpng does not (src/PIL/PngImagePlugin.py):
+ * every chunk up to the first IDAT must have a plausible name and a right checksum. A file that fails them
+ * is damaged in its header, palette or colour description, so its pixels cannot be trusted either.
+ */
+import { crc32 } from 'node:zlib'
+
+/** Throws an Error for a file that Pillow would refuse to open. */
+export function checkPngChunks(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  let at = 8
+  for (;;) {
+    if (at + 8 > bytes.length) throw new Error('the PNG file is truncated')
+    const length = view.getUint32(at)
+    const name = String.fromCharCode(...bytes.subarray(at + 4, at + 8))
+    if (!/^\w{4}$/.test(name)) throw new Error(`the PNG file has a chunk named ${JSON.stringify(name)}`)
+    if (name === 'IDAT') return
+    if (name === 'IEND') throw new Error('the PNG file has no pixels')
+    const end = at + 8 + length
+    if (end + 4 > bytes.length) throw new Error('the PNG file is truncated')
+    if (crc32(bytes.subarray(at + 4, end)) !== view.getUint32(end)) {
+      throw new Error(`the checksum of the PNG chunk ${name} is wrong`)
+    }
+    at = end + 4
+  }
+}
