@@ -1,0 +1,113 @@
+/** The house rules that imports show: dependencies point one way, and commands start fast. */
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { repoRoot } from './support/cli.js'
+
+/** Top to bottom; a folder may import from those after it. */
+const LAYERS = [
+  'commands',
+  'cli',
+  'retrieval',
+  'generate',
+  'metrics',
+  'pipeline',
+  'engine',
+  'model',
+  'image',
+  'io',
+  '.',
+]
+
+const source = path.join(repoRoot, 'src')
+const files = (readdirSync(source, { recursive: true }) as string[]).filter(
+  (name) => name.endsWith('.ts') && !name.endsWith('.test.ts'),
+)
+
+function layer(file: string): string {
+  const [folder, ...rest] = file.split(path.sep)
+  return rest.length > 0 ? folder! : '.'
+}
+
+interface Import {
+  from: string
+  isType: boolean
+  isStatic: boolean
+}
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(path.join(source, file), 'utf8')
+  const found: Import[] = []
+  for (const match of text.matchAll(/^(?:import|export)\s+(type\s)?[^'";]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm)) {
+    found.push({ from: match[2] ?? match[3]!, isType: match[1] !== undefined, isStatic: true })
+  }
+  for (const match of text.matchAll(/\bimport\('([^']+)'\)/g))
+    found.push({ from: match[1]!, isType: false, isStatic: false })
+  return found
+}
+
+/** The file below src/ that a relative import names. */
+function target(file: string, from: string): string {
+  return path.join(path.dirname(file), from).replace(/\.js$/, '.ts')
+}
+
+describe('imports', () => {
+  it('point one way: commands, cli, pipeline, engine, model, image, io', () => {
+    const wrong: string[] = []
+    for (const file of files) {
+      for (const { from } of importsOf(file).filter((entry) => entry.from.startsWith('.'))) {
+        const to = target(file, from)
+        expect(LAYERS, `src/${to}`).toContain(layer(to))
+        // Files of src/ itself: types and errors are below everything; the package's entry is above it.
+        if (layer(file) === '.' || layer(to) === '.') continue
+        if (LAYERS.indexOf(layer(to)) < LAYERS.indexOf(layer(file))) wrong.push(`${file} imports ${to}`)
+      }
+    }
+    expect(wrong).toEqual([])
+  })
+
+  it('name files that exist', () => {
+    const missing = files.flatMap((file) =>
+      importsOf(file)
+        .filter(({ from }) => from.startsWith('.'))
+        .map(({ from }) => target(file, from))
+        .filter((to) => !files.includes(to) && !to.endsWith('.json')),
+    )
+    expect(missing).toEqual([])
+  })
+
+  it('keep heavy libraries out of what a command needs to explain itself', () => {
+    const heavy =
+      /^(onnxruntime-node|sharp|apache-arrow|parquet-wasm|hyparquet|hyparquet-writer|protobufjs|@huggingface\/hub|zod|yaml|tar-stream)$/
+    const found: string[] = []
+    for (const command of files.filter((file) => layer(file) === 'commands')) {
+      const seen = new Set<string>()
+      const visit = (file: string): void => {
+        if (seen.has(file)) return
+        seen.add(file)
+        for (const { from, isType, isStatic } of importsOf(file)) {
+          if (isType || !isStatic) continue
+          if (heavy.test(from)) found.push(`${command} loads ${from} by way of ${file}`)
+          else if (from.startsWith('.')) visit(target(file, from))
+        }
+      }
+      visit(command)
+      expect(seen.size).toBeGreaterThan(1)
+    }
+    expect(found).toEqual([])
+  })
+})
+
+describe('below the command line', () => {
+  it('nothing prints, reads arguments or ends the process (but workers their own)', () => {
+    const wrong: string[] = []
+    for (const file of files.filter(
+      (name) => !['commands', 'cli'].includes(layer(name)) && !name.endsWith('-worker.ts'),
+    )) {
+      const text = readFileSync(path.join(source, file), 'utf8')
+      for (const [call] of text.matchAll(/\b(process\.(argv|exit\(|exitCode|stdout|stderr)|console\.\w+)/g))
+        wrong.push(`${file}: ${call}`)
+    }
+    expect(wrong).toEqual([])
+  })
+})
