@@ -113,13 +113,14 @@ export async function startHub(repo: HubRepo): Promise<HubServer> {
     }
     json(response, 200, {
       _id: '1',
+      siblings: Object.keys(repo.files).map((rfilename) => ({ rfilename })),
       id: name,
       sha,
       private: false,
       gated: false,
       downloads: 1,
       likes: 1,
-      lastModified: '2026-01-01',
+      lastModified: '2026-01-01T00:00:00.000Z',
     })
   }
 
@@ -148,7 +149,7 @@ export async function startHub(repo: HubRepo): Promise<HubServer> {
       response.setHeader('x-error-code', 'GatedRepo')
       return void json(response, 403, { error: `Access to model ${repo.name} is restricted` })
     }
-    response.setHeader('x-repo-commit', request.url!.split('/')[4]!)
+    response.setHeader('x-repo-commit', /resolve\/([^/]+)/.exec(request.url!)![1]!)
     if (file.lfs) {
       response.setHeader('x-linked-etag', `"${sha256(file.bytes)}"`)
       response.setHeader('x-linked-size', String(file.bytes.length))
