@@ -1,9 +1,10 @@
 /**
  * Pillow's resampling, bit for bit (Pillow ≤ 12, src/libImaging/Resample.c, 8 bits per channel): two
  * passes, horizontal first, an 8-bit intermediate, coefficients in fixed point with 22 fractional bits
- * rounded half away from zero, support scaled when shrinking.
+ * rounded half away from zero, support scaled when shrinking. resize-simd.ts does the same with vectors.
  */
 import type { RgbImage } from '../types.js'
+import { resizeSimd } from './resize-simd.js'
 
 export const FILTERS = ['bilinear', 'bicubic', 'box', 'hamming', 'lanczos'] as const
 export type Filter = (typeof FILTERS)[number]
@@ -95,7 +96,7 @@ function computeCoefficients(inSize: number, outSize: number, filter: Filter): C
   return { size, starts, lengths, weights }
 }
 
-const clip = (value: number): number => (value < 0 ? 0 : value > 255 ? 255 : value)
+const clip = (value: number): number => Math.min(255, Math.max(0, value))
 
 /** Rows of `width` pixels → rows of `outWidth` pixels. */
 function horizontal(data: Uint8Array, width: number, height: number, outWidth: number, c: Coefficients): Uint8Array {
@@ -145,8 +146,20 @@ function vertical(data: Uint8Array, width: number, outHeight: number, c: Coeffic
   return out
 }
 
-/** `Image.resize((width, height), filter)` of an RGB image. An image of that size already is returned as it is. */
+/**
+ * `Image.resize((width, height), filter)` of an RGB image. An image of that size already is returned as it is.
+ */
 export function resizePillow(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
+  if (width === image.width && height === image.height) return image
+  const axes = {
+    ...(width !== image.width && { horizontal: coefficients(image.width, width, filter) }),
+    ...(height !== image.height && { vertical: coefficients(image.height, height, filter) }),
+  }
+  return resizeSimd(image, width, height, axes) ?? resizeReference(image, width, height, filter)
+}
+
+/** The same in TypeScript: what resize-simd.ts is checked against, and the fallback. */
+export function resizeReference(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
   let { data } = image
   if (width !== image.width) {
     data = horizontal(data, image.width, image.height, width, coefficients(image.width, width, filter))
