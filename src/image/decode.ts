@@ -4,12 +4,12 @@
  * clipped at 255. JPEG, PNG, WebP and TIFF go through sharp (libjpeg-turbo, libspng, libwebp, libtiff);
  * BMP and GIF, whose details differ there, have decoders here. docs/preprocessing.md lists what differs.
  */
-import sharp, { type Metadata, type Sharp } from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { RejectError, type RgbImage } from '../types.js'
 import { decodeBmp } from './bmp.js'
 import { decodeGif } from './gif.js'
-import { checkJpegEnd } from './jpeg-check.js'
-import { checkPngChunks } from './png-check.js'
+import { checkJpeg } from './jpeg-check.js'
+import { checkPng } from './png-check.js'
 import { type ImageFormat, sniffFormat } from './sniff.js'
 
 export interface DecodeLimits {
@@ -46,38 +46,57 @@ export async function decodeImage(bytes: Uint8Array, limits: DecodeLimits = DEFA
   try {
     if (format === 'bmp') return decodeBmp(bytes, (width, height) => checkSize(width, height, limits.maxPixels))
     if (format === 'gif') return decodeGif(bytes, (width, height) => checkSize(width, height, limits.maxPixels))
-    if (format === 'png') checkPngChunks(bytes)
-    if (format === 'jpeg') checkJpegEnd(bytes)
     return await decodeWithSharp(bytes, format, limits)
   } catch (error) {
     if (error instanceof RejectError) throw error
     const message = (error instanceof Error ? error.message : String(error)).split('\n')[0]!.trim().replace(/:$/, '')
     if (/timeout/i.test(message))
       throw reject('decode_timeout', `decoding took longer than ${limits.timeoutMs / 1000} s`, error)
+    if (/pixel limit/i.test(message)) throw reject('too_many_pixels', message, error)
     throw reject('corrupt', message, error)
   }
 }
 
+interface Header {
+  width: number
+  height: number
+  /** How the pixels become RGB. `gray16` is Pillow's mode I;16, whose values convert('RGB') clips at 255. */
+  kind: 'rgb' | 'cmyk' | 'gray16'
+}
+
+/** Size and kind before anything is decoded. JPEG and PNG headers are read here: it is one trip to libvips less. */
+async function readHeader(bytes: Uint8Array, format: ImageFormat, image: Sharp): Promise<Header> {
+  if (format === 'jpeg') {
+    const frame = checkJpeg(bytes)
+    if (frame) return { ...frame, kind: frame.components === 4 ? 'cmyk' : 'rgb' }
+  }
+  if (format === 'png') {
+    const { width, height, bitDepth, colourType } = checkPng(bytes)
+    return { width, height, kind: bitDepth === 16 && colourType === 0 ? 'gray16' : 'rgb' }
+  }
+  const { width = 0, height = 0, space, depth, channels } = await image.metadata()
+  const isGray16 = format === 'tiff' && depth === 'ushort' && channels === 1
+  return { width, height, kind: space === 'cmyk' ? 'cmyk' : isGray16 ? 'gray16' : 'rgb' }
+}
+
 async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<RgbImage> {
-  // The pixel limit is ours (checkSize): sharp's own message would not name the size.
   const options = {
-    failOn: 'truncated',
-    limitInputPixels: false,
+    // 'truncated' lets pass what Pillow lets pass. libtiff makes rows that it cannot read black: an error.
+    failOn: format === 'tiff' ? 'error' : 'truncated',
+    // checkSize comes first and names the size; this is for headers that two readers understand differently.
+    limitInputPixels: limits.maxPixels,
     sequentialRead: true,
     ignoreIcc: true,
     pages: 1,
   } as const
   const image = sharp(bytes, options).timeout({ seconds: Math.max(1, Math.ceil(limits.timeoutMs / 1000)) })
-  const metadata = await image.metadata()
-  const { width = 0, height = 0 } = metadata
+  const { width, height, kind } = await readHeader(bytes, format, image)
   checkSize(width, height, limits.maxPixels)
-  if (metadata.space === 'cmyk')
-    return {
-      data: cmykToRgb(await rawBytes(image.pipelineColourspace('cmyk').toColourspace('cmyk'), 4)),
-      width,
-      height,
-    }
-  if (isGray16(metadata, format, bytes)) return { data: await clippedGray16(image), width, height }
+  if (kind === 'cmyk') {
+    const cmyk = await rawBytes(image.pipelineColourspace('cmyk').toColourspace('cmyk'), 4)
+    return { data: cmykToRgb(cmyk), width, height }
+  }
+  if (kind === 'gray16') return { data: await clippedGray16(image), width, height }
   const { data, info } = await image
     .removeAlpha()
     .toColourspace('srgb')
@@ -86,13 +105,6 @@ async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: D
   if (info.channels === 1) return { data: grayToRgb(data), width: info.width, height: info.height }
   if (info.channels !== 3) throw reject('corrupt', `the decoder gave ${info.channels} channels`)
   return { data: plain(data), width: info.width, height: info.height }
-}
-
-/** Whether Pillow opens the file in mode I;16, whose values convert('RGB') clips. */
-function isGray16(metadata: Metadata, format: ImageFormat, bytes: Uint8Array): boolean {
-  // PNG: bit depth and colour type of the header; a transparent value would show as a second channel.
-  if (format === 'png') return bytes[24] === 16 && bytes[25] === 0
-  return format === 'tiff' && metadata.depth === 'ushort' && metadata.channels === 1
 }
 
 async function clippedGray16(image: Sharp): Promise<Uint8Array> {

@@ -33,18 +33,36 @@ function nextMarker(bytes: Uint8Array, from: number): Marker | undefined {
   return undefined
 }
 
-/** Throws an Error if libjpeg would, on its way from the last row of a file with one scan to the end of the image. */
-export function checkJpegEnd(bytes: Uint8Array): void {
+/** What the frame header says. */
+export interface JpegFrame {
+  width: number
+  height: number
+  /** 1 grey, 3 colour, 4 CMYK. */
+  components: number
+}
+
+/**
+ * Reads a JPEG file's frame header and checks the markers behind its pixels. Undefined: there is no frame
+ * before the first scan, or it is cut off. Throws an Error if libjpeg would on its way from the last row of
+ * a file with one scan to the end of the image.
+ */
+export function checkJpeg(bytes: Uint8Array): JpegFrame | undefined {
+  let [frame, sequential, restarts]: [JpegFrame | undefined, boolean, boolean] = [undefined, false, false]
   let marker = nextMarker(bytes, 2)
-  let [components, restarts] = [0, false]
   for (; marker && marker.code !== SOS; marker = nextMarker(bytes, marker.end)) {
-    if (marker.code === DRI) restarts = (bytes[marker.start] ?? 0) + (bytes[marker.start + 1] ?? 0) > 0
-    if (!isSof(marker.code)) continue
-    if (marker.code !== 0xc0 && marker.code !== 0xc1) return // progressive and the like
-    components = bytes[marker.start + 5] ?? 0
+    const { code, start } = marker
+    const u16 = (at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
+    if (code === DRI) restarts = u16(start) > 0
+    if (!isSof(code)) continue
+    frame = { height: u16(start + 1), width: u16(start + 3), components: bytes[start + 5] ?? 0 }
+    sequential = code === 0xc0 || code === 0xc1
   }
-  if (!marker || bytes[marker.start] !== components) return
-  for (let at = marker.end; ; ) {
+  if (marker && frame && sequential && bytes[marker.start] === frame.components) checkEnd(bytes, marker.end, restarts)
+  return marker && frame
+}
+
+function checkEnd(bytes: Uint8Array, scanAt: number, restarts: boolean): void {
+  for (let at = scanAt; ; ) {
     const next = nextMarker(bytes, at)
     if (!next) return // whether rows are missing, the decoder knows
     const { code, start, end } = next
