@@ -15,6 +15,7 @@ const pages = [
 ]
 
 function markdownIn(folder: string): string[] {
+  if (!existsSync(path.join(repoRoot, folder))) return []
   const names = readdirSync(path.join(repoRoot, folder), { recursive: true }) as string[]
   return names.filter((name) => name.endsWith('.md')).map((name) => path.join(folder, name))
 }
