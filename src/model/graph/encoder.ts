@@ -62,6 +62,16 @@ export function addL2Normalize(graph: GraphBuilder, x: string): string {
   return graph.op('Div', [x, graph.op('Max', [norm, graph.scalar(1e-12)])])
 }
 
+/**
+ * Mean over tokens, [N, L, D] → [N, D], as a product with a row of ones: the order of summation of
+ * ReduceMean over a middle axis, and so the last bit, depends on the batch size and on the threads.
+ */
+function addMeanOfTokens(graph: GraphBuilder, tokens: string, count: number, dim: number): string {
+  const ones = graph.constant(new Float32Array(count).fill(1), [1, count])
+  const sums = graph.op('Reshape', [graph.op('MatMul', [ones, tokens]), graph.ints([-1, dim])])
+  return graph.op('Mul', [sums, graph.scalar(1 / count)])
+}
+
 /** Builds the graph. Weights are registered in a fixed order, whatever the outputs. */
 export async function buildEncoder(
   graph: GraphBuilder,
@@ -160,7 +170,7 @@ export async function buildEncoder(
     const pooled = config.vision_clip_feat === 'pooled'
     let feature = cls
     // The bottleneck is linear, so pooling before it is the same and cheaper.
-    if (pooled) feature = graph.op('ReduceMean', [patchTokens, graph.ints([1])], { keepdims: 0 })
+    if (pooled) feature = addMeanOfTokens(graph, patchTokens, count, dim)
     if (!config.vision_bottleneck_ae_only) feature = squeeze(feature)
     const projected = graph.op('MatMul', [feature, visualProj!])
     if (has('clip')) emit('clip', addL2Normalize(graph, projected), config.text_embed_dim)
