@@ -7,3 +7,9 @@ export function workerUrl(moduleUrl: string, relative: string): URL {
   if (moduleUrl.endsWith('.ts')) url.pathname = url.pathname.replace(/\/src\/(?!.*\/src\/)/, '/dist/')
   return url
 }
+
+/**
+ * Heap limits of worker threads. Their data are buffers outside the heap; a small young generation makes
+ * collections frequent and cheap, so that memory is level from the first thousand images on.
+ */
+export const SMALL_HEAP = { maxYoungGenerationSizeMb: 8 } as const

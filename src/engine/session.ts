@@ -4,7 +4,7 @@
  */
 import { Worker } from 'node:worker_threads'
 import { VtpError } from '../errors.js'
-import { workerUrl } from '../worker-url.js'
+import { SMALL_HEAP, workerUrl } from '../worker-url.js'
 
 export type TensorArray = Float32Array | Uint16Array | Uint8Array | BigInt64Array | Int32Array
 
@@ -71,7 +71,10 @@ export async function haltSessions(): Promise<void> {
 export async function openSession(settings: SessionSettings): Promise<Session> {
   const halt = new Int32Array(new SharedArrayBuffer(4))
   const workerSettings: WorkerSettings = { ...settings, halt }
-  const worker = new Worker(workerUrl(import.meta.url, './session-worker.js'), { workerData: workerSettings })
+  const worker = new Worker(workerUrl(import.meta.url, './session-worker.js'), {
+    workerData: workerSettings,
+    resourceLimits: SMALL_HEAP,
+  })
   const haltThis = async (): Promise<void> => {
     Atomics.store(halt, 0, 1)
     const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))

@@ -9,7 +9,7 @@ import { Worker } from 'node:worker_threads'
 import { VtpError } from '../errors.js'
 import type { DecodeLimits } from '../image/decode.js'
 import type { RejectCode, Stage } from '../types.js'
-import { workerUrl } from '../worker-url.js'
+import { SMALL_HEAP, workerUrl } from '../worker-url.js'
 
 export interface PreprocessSettings {
   /** Canonical transform spec. */
@@ -113,7 +113,10 @@ export function createPreprocessPool(settings: PreprocessSettings, size: number,
   }
 
   function startThread(): Member {
-    const worker = new Worker(workerUrl(import.meta.url, './preprocess-worker.js'), { workerData: settings })
+    const worker = new Worker(workerUrl(import.meta.url, './preprocess-worker.js'), {
+      workerData: settings,
+      resourceLimits: SMALL_HEAP,
+    })
     const member: Member = {
       jobs: new Map(),
       send: (request) => {

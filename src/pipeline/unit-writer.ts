@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { VtpError } from '../errors.js'
 import type { ShardFiles, ShardSpec } from '../io/shards/index.js'
 import type { RowBatch } from '../types.js'
-import { workerUrl } from '../worker-url.js'
+import { SMALL_HEAP, workerUrl } from '../worker-url.js'
 import type { DroppedRow } from './finite.js'
 
 export interface WriterSettings {
@@ -35,7 +35,10 @@ export interface UnitWriter {
 }
 
 export function createUnitWriter(settings: WriterSettings): UnitWriter {
-  const worker = new Worker(workerUrl(import.meta.url, './write-worker.js'), { workerData: settings })
+  const worker = new Worker(workerUrl(import.meta.url, './write-worker.js'), {
+    workerData: settings,
+    resourceLimits: SMALL_HEAP,
+  })
   const pending = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>()
   let nextId = 0
   let workSeconds = 0
