@@ -246,7 +246,10 @@ describe('wrong usage says what to do and writes nothing', () => {
   const cases: [string, (dir: string) => string[], number, RegExp][] = [
     [
       'no image in the folder',
-      (dir) => (mkdirSync(path.join(dir, 'none')), ['encode', path.join(dir, 'none'), '--out', path.join(dir, 'out')]),
+      (dir) => {
+        mkdirSync(path.join(dir, 'none'))
+        return ['encode', path.join(dir, 'none'), '--out', path.join(dir, 'out')]
+      },
       2,
       /No image found/,
     ],
@@ -312,20 +315,20 @@ describe('wrong usage says what to do and writes nothing', () => {
     ],
     [
       'a model folder without weights',
-      (dir) => (
-        place(path.join(nano, 'config.json'), path.join(dir, 'm', 'config.json')),
-        ['encode', photos, '--out', path.join(dir, 'out'), '--model', path.join(dir, 'm')]
-      ),
+      (dir) => {
+        place(path.join(nano, 'config.json'), path.join(dir, 'm', 'config.json'))
+        return ['encode', photos, '--out', path.join(dir, 'out'), '--model', path.join(dir, 'm')]
+      },
       2,
       /has no model.safetensors/,
     ],
     [
       'a model of another architecture',
-      (dir) => (
-        mkdirSync(path.join(dir, 'm')),
-        writeFileSync(path.join(dir, 'm', 'config.json'), '{"model_type":"clip"}'),
-        ['encode', photos, '--out', path.join(dir, 'out'), '--model', path.join(dir, 'm')]
-      ),
+      (dir) => {
+        mkdirSync(path.join(dir, 'm'))
+        writeFileSync(path.join(dir, 'm', 'config.json'), '{"model_type":"clip"}')
+        return ['encode', photos, '--out', path.join(dir, 'out'), '--model', path.join(dir, 'm')]
+      },
       2,
       /another architecture[\s\S]*clip/,
     ],
@@ -344,10 +347,10 @@ describe('wrong usage says what to do and writes nothing', () => {
     ],
     [
       'a compressed tar',
-      (dir) => (
-        writeFileSync(path.join(dir, 'x.tar.gz'), 'x'),
-        ['encode', path.join(dir, 'x.tar.gz'), '--out', path.join(dir, 'out')]
-      ),
+      (dir) => {
+        writeFileSync(path.join(dir, 'x.tar.gz'), 'x')
+        return ['encode', path.join(dir, 'x.tar.gz'), '--out', path.join(dir, 'out')]
+      },
       2,
       /compressed tar/,
     ],

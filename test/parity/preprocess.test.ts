@@ -14,7 +14,9 @@ interface Expected {
   eval224?: { sha256: string }
 }
 
-const { files } = JSON.parse(readFileSync(goldenPath('preprocess', 'expected.json'), 'utf8')) as { files: Record<string, Expected> }
+const { files } = JSON.parse(readFileSync(goldenPath('preprocess', 'expected.json'), 'utf8')) as {
+  files: Record<string, Expected>
+}
 const TRANSFORMS = {
   resize256: 'resize(256,256,bilinear)',
   adm256: 'adm-crop(256)',

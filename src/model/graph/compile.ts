@@ -47,7 +47,7 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
   try {
     await ensureBlob(path.join(folder, blobName), graph.blob, graph.blobBytes)
     const cached = await readFile(file).catch(() => undefined)
-    if (!cached || !cached.equals(bytes)) await writeAtomically(file, (tmp) => writeFile(tmp, bytes))
+    if (!cached?.equals(bytes)) await writeAtomically(file, (tmp) => writeFile(tmp, bytes))
   } catch (error) {
     if (error instanceof VtpError || !systemCode(error)) throw error
     throw new VtpError(`The compiled model cannot be written to the cache ${folder}: ${(error as Error).message}`, {
