@@ -115,6 +115,16 @@ export function openLocalStore(root: string): Store {
   return {
     uri: folder,
     list: (prefix) => listFolder(folder, prefix),
+    async stat(name) {
+      const file = resolve(name)
+      try {
+        const info = await stat(file)
+        return { size: info.size, modifiedMs: info.mtimeMs }
+      } catch (error) {
+        if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return undefined
+        throw storageError('Cannot look up', file, error)
+      }
+    },
     async get(name, range) {
       const file = resolve(name)
       try {
@@ -212,7 +222,7 @@ async function* listFolder(root: string, prefix: string): AsyncGenerator<StoreEn
         if (inside.startsWith(prefix) || prefix.startsWith(inside)) yield* walk(name)
       } else if (name.startsWith(prefix) && !entry.name.includes(TEMP_MARK) && !name.startsWith(`${TEMP_DIR}/`)) {
         const info = await stat(path.join(root, name)).catch(() => undefined)
-        if (info) yield { name, size: info.size }
+        if (info) yield { name, size: info.size, modifiedMs: info.mtimeMs }
       }
     }
   }
