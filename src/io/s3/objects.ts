@@ -25,6 +25,8 @@ export interface GetOptions {
   range?: { offset: number; size: number }
   /** Only this version of the object: throws VtpError `s3_changed` for another one. */
   etag?: string
+  /** Throws VtpError `too_many_bytes` instead of reading more. */
+  maxBytes?: number
 }
 
 async function readBody(body: Readable, expected: number | undefined, signal: AbortSignal): Promise<Buffer> {
@@ -49,7 +51,7 @@ async function readBody(body: Readable, expected: number | undefined, signal: Ab
 /** The object, or a range of it (shorter where the object ends). Throws VtpErrors `not_found`, `s3_changed`. */
 export async function getObject(
   place: S3Place,
-  { range, etag }: GetOptions = {},
+  { range, etag, maxBytes }: GetOptions = {},
 ): Promise<{ bytes: Buffer; etag?: string }> {
   const { bucket, key } = place
   const call = { action: 'Cannot read', operation: 'GetObject', uri: s3Uri(place), sizeBytes: range?.size }
@@ -66,6 +68,12 @@ export async function getObject(
         }),
         { abortSignal: signal },
       )
+      const announced = response.ContentLength ?? 0
+      if (maxBytes !== undefined && announced > maxBytes) {
+        ;(response.Body as Readable).destroy()
+        const message = `${announced} bytes are more than the limit of ${maxBytes}`
+        throw new VtpError(message, { code: 'too_many_bytes' })
+      }
       return {
         bytes: await readBody(response.Body as Readable, response.ContentLength, signal),
         etag: response.ETag,
