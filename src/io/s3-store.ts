@@ -1,12 +1,11 @@
 /**
  * A prefix of a bucket as a store. Conditional writes (`If-None-Match: *`) make put-if-absent exact on
- * stores that honour them; `probeConditions` finds out. Files wait for their upload in a local folder.
+ * stores that honour them (probe.ts finds out). Files wait for their upload in a local folder.
  */
-import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { hostname, tmpdir } from 'node:os'
 import path from 'node:path'
-import { VtpError } from '../errors.js'
+import { systemCode, VtpError } from '../errors.js'
 import { storageError } from './local-store.js'
 import { deleteObject, getObject, headObject, listObjects, putObject } from './s3/objects.js'
 import { hashObject, putFileObject } from './s3/upload.js'
@@ -34,6 +33,9 @@ export function openS3Store(uri: string): Store {
         yield { name, size: object.size, modifiedMs: object.modifiedMs }
       }
     },
+    async *names(start) {
+      for await (const { name } of this.list(start)) yield name
+    },
     async stat(name) {
       return headObject(resolve(name))
     },
@@ -51,7 +53,7 @@ export function openS3Store(uri: string): Store {
     sha256: async (name) => hashObject(resolve(name)),
     async tempDir() {
       try {
-        temp ??= await mkdtemp(path.join(tmpdir(), 'vtp-upload-'))
+        temp ??= await makeTempDir()
       } catch (error) {
         throw storageError('Cannot make a folder in', tmpdir(), error)
       }
@@ -63,14 +65,21 @@ export function openS3Store(uri: string): Store {
   }
 }
 
-/** Whether the store refuses to write over an object when it is asked to. Leaves nothing behind. */
-export async function honoursConditions(store: Store): Promise<boolean> {
-  const name = `_vtp/probe-${randomUUID()}`
+/** A folder that names its process: what killed processes of this machine have left is removed. */
+async function makeTempDir(): Promise<string> {
+  const mine = `vtp-upload-${hostname()}-`
+  for (const name of await readdir(tmpdir())) {
+    const pid = name.startsWith(mine) ? Number(name.slice(mine.length).split('-')[0]) : 0
+    if (pid > 0 && !isAlive(pid)) await rm(path.join(tmpdir(), name), { recursive: true, force: true })
+  }
+  return mkdtemp(path.join(tmpdir(), `${mine}${process.pid}-`))
+}
+
+function isAlive(pid: number): boolean {
   try {
-    if (!(await store.putIfAbsent(name, Buffer.from('first\n')))) return false
-    const second = await store.putIfAbsent(name, Buffer.from('second\n'))
-    return !second && Buffer.from(await store.get(name)).toString() === 'first\n'
-  } finally {
-    await store.delete(name)
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return systemCode(error) === 'EPERM'
   }
 }
