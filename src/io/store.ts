@@ -1,14 +1,17 @@
 /**
  * Where output bytes live. A store is a flat set of named objects; names are relative, with forward
  * slashes. Behaviours (retry, faults, metrics) are wrappers around this interface, and every store passes
- * the same conformance suite (store-conformance.ts).
+ * the same conformance suite (test/support/store-conformance.ts).
  */
+import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'
 import { openLocalStore } from './local-store.js'
 
 export interface StoreEntry {
   name: string
   size: number
+  /** Milliseconds since 1970, where the store tells. */
+  modifiedMs?: number
 }
 
 export interface Store {
@@ -16,6 +19,10 @@ export interface Store {
   readonly uri: string
   /** Entries whose name starts with `prefix`, in the order of their names. Temporary files are not listed. */
   list(prefix: string): AsyncIterable<StoreEntry>
+  /** Names only, in no particular order: cheaper than `list` on a disk. */
+  names(prefix: string): AsyncIterable<string>
+  /** Size and age of an object; undefined when there is none. */
+  stat(name: string): Promise<{ size: number; modifiedMs?: number } | undefined>
   /** The object, or a range of it. Throws VtpError `not_found`. */
   get(name: string, range?: { offset: number; size: number }): Promise<Uint8Array>
   /** Writes or replaces the whole object; readers see the old or the new one. */
@@ -39,7 +46,8 @@ export interface Store {
 /** Opens a folder (made when it is absent, on the first write) or a URI. Throws usage error `unsupported_scheme`. */
 export async function openStore(uri: string): Promise<Store> {
   const scheme = uriScheme(uri)
-  if (scheme === undefined || scheme === 'file') return openLocalStore(scheme ? new URL(uri).pathname : uri)
+  if (scheme === undefined || scheme === 'file') return openLocalStore(scheme ? fileURLToPath(uri) : uri)
+  if (scheme === 's3') return (await import('./s3-store.js')).openS3Store(uri)
   throw unsupportedScheme(uri, scheme)
 }
 
@@ -49,5 +57,7 @@ export function uriScheme(text: string): string | undefined {
 }
 
 export function unsupportedScheme(uri: string, scheme: string): Error {
-  return usageError('unsupported_scheme', `${uri}: ${scheme}:// is not supported`, ['use a local path'])
+  return usageError('unsupported_scheme', `${uri}: ${scheme}:// is not supported`, [
+    'use a local path or s3://bucket/prefix',
+  ])
 }

@@ -12,6 +12,8 @@ import { encodePng } from '../image/png.js'
 import { applyTransform } from '../image/transform.js'
 import { float16ToFloat32 } from '../io/half.js'
 import { findShards, openShard } from '../io/shards/index.js'
+import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
+import { uriScheme } from '../io/store.js'
 import { compileDecoder, compileEncoder, type Model, openModel } from '../model/index.js'
 import { RejectError, type RgbImage, type TensorData } from '../types.js'
 import { planTransform } from './prepare-plan.js'
@@ -52,8 +54,9 @@ const IMAGE_EXTENSION = /\.(jpe?g|jpe|png|webp|gif|bmp|tiff?)$/i
 /** Decodes shards, or one image, to PNG files. */
 export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
   const began = performance.now()
-  const info = await stat(request.input).catch(() => undefined)
-  if (!info) {
+  const remote = uriScheme(request.input) === 's3'
+  const info = remote ? undefined : await stat(request.input).catch(() => undefined)
+  if (!remote && !info) {
     throw usageError('input_missing', `${request.input} does not exist`, [
       'give a shard, a folder of shards, or one image',
     ])
@@ -62,9 +65,15 @@ export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
   if (!model.config.train_reconstruction) {
     throw usageError('no_decoder', `The model ${model.name} has no pixel decoder (train_reconstruction is false)`)
   }
-  const single = info.isFile() && IMAGE_EXTENSION.test(request.input)
+  const single = (remote || info!.isFile()) && IMAGE_EXTENSION.test(request.input)
   const result = single ? await decodeOneImage(model, request) : await decodeShards(model, request)
   return { ...result, seconds: (performance.now() - began) / 1000 }
+}
+
+async function readImage(input: string): Promise<Uint8Array> {
+  if (uriScheme(input) !== 's3') return readFile(input)
+  const { readObjectBytes } = await import('../io/sources/read-object.js')
+  return readObjectBytes(input, undefined, undefined, DEFAULT_MAX_BYTES)
 }
 
 async function openDecoder(model: Model, request: DecodeRequest, height: number, width: number): Promise<Session> {
@@ -95,7 +104,7 @@ async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omi
   const { height, width } = transform
   let original: RgbImage
   try {
-    original = applyTransform(await decodeImage(await readFile(request.input)), transform)
+    original = applyTransform(await decodeImage(await readImage(request.input)), transform)
   } catch (error) {
     if (!(error instanceof RejectError)) throw error
     throw new VtpError(`${request.input} cannot be decoded: ${error.message} (${error.code})`, { code: error.code })

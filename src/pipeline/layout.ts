@@ -4,6 +4,7 @@ export const PLAN = '_vtp/plan.json'
 export const MANIFEST = '_manifest.json'
 export const COMMITS = '_vtp/commits/'
 export const ATTEMPTS = '_vtp/attempts/'
+export const PLANNING = '_vtp/planning/'
 export const LATENTS_STATS = 'latents_stats.pt'
 
 /** 17 → "00017". Units beyond 99,999 get more digits. */

@@ -14,7 +14,7 @@ import { finished } from 'node:stream/promises'
 import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../errors.js'
 import type { Store } from '../io/store.js'
-import type { Source, TensorColumn } from '../types.js'
+import type { ListingLog, Source, TensorColumn } from '../types.js'
 import { PLAN } from './layout.js'
 
 const column = z.object({
@@ -84,7 +84,7 @@ export async function writeListing(
   source: Source,
   file: string,
   unitRows: number,
-  options: { signal?: AbortSignal; onProgress?: (images: number) => void } = {},
+  options: { signal?: AbortSignal; log?: ListingLog; onProgress?: (images: number) => void } = {},
 ): Promise<WrittenListing> {
   const hash = createHash('sha256')
   const out = createWriteStream(file)
@@ -105,7 +105,7 @@ export async function writeListing(
     options.onProgress?.(images)
   }
   try {
-    for await (const entry of source.list(options.signal)) {
+    for await (const entry of source.list(options.signal, options.log)) {
       const line = `${JSON.stringify(entry)}\n`
       const size = Buffer.byteLength(line)
       if (!unit || unit.rows === unitRows) {
