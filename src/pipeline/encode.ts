@@ -3,16 +3,17 @@
  *
  * Invariants: a unit's rows keep the listing's order; its parts are put before its commit and the commit
  * comes last; nothing but the plan decides the bytes. Memory is bounded by the batches in flight
- * (`PREPARE_AHEAD` + `ENCODE_AHEAD` + 2) and one listing slice, whatever the size of the dataset.
+ * (`PREPARE_AHEAD` + `encodeAhead` + 2) and one listing slice, whatever the size of the dataset.
  */
 import path from 'node:path'
-import { openSession, type Session } from '../engine/session.js'
+import type { Session } from '../engine/session.js'
+import { openSessions } from '../engine/session-pool.js'
 import type { ThreadPlan } from '../engine/threads.js'
 import { VtpError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
 import type { ShardSpec } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
-import { compileEncoder, type EncoderOutput } from '../model/index.js'
+import { compileEncoder, type EncoderOutput, type Precision } from '../model/index.js'
 import type { Reject } from '../types.js'
 import {
   type BatchJob,
@@ -36,8 +37,8 @@ import { ownUnits, unitsToHelp } from './units.js'
 
 /** Batches read and preprocessed ahead of the encoder. */
 const PREPARE_AHEAD = 3
-/** Batches posted to the encoder at once: one runs, one waits. */
-const ENCODE_AHEAD = 2
+/** Batches posted to the encoder at once: one runs in every lane, one waits. */
+const encodeAhead = (request: EncodeRequest): number => (request.lanes?.length ?? 1) + 1
 /** From this attempt on at a unit, images are decoded in child processes. */
 const ISOLATE_FROM_ATTEMPT = 3
 
@@ -45,8 +46,10 @@ export interface EncodeRequest extends PlanRequest {
   /** Images per pass of the model. It does not change the output. */
   batchSize: number
   threads: ThreadPlan
-  /** Execution providers, as the engine names them. */
+  /** Execution providers of one session, as the engine names them. */
   providers: string[]
+  /** Providers of every session that runs at once; default one session with `providers`. */
+  lanes?: string[][]
   worker: { index: number; count: number }
   /** Work only on these units. */
   units?: number[]
@@ -105,7 +108,12 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     doneBefore: all.filter((u) => done.has(u)).reduce((sum, u) => sum + plan.units[u]!.rows, 0),
     unitsBefore: done.size,
     unitsTotal: all.length,
-    widths: { read: request.threads.reads, preprocess: request.threads.preprocess * 2, encode: ENCODE_AHEAD, write: 1 },
+    widths: {
+      read: request.threads.reads,
+      preprocess: request.threads.preprocess * 2,
+      encode: encodeAhead(request),
+      write: 1,
+    },
   })
   const helps = request.helpOthers && request.worker.count > 1 && !request.units
   let run: RunTotals = { rows: 0, units: 0, interrupted: false }
@@ -172,12 +180,18 @@ export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest
       layers: plan.layers,
       layersNorm: plan.layersNorm,
       dtype: column.dtype as 'float16' | 'float32',
-      precision: 'fp32',
-      device: 'cpu',
+      precision: plan.precision as Precision,
+      device: plan.device,
     },
     { cacheDir: request.cacheDir },
   )
-  return openSession({ path: graph.path, providers: request.providers, threads: request.threads.encode })
+  return openSessions({
+    path: graph.path,
+    lanes: request.lanes ?? [request.providers],
+    threads: request.threads.encode,
+    batchSize: request.batchSize,
+    onNote: request.onNote,
+  })
 }
 
 /** Runs the pipeline over the units that `nextUnits` yields. */
@@ -240,7 +254,7 @@ async function encodeUnits(
     const preparedBatches = mapOrdered(jobs(), PREPARE_AHEAD, (batch) =>
       prepareBatch(batch, { source, pool, buffers, limit, meter }),
     )
-    const encoded = mapOrdered(preparedBatches, ENCODE_AHEAD, (batch) =>
+    const encoded = mapOrdered(preparedBatches, encodeAhead(request), (batch) =>
       encodeBatch(batch, { session, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }),
     )
     // One batch is written while the next is taken from the encoder.
