@@ -124,6 +124,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
     batchSize: flags.batchSize ?? device.batchSize,
     threads,
     providers: device.providers,
+    lanes: device.lanes,
     worker,
     units: flags.units,
     helpOthers: flags['help-others'],

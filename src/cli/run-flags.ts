@@ -35,8 +35,20 @@ export const RUN_FLAGS = {
     summary: 'Images per pass of the model. It does not change the output.',
     helpValue: 'N',
   }),
-  device: Flags.string({ default: 'auto', summary: 'auto, cpu, cuda or cuda:1.', helpValue: 'DEVICE' }),
-  precision: Flags.string({ default: 'auto', summary: 'Arithmetic of the model: auto or fp32.', helpValue: 'NAME' }),
+  device: Flags.string({
+    default: 'auto',
+    summary: 'auto, cpu, cuda (all GPUs) or cuda:1 (one).',
+    description:
+      'auto takes the NVIDIA GPUs if `vtp doctor` finds everything that they need, else the CPU. webgpu, coreml and dml are passed on to ONNX Runtime where it has them; they are untested.',
+    helpValue: 'DEVICE',
+  }),
+  precision: Flags.string({
+    default: 'auto',
+    summary: 'Arithmetic of the model: auto, fp32, int8 (CPU only), fp16 or bf16 (GPU only).',
+    description:
+      'auto is fp32 on a CPU, rounding for rounding as the reference, and fp16 on a GPU. int8 is two to three times as fast and less exact: `vtp model check` shows by how much. It is part of the plan.',
+    helpValue: 'NAME',
+  }),
   'require-gpu': Flags.boolean({ default: false, summary: 'Fail instead of using the CPU.' }),
   workers: Flags.integer({ min: 1, summary: 'Preprocessing threads. Default: one per core.', helpValue: 'N' }),
   'worker-index': Flags.integer({

@@ -18,7 +18,7 @@ export interface TensorValue {
 export interface SessionSettings {
   /** The .onnx file; external data lies beside it. */
   path: string
-  /** Execution providers in order of preference, as ONNX Runtime names them. */
+  /** Execution providers in order of preference, e.g. ['cuda:0', 'cpu']. */
   providers: string[]
   /** Intra-op threads. */
   threads: number

@@ -18,6 +18,7 @@ export type { VtpConfig } from './config.js'
 export type { GraphFile } from './graph/compile.js'
 export type { DecoderSpec } from './graph/decoder.js'
 export type { EncoderOutput, EncoderSpec } from './graph/encoder.js'
+export { PRECISIONS, type Precision } from './graph/precision.js'
 export type { TextSpec } from './graph/text.js'
 
 export interface OpenModelOptions {
@@ -89,6 +90,7 @@ export function compileEncoder(model: Model, spec: EncoderSpec, options: Compile
     cacheDir: options.cacheDir ?? model.cacheDir,
     modelDigest: model.digest,
     tower: 'encoder',
+    precision: spec.precision,
     spec,
     build: (graph) => buildEncoder(graph, model.config, model.checkpoint.readFloat32, spec),
   })
@@ -103,6 +105,7 @@ export function compileDecoder(model: Model, spec: DecoderSpec, options: Compile
     cacheDir: options.cacheDir ?? model.cacheDir,
     modelDigest: model.digest,
     tower: 'decoder',
+    precision: spec.precision ?? 'fp32',
     spec,
     build: (graph) => buildDecoder(graph, model.config, model.checkpoint.readFloat32, spec),
   })
@@ -117,6 +120,7 @@ export function compileText(model: Model, spec: TextSpec = {}, options: CompileO
     cacheDir: options.cacheDir ?? model.cacheDir,
     modelDigest: model.digest,
     tower: 'text',
+    precision: spec.precision ?? 'fp32',
     spec,
     build: (graph) => buildText(graph, model.config, model.checkpoint.readFloat32, spec),
   })

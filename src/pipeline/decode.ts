@@ -4,7 +4,8 @@
  */
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { openSession, type Session } from '../engine/session.js'
+import type { Session } from '../engine/session.js'
+import { openSessions } from '../engine/session-pool.js'
 import { usageError, VtpError } from '../errors.js'
 import { decodeImage } from '../image/decode.js'
 import { sideBySide } from '../image/montage.js'
@@ -14,7 +15,7 @@ import { float16ToFloat32 } from '../io/half.js'
 import { findShards, openShard } from '../io/shards/index.js'
 import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
-import { compileDecoder, compileEncoder, type Model, openModel } from '../model/index.js'
+import { compileDecoder, compileEncoder, type Model, openModel, type Precision } from '../model/index.js'
 import { RejectError, type RgbImage, type TensorData } from '../types.js'
 import { planTransform } from './prepare-plan.js'
 import { mapOrdered } from './stages.js'
@@ -30,6 +31,8 @@ export interface DecodeRequest {
   batchSize: number
   threads: number
   providers: string[]
+  /** Arithmetic of the model; default fp32. */
+  precision?: Precision
   /** For one image: original and reconstruction in one picture. */
   sideBySide: boolean
   transform?: string
@@ -77,8 +80,9 @@ async function readImage(input: string): Promise<Uint8Array> {
 }
 
 async function openDecoder(model: Model, request: DecodeRequest, height: number, width: number): Promise<Session> {
-  const graph = await compileDecoder(model, { height, width }, { cacheDir: request.cacheDir })
-  return openSession({ path: graph.path, providers: request.providers, threads: request.threads })
+  const { precision, cacheDir, providers, threads } = request
+  const graph = await compileDecoder(model, { height, width, precision }, { cacheDir })
+  return openSessions({ path: graph.path, lanes: [providers], threads, batchSize: request.batchSize })
 }
 
 /** uint8 [N,H,W,3] → N images. */
@@ -111,10 +115,15 @@ async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omi
   }
   const graph = await compileEncoder(
     model,
-    { height, width, outputs: ['latents'], dtype: 'float32', precision: 'fp32', device: 'cpu' },
+    { height, width, outputs: ['latents'], dtype: 'float32', precision: request.precision ?? 'fp32', device: 'cpu' },
     { cacheDir: request.cacheDir },
   )
-  const encoder = await openSession({ path: graph.path, providers: request.providers, threads: request.threads })
+  const encoder = await openSessions({
+    path: graph.path,
+    lanes: [request.providers],
+    threads: request.threads,
+    batchSize: 1,
+  })
   const pixels = { data: original.data, dtype: 'uint8', dims: [1, height, width, 3] }
   const { outputs } = await encoder.run({ pixels: { ...pixels, data: original.data.slice() } }, ['latents'])
   await encoder.close()

@@ -3,17 +3,18 @@
  *
  * Invariants: a unit's rows keep the listing's order; its parts are put before its commit and the commit
  * comes last; nothing but the plan decides the bytes. Memory is bounded by the source bytes read ahead
- * (`FETCH_BYTES`), the batches in flight (`PREPARE_AHEAD` + `ENCODE_AHEAD` + 2) and one listing slice,
+ * (`FETCH_BYTES`), the batches in flight (`PREPARE_AHEAD` + `encodeAhead` + 2) and one listing slice,
  * whatever the size of the dataset.
  */
-import { openSession, type Session } from '../engine/session.js'
+import type { Session } from '../engine/session.js'
+import { openSessions } from '../engine/session-pool.js'
 import type { ThreadPlan } from '../engine/threads.js'
 import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
-import { compileEncoder, type EncoderOutput } from '../model/index.js'
+import { compileEncoder, type EncoderOutput, type Precision } from '../model/index.js'
 import {
   type BatchJob,
   createPixelBuffers,
@@ -43,8 +44,8 @@ const FETCH_BYTES = 256 * 2 ** 20
 const FETCH_IMAGES = 1024
 /** Batches preprocessed ahead of the encoder. */
 const PREPARE_AHEAD = 3
-/** Batches posted to the encoder at once: one runs, one waits. */
-const ENCODE_AHEAD = 2
+/** Batches posted to the encoder at once: one runs in every lane, one waits. */
+const encodeAhead = (request: EncodeRequest): number => (request.lanes?.length ?? 1) + 1
 /** From this attempt on at a unit, images are decoded in child processes. */
 const ISOLATE_FROM_ATTEMPT = 3
 
@@ -52,8 +53,10 @@ export interface EncodeRequest extends PlanRequest {
   /** Images per pass of the model. It does not change the output. */
   batchSize: number
   threads: ThreadPlan
-  /** Execution providers, as the engine names them. */
+  /** Execution providers of one session, as the engine names them. */
   providers: string[]
+  /** Providers of every session that runs at once; default one session with `providers`. */
+  lanes?: string[][]
   worker: { index: number; count: number }
   /** Work only on these units. */
   units?: number[]
@@ -119,7 +122,7 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     doneBefore: all.filter((u) => done.has(u)).reduce((sum, u) => sum + plan.units[u]!.rows, 0),
     unitsBefore: done.size,
     unitsTotal: all.length,
-    widths: { preprocess: request.threads.preprocess * 2, encode: ENCODE_AHEAD, write: 1 },
+    widths: { preprocess: request.threads.preprocess * 2, encode: encodeAhead(request), write: 1 },
   })
   const helps = request.helpOthers && request.worker.count > 1 && !request.units
   let run: RunTotals = { rows: 0, units: 0, interrupted: false }
@@ -186,12 +189,18 @@ export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest
       layers: plan.layers,
       layersNorm: plan.layersNorm,
       dtype: column.dtype as 'float16' | 'float32',
-      precision: 'fp32',
-      device: 'cpu',
+      precision: plan.precision as Precision,
+      device: plan.device,
     },
     { cacheDir: request.cacheDir },
   )
-  return openSession({ path: graph.path, providers: request.providers, threads: request.threads.encode })
+  return openSessions({
+    path: graph.path,
+    lanes: request.lanes ?? [request.providers],
+    threads: request.threads.encode,
+    batchSize: request.batchSize,
+    onNote: request.onNote,
+  })
 }
 
 function assertUnitsExist(units: number[] | undefined, count: number): void {
@@ -280,7 +289,7 @@ async function encodeUnits(
       },
     })
     const preparedBatches = mapOrdered(fetched, PREPARE_AHEAD, (batch) => prepareBatch(batch, { pool, buffers, meter }))
-    const encoded = mapOrdered(preparedBatches, ENCODE_AHEAD, (batch) =>
+    const encoded = mapOrdered(preparedBatches, encodeAhead(request), (batch) =>
       encodeBatch(batch, { session, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }),
     )
     // One batch is written while the next is taken from the encoder.
