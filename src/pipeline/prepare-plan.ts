@@ -2,10 +2,11 @@
  * From what the user asked for to a stored plan: resolves source, model and transform, lists the source
  * and compares with the plan that DEST may already hold.
  */
-import { mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { usageError, VtpError } from '../errors.js'
+import { errorText, systemCode, usageError, VtpError } from '../errors.js'
 import { parseTransform, type Transform } from '../image/transform.js'
 import type { ShardFormat } from '../io/shards/index.js'
 import { openSource, type SourceOptions } from '../io/sources/index.js'
@@ -297,12 +298,27 @@ async function makeFolder(dest: string): Promise<void> {
   try {
     await mkdir(dest, { recursive: true })
   } catch (error) {
-    throw new VtpError(`The output folder ${dest} cannot be made: ${(error as Error).message}`, {
+    throw new VtpError(`The output folder ${dest} cannot be made: ${await whyNotMade(dest, error)}`, {
       code: 'dest_unwritable',
       suggestions: ['choose an --out folder that you may write to'],
       cause: error,
     })
   }
+}
+
+/** Node says ENOENT for every folder that it cannot make recursively; the nearest one that exists knows better. */
+async function whyNotMade(dest: string, error: unknown): Promise<string> {
+  let nearest = path.resolve(dest)
+  let found = await stat(nearest).catch(() => undefined)
+  while (!found && path.dirname(nearest) !== nearest) {
+    nearest = path.dirname(nearest)
+    found = await stat(nearest).catch(() => undefined)
+  }
+  if (found && !found.isDirectory()) return `${nearest} is a file`
+  const refused = await access(nearest, constants.W_OK).catch(systemCode)
+  if (refused === 'EROFS') return 'the file system is read-only'
+  if (refused === 'EACCES') return `you may not write to ${nearest}`
+  return errorText(error)
 }
 
 /** The lines of one unit, from the listing in DEST. Throws VtpError `listing_damaged`. */

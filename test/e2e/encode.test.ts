@@ -351,6 +351,15 @@ describe('wrong usage says what to do and writes nothing', () => {
       /vtp doctor/,
     ],
     [
+      'an output path that is a file',
+      (dir) => {
+        writeFileSync(path.join(dir, 'out'), '')
+        return ['encode', photos, '--out', path.join(dir, 'out', 'deeper')]
+      },
+      3,
+      /is a file/,
+    ],
+    [
       'a compressed tar',
       (dir) => {
         writeFileSync(path.join(dir, 'x.tar.gz'), 'x')
