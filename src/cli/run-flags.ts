@@ -17,7 +17,8 @@ export const RUN_ARG = Args.string({
 export const MODEL_ARG = Args.string({
   name: 'MODEL',
   required: true,
-  description: 'A folder with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano.',
+  description:
+    'A folder (or s3://bucket/prefix) with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano.',
 })
 
 export const MODEL_FLAG = Flags.string({

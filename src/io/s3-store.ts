@@ -44,8 +44,8 @@ export function openS3Store(uri: string): Store {
       await putObject(resolve(name), bytes)
     },
     putIfAbsent: async (name, bytes) => putObject(resolve(name), bytes, true),
-    async putFile(name, file, { ifAbsent, keep = false }) {
-      const stored = await putFileObject(resolve(name), file, ifAbsent)
+    async putFile(name, file, { ifAbsent, keep = false, sha256 }) {
+      const stored = await putFileObject(resolve(name), file, ifAbsent, sha256)
       if (!keep) await rm(file, { force: true })
       return stored
     },

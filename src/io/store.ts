@@ -14,6 +14,12 @@ export interface StoreEntry {
   modifiedMs?: number
 }
 
+export interface PutFileOptions {
+  ifAbsent: boolean
+  keep?: boolean
+  sha256?: string
+}
+
 export interface Store {
   /** Folder or URI, for messages. */
   readonly uri: string
@@ -31,9 +37,10 @@ export interface Store {
   putIfAbsent(name: string, bytes: Uint8Array): Promise<boolean>
   /**
    * Like `put` (or `putIfAbsent`) for a finished local file, which is moved when it lies in `tempDir()`,
-   * copied otherwise; `keep` leaves it where it is.
+   * copied otherwise; `keep` leaves it where it is. With `sha256` (hex) a file that has changed since it was
+   * finished is an error instead of a damaged object.
    */
-  putFile(name: string, file: string, options: { ifAbsent: boolean; keep?: boolean }): Promise<boolean>
+  putFile(name: string, file: string, options: PutFileOptions): Promise<boolean>
   /** Deletes the object; no error when there is none. */
   delete(name: string): Promise<void>
   /** SHA-256 (hex) of the object's bytes. Throws VtpError `not_found`. */

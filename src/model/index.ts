@@ -64,6 +64,12 @@ export async function openModel(ref: string, options: OpenModelOptions = {}): Pr
 
 async function resolveModel(ref: string, options: OpenModelOptions): Promise<{ folder: string; name: string }> {
   if (ref === 'nano') return { folder: bundledModelFolder(), name: 'vtp-nano' }
+  if (ref.startsWith('s3://')) {
+    const { resolveS3Model } = await import('./s3-model.js')
+    const cacheDir = options.cacheDir ?? defaultCacheDir()
+    const name = path.posix.basename(ref.replace(/\/+(config\.json|model\.safetensors)?$/, ''))
+    return { folder: await resolveS3Model(ref, { cacheDir, onNote: options.onNote }), name }
+  }
   const info = await stat(ref).catch(() => undefined)
   if (info?.isDirectory()) return { folder: ref, name: path.basename(path.resolve(ref)) }
   if (info?.isFile() && /(^|[/\\])(model\.safetensors|config\.json)$/.test(ref)) {
@@ -75,7 +81,7 @@ async function resolveModel(ref: string, options: OpenModelOptions): Promise<{ f
     return { folder: await resolveHubModel(ref, { onProgress: options.onNote, signal: options.signal }), name: ref }
   }
   throw usageError('model_missing', `There is no model at ${ref}`, [
-    'give a folder with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano',
+    'give a folder (or s3://bucket/prefix) with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano',
   ])
 }
 

@@ -51,7 +51,7 @@ export function createCommitter(context: CommitterContext): Committer {
   ): Promise<void> => {
     const files = shard.files.map(({ name, bytes, sha256 }) => ({ name: path.basename(name), bytes, sha256 }))
     for (const file of shard.files) {
-      if (await store.putFile(file.name, file.path, { ifAbsent: true })) continue
+      if (await store.putFile(file.name, file.path, { ifAbsent: true, sha256: file.sha256 })) continue
       if (!(await isSamePart(store, unit, file.name, file.sha256))) return void (await yieldTo(unit))
     }
     if (placed.length > 0) await store.put(rejectsName(unit), encodeRejects(placed))

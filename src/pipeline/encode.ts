@@ -248,9 +248,14 @@ async function encodeUnits(
   const totals: RunTotals = { rows: 0, units: 0, interrupted: false }
   const timer = setInterval(() => request.onProgress?.(meter.snapshot()), 200)
 
+  // A unit that is on its way through this pipeline has no commit yet: it must not be taken for one to help with.
+  const begun = new Set<number>()
+
   async function* jobs(): AsyncGenerator<BatchJob> {
     for await (const index of nextUnits()) {
       if (request.stop?.aborted) break
+      if (begun.has(index)) continue
+      begun.add(index)
       const unit = plan.units[index]!
       const lines = await readUnitLines(prepared, index)
       const attempt = await startAttempt(store, index)

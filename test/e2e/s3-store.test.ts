@@ -8,7 +8,8 @@ import { honoursConditions } from '../../src/io/probe.js'
 import { closeS3 } from '../../src/io/s3/client.js'
 import { listUploads } from '../../src/io/s3/objects.js'
 import { openStore, type Store } from '../../src/io/store.js'
-import { type Gateway, startGateway } from '../support/s3-gateway.js'
+import { startFaultProxy } from '../support/fault-proxy.js'
+import { type Gateway, startGateway, withEnv } from '../support/s3-gateway.js'
 import { describeStore } from '../support/store-conformance.js'
 
 let gateway: Gateway
@@ -60,6 +61,24 @@ describe('large objects', () => {
 })
 
 describe('what cannot work is said at once', () => {
+  it.each<[string, { status: number; code: string }, object]>([
+    ['wrong keys', { status: 403, code: 'SignatureDoesNotMatch' }, { code: 's3_bad_credentials' }],
+    ['no permission', { status: 403, code: 'AccessDenied' }, { code: 's3_access_denied' }],
+    ['another region', { status: 400, code: 'AuthorizationHeaderMalformed' }, { code: 's3_wrong_region' }],
+    ['a service that is down', { status: 503, code: 'ServiceUnavailable' }, { code: 's3_unavailable', exitCode: 3 }],
+  ])('%s', async (_, answer, expected) => {
+    const proxy = await startFaultProxy({ port: gateway.port, answer: () => answer })
+    try {
+      await withEnv({ AWS_ENDPOINT_URL: proxy.endpoint, AWS_MAX_ATTEMPTS: '2' }, async () => {
+        await closeS3()
+        const store = await openStore('s3://bucket/x')
+        await expect(store.get('a')).rejects.toMatchObject(expected)
+      })
+    } finally {
+      await proxy.close()
+    }
+  })
+
   it('a bucket that does not exist', async () => {
     const store = await openStore('s3://no-such-bucket/x')
     await expect(store.put('a', Buffer.from('x'))).rejects.toMatchObject({ code: 's3_no_bucket', exitCode: 2 })

@@ -110,3 +110,16 @@ export async function startGateway(buckets: string[] = ['bucket']): Promise<Gate
     },
   }
 }
+
+/** Runs `fn` in this process with a client's environment. */
+export async function withEnv<T>(env: Record<string, string>, fn: () => Promise<T>): Promise<T> {
+  const { closeS3 } = await import('../../src/io/s3/client.js')
+  const before = process.env
+  process.env = { ...before, ...env }
+  try {
+    return await fn()
+  } finally {
+    await closeS3()
+    process.env = before
+  }
+}

@@ -50,9 +50,22 @@ export async function* readObject(place: S3Place): AsyncGenerator<Buffer> {
 }
 
 /** Writes a local file as an object; with `ifAbsent` false comes back when the name is taken. */
-export async function putFileObject(place: S3Place, file: string, ifAbsent: boolean): Promise<boolean> {
+export async function putFileObject(
+  place: S3Place,
+  file: string,
+  ifAbsent: boolean,
+  sha256?: string,
+): Promise<boolean> {
   const { size } = await stat(file)
-  if (size <= SINGLE_BYTES) return putObject(place, await readFile(file), ifAbsent)
+  if (size <= SINGLE_BYTES) {
+    const bytes = await readFile(file)
+    assertUnchanged(file, sha256, () => createHash('sha256').update(bytes).digest('hex'))
+    return putObject(place, bytes, ifAbsent)
+  }
+  if (sha256 !== undefined) {
+    const now = await hashFile(file)
+    assertUnchanged(file, sha256, () => now)
+  }
   // A name that is taken is found out before the bytes are sent; the condition at the end still decides.
   if (ifAbsent && (await headObject(place))) return false
   for (let attempt = 1; ; attempt++) {
@@ -72,6 +85,14 @@ export async function putFileObject(place: S3Place, file: string, ifAbsent: bool
       })
     }
   }
+}
+
+function assertUnchanged(file: string, expected: string | undefined, actual: () => string): void {
+  if (expected === undefined || actual() === expected) return
+  throw new VtpError(`${file} is not what was written to it: it is not uploaded`, {
+    code: 'file_changed',
+    suggestions: ['check the disk of the temporary folder (TMPDIR), and run the same command again'],
+  })
 }
 
 async function hashFile(file: string): Promise<string> {
