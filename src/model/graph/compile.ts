@@ -25,7 +25,7 @@ export interface GraphFile {
 export interface CompileRequest {
   cacheDir: string
   modelDigest: string
-  tower: 'encoder' | 'decoder' | 'text'
+  tower: 'encoder' | 'decoder' | 'text' | 'dit'
   /** Each precision has weights of its own. */
   precision: Precision
   /** Everything besides the checkpoint that shapes the graph. */
