@@ -47,7 +47,9 @@ async function findFile(ref: string): Promise<string> {
   if (best) return path.join(ref, best)
   if (names.length === 1) return path.join(ref, names[0]!)
   throw usageError('dit_missing', `${ref} holds ${names.length} checkpoints: which one is meant is not clear`, [
-    names.length > 0 ? `give one file, e.g. ${path.join(ref, names.sort().at(-1)!)}` : 'give a .pt or .safetensors file',
+    names.length > 0
+      ? `give one file, e.g. ${path.join(ref, names.sort().at(-1)!)}`
+      : 'give a .pt or .safetensors file',
   ])
 }
 
@@ -68,7 +70,9 @@ export async function openDit(ref: string, options: OpenDitOptions): Promise<Dit
       name: path.basename(file),
       path: file,
       config,
-      digest: createHash('sha256').update(`${JSON.stringify(sorted)}\n${weights}`).digest('hex'),
+      digest: createHash('sha256')
+        .update(`${JSON.stringify(sorted)}\n${weights}`)
+        .digest('hex'),
       readFloat32: async (name) => {
         const stored = names.get(name)
         if (stored === undefined) return computedBuffer(config, name)

@@ -49,12 +49,7 @@ interface Block {
  * Outputs: `next` = x + dt · velocity; `velocity` of the conditional half; `velocity_null`, what the
  * reference's second half of the batch gets (guided channels, the others of row `pair`); all [N,C,H,W].
  */
-export async function buildDit(
-  graph: GraphBuilder,
-  config: DitConfig,
-  read: ReadTensor,
-  spec: DitSpec,
-): Promise<void> {
+export async function buildDit(graph: GraphBuilder, config: DitConfig, read: ReadTensor, spec: DitSpec): Promise<void> {
   const { hiddenSize: dim, inChannels: channels, patchSize: p, depth } = config
   const side = config.inputSize / p
   const tokens = ditTokens(config)

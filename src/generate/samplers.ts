@@ -44,7 +44,10 @@ export async function sample(
     if (stop?.aborted) return undefined
     const t = grid[i]!
     const dt = Math.fround(grid[i + 1]! - t)
-    x = settings.method === 'euler' ? await eulerStep(model, x, labels, t, dt, request) : await heunStep(model, x, labels, t, dt, request)
+    x =
+      settings.method === 'euler'
+        ? await eulerStep(model, x, labels, t, dt, request)
+        : await heunStep(model, x, labels, t, dt, request)
     request.onPoint?.(i + 1, x)
   }
   return x
@@ -60,10 +63,9 @@ async function eulerStep(
 ): Promise<Float32Array> {
   // `x` moves to the engine: whoever looks at the states gets a copy of theirs.
   const input = onPoint ? x.slice() : x
-  const { next } = await model.evaluate(
-    { x: input, labels, t: labels.map(() => t), dt: labels.map(() => dt) },
-    ['next'],
-  )
+  const { next } = await model.evaluate({ x: input, labels, t: labels.map(() => t), dt: labels.map(() => dt) }, [
+    'next',
+  ])
   onEvaluation?.()
   return next!
 }

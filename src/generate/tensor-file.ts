@@ -3,14 +3,14 @@
  * writes (the restricted reader in src/io/torch: no code runs).
  */
 import { usageError } from '../errors.js'
-import { openSafetensors } from '../io/safetensors.js'
+import { DTYPE_BYTES, openSafetensors, widenToFloat32 } from '../io/safetensors.js'
 import { isTensor, openStateDict, openTorchFile } from '../io/torch/file.js'
 
 export interface TensorFile {
   readonly path: string
   readonly shapes: ReadonlyMap<string, readonly number[]>
-  /** Values in C order, widened to float32. Throws VtpError `bad_dtype` for integers. */
-  readFloat32(name: string): Promise<Float32Array>
+  /** Values in C order, or a range of them, widened to float32. Throws VtpError `bad_dtype` for integers. */
+  readFloat32(name: string, range?: { start: number; count: number }): Promise<Float32Array>
   /** Values of an integer tensor. Throws usage error `bad_dtype` for floats. */
   readIntegers(name: string): Promise<number[]>
   close(): Promise<void>
@@ -37,7 +37,13 @@ export async function openTensorFile(file: string, keys: string[] = []): Promise
   return {
     path: file,
     shapes: new Map([...opened.tensors].map(([name, { shape }]) => [name, shape])),
-    readFloat32: opened.readFloat32,
+    readFloat32: async (name, range) => {
+      if (!range) return opened.readFloat32(name)
+      const info = opened.tensors.get(name)!
+      const size = DTYPE_BYTES[info.dtype]
+      const bytes = await opened.readBytes(name, { offset: range.start * size, bytes: range.count * size })
+      return widenToFloat32(bytes, info)
+    },
     readIntegers: async (name) => {
       const { dtype } = opened.tensors.get(name)!
       const convert = INTEGERS[dtype]
@@ -59,10 +65,16 @@ async function openTorchTensors(file: string, keys: string[]): Promise<TensorFil
     return { ...bare, tensors: new Map([['tensor', bare.root]]) }
   })
   const { tensors } = opened
+  let whole: { name: string; values: Promise<Float32Array> } | undefined
   return {
     path: file,
     shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
-    readFloat32: (name) => opened.readFloat32(tensors.get(name)!),
+    readFloat32: async (name, range) => {
+      if (!range) return opened.readFloat32(tensors.get(name)!)
+      // Views of storages have strides: the tensor is read whole, once.
+      if (whole?.name !== name) whole = { name, values: opened.readFloat32(tensors.get(name)!) }
+      return (await whole.values).slice(range.start, range.start + range.count)
+    },
     readIntegers: async (name) => {
       const tensor = tensors.get(name)!
       if (!/^u?int/.test(tensor.dtype)) throw integersExpected(file, name, tensor.dtype)
