@@ -69,8 +69,7 @@ function hashes(out: string): string {
     .join('\n')
 }
 
-const images = (out: string): number =>
-  readdirSync(path.join(root, out)).filter((name) => name.endsWith('.png')).length
+const images = (out: string): number => readdirSync(path.join(root, out)).filter((name) => name.endsWith('.png')).length
 
 for (const name of ['whole', 'killed', 'shared']) rmSync(path.join(root, name), { recursive: true, force: true })
 await run('warm-up', ['--overwrite'], undefined, '1')
@@ -100,5 +99,7 @@ await Promise.all(Array.from({ length: workers }, (_, index) => worker(index)))
 
 const whole = hashes('whole')
 const same = (out: string): boolean => hashes(out) === whole
-console.log(`${killed} kills; resumed run identical: ${same('killed')}; ${workers} workers identical: ${same('shared')}`)
+console.log(
+  `${killed} kills; resumed run identical: ${same('killed')}; ${workers} workers identical: ${same('shared')}`,
+)
 if (!same('killed') || !same('shared')) process.exitCode = 1
