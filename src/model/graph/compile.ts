@@ -25,7 +25,8 @@ export interface GraphFile {
 export interface CompileRequest {
   cacheDir: string
   modelDigest: string
-  tower: 'encoder' | 'decoder' | 'text' | 'dit'
+  /** Names the weight blob: graphs of one tower share it. */
+  tower: string
   /** Each precision has weights of its own. */
   precision: Precision
   /** Everything besides the checkpoint that shapes the graph. */
