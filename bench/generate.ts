@@ -97,7 +97,7 @@ if (official) {
 }
 for (const run of Object.values(contenders)) await run() // warm
 const results = await interleave(Number(values.rounds), contenders)
-official?.child.stdin!.end()
+if (official) official.child.stdin!.end()
 await Promise.all([session.close(), dit.close()])
 const own = results['vtp generate, fp32']!
 const flops = ditFlops(dit.config) * (scale > 1 ? 2 : 1) * 249
