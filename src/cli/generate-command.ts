@@ -66,7 +66,7 @@ export interface GenerateDryRun {
 }
 
 /** Samples per run of the engine on a CPU and on a GPU. */
-const BATCH = { cpu: 4, cuda: 64 }
+const BATCH = { cpu: 4, gpu: 64 }
 
 export async function runGenerateCommand(
   context: CommandContext,
@@ -97,9 +97,9 @@ export async function runGenerateCommand(
     }
     const result = await runGenerate({
       ...options,
-      batchSize: flags.batchSize ?? BATCH[device.kind],
+      batchSize: flags.batchSize ?? BATCH[device.kind === 'cpu' ? 'cpu' : 'gpu'],
       threads: device.cores,
-      providers: device.providers,
+      lanes: device.lanes,
       worker,
       units: flags.units,
       helpOthers: flags['help-others'],

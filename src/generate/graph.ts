@@ -10,9 +10,12 @@
  * Reference: LightningDiT models/lightningdit.py (forward, forward_with_cfg), models/pos_embed.py,
  * models/swiglu_ffn.py, models/rmsnorm.py.
  */
+import { addCast, addProduct, type Linear, prepareRows } from '../model/graph/linear.js'
 import type { GraphBuilder } from '../model/graph/onnx.js'
-import { type ReadTensor, transpose } from '../model/graph/vit.js'
-import { type DitConfig, ditFfnWidth, ditTokens } from './config.js'
+import { activationDtype, type Precision } from '../model/graph/precision.js'
+import type { ReadTensor } from '../model/graph/vit.js'
+import { type DitConfig, ditTokens } from './config.js'
+import { type BlockWeights, type DitWeights, registerWeights } from './graph-weights.js'
 import { timeFrequencies } from './tables.js'
 
 const MS = 'com.microsoft'
@@ -23,24 +26,21 @@ const QK_LAYER_NORM_EPSILON = 1e-5
 export interface DitSpec {
   /** Channels that guidance changes; the others stay conditional. The reference: 3. */
   guidedChannels: number
+  /** Arithmetic inside the blocks; the state, time and labels are float32. */
+  precision: Precision
+}
+
+/** What the parts of the graph share while it is built. */
+interface Build {
+  graph: GraphBuilder
+  config: DitConfig
+  precision: Precision
 }
 
 interface Half {
   shift?: string
   scale: string
   gate: string
-}
-
-/** Names of a block's weights. */
-interface Block {
-  norm1: string[]
-  norm2: string[]
-  qkv: [string, string][]
-  qkNorm: string[][]
-  proj: [string, string]
-  up: [string, string][]
-  down: [string, string]
-  ada: [string, string]
 }
 
 /**
@@ -50,27 +50,15 @@ interface Block {
  * reference's second half of the batch gets (guided channels, the others of row `pair`); all [N,C,H,W].
  */
 export async function buildDit(graph: GraphBuilder, config: DitConfig, read: ReadTensor, spec: DitSpec): Promise<void> {
-  const { hiddenSize: dim, inChannels: channels, patchSize: p, depth } = config
+  const { hiddenSize: dim, inChannels: channels, patchSize: p } = config
   const side = config.inputSize / p
   const tokens = ditTokens(config)
-  const w = createWeights(graph, config, read)
-
-  // Weights, all of them and in this order.
-  const patch = [
-    graph.weight('x_embedder.weight', [channels * p * p, dim], async () =>
-      transpose(await read('x_embedder.proj.weight'), dim, channels * p * p),
-    ),
-    graph.weight('x_embedder.bias', [dim], () => read('x_embedder.proj.bias')),
-  ]
-  const position = graph.weight('pos_embed', [1, tokens, dim], () => read('pos_embed'))
-  const time = [w.linear('t_embedder.mlp.0', 256, dim), w.linear('t_embedder.mlp.2', dim, dim)]
-  const labelRows = config.numClasses + (config.nullClass ? 1 : 0)
-  const table = graph.weight('y_embedder', [labelRows, dim], () => read('y_embedder.embedding_table.weight'))
-  const rope = config.rope ? w.rope() : undefined
-  const blocks = Array.from({ length: depth }, (_, i) => w.block(i))
-  const finalNorm = w.norm('final_layer.norm_final')
-  const finalAda = w.adaLn('final_layer.adaLN_modulation.1', 2, [1])
-  const last = w.lastLinear()
+  const { precision } = spec
+  const activation = activationDtype(precision)
+  const build: Build = { graph, config, precision }
+  const weights = registerWeights(graph, config, precision, read)
+  /** A product in float32. */
+  const exact = (rows: string, weight: Linear): string => addProduct(graph, { values: rows }, weight)
 
   const x = graph.input({ name: 'x', dtype: 'float32', shape: ['N', channels, config.inputSize, config.inputSize] })
   const [t, dt, scale] = (['t', 'dt', 'scale'] as const).map((name) =>
@@ -88,20 +76,23 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
   const cells = graph.op('Reshape', [gathered, graph.ints([-1, channels, side, p, side, p])])
   const ordered = graph.op('Transpose', [cells], { perm: [0, 2, 4, 1, 3, 5] }) // [R, h, w, C, p, p]
   const flat = graph.op('Reshape', [ordered, graph.ints([-1, channels * p * p])])
-  const embedded = graph.op('Reshape', [graph.op('Gemm', [flat, ...patch]), graph.ints([-1, tokens, dim])])
-  const start = graph.op('Add', [embedded, position]) // [R, L, D]
+  const embedded = graph.op('Reshape', [exact(flat, weights.patch), graph.ints([-1, tokens, dim])])
+  const placed = graph.op('Add', [embedded, weights.position]) // [R, L, D]
+  const start = addCast(graph, placed, 'float32', activation)
 
   // Condition: silu(time + label), [R + 1, D] with a last row that nobody reads.
   const times = graph.op('Reshape', [graph.op('Gather', [t, rows], { axis: 0 }), graph.ints([-1, 1])])
   const angles = graph.op('Mul', [times, graph.constant(timeFrequencies(), [1, 128])])
   const waves = graph.op('Concat', [graph.op('Cos', [angles]), graph.op('Sin', [angles])], { axis: 1 })
   const padded = graph.op('Concat', [waves, graph.constant(new Float32Array(256), [1, 256])], { axis: 0 })
-  const hidden = silu(graph, graph.op('Gemm', [padded, ...time[0]!]))
-  const timed = graph.op('Gemm', [hidden, ...time[1]!])
-  const named = graph.op('Gather', [table, graph.op('Concat', [labels, graph.ints([0])], { axis: 0 })], { axis: 0 })
+  const hidden = silu(graph, exact(padded, weights.time[0]))
+  const timed = exact(hidden, weights.time[1])
+  const named = graph.op('Gather', [weights.labels, graph.op('Concat', [labels, graph.ints([0])], { axis: 0 })], {
+    axis: 0,
+  })
   const condition = silu(graph, graph.op('Add', [timed, named]))
-  const modulations = (ada: [string, string], count: number): string[] => {
-    const all = graph.op('Gemm', [condition, ...ada]) // [R + 1, count·D]
+  const modulations = (ada: Linear, count: number): string[] => {
+    const all = addCast(graph, exact(condition, ada), 'float32', activation) // [R + 1, count·D]
     const real = graph.op('Slice', [all, graph.ints([0]), graph.ints([-1]), graph.ints([0])])
     const each = graph.op('Reshape', [real, graph.ints([-1, 1, count, dim])])
     const parts = graph.ops('Split', [each], count, { axis: 2, num_outputs: count })
@@ -109,21 +100,22 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
   }
 
   let sum = start
-  let normed = addNorm(graph, config, start, blocks[0]!.norm1)
-  blocks.forEach((block, i) => {
+  let normed = addNorm(build, start, weights.blocks[0]!.norm1)
+  weights.blocks.forEach((block, i) => {
     const [attention, feed] = halves(config, modulations(block.ada, config.woShift ? 4 : 6))
-    const attended = addAttention(graph, config, block, modulate(graph, normed, attention), rope)
-    const middle = addSkipNorm(graph, config, graph.op('Mul', [attended, attention.gate]), sum, block.norm2)
-    const fed = addFeedForward(graph, config, block, modulate(graph, middle.normed, feed))
-    const next = blocks[i + 1]?.norm1 ?? finalNorm
-    const end = addSkipNorm(graph, config, graph.op('Mul', [fed, feed.gate]), middle.sum, next)
+    const attended = addAttention(build, block, modulate(graph, normed, attention), weights.rope)
+    const middle = addSkipNorm(build, graph.op('Mul', [attended, attention.gate]), sum, block.norm2)
+    const fed = addFeedForward(build, block, modulate(graph, middle.normed, feed))
+    const next = weights.blocks[i + 1]?.norm1 ?? weights.finalNorm
+    const end = addSkipNorm(build, graph.op('Mul', [fed, feed.gate]), middle.sum, next)
     sum = end.sum
     normed = end.normed
   })
 
-  const [shift, finalScale] = modulations(finalAda, 2)
+  const [shift, finalScale] = modulations(weights.finalAda, 2)
   const done = modulate(graph, normed, { shift, scale: finalScale!, gate: '' })
-  const projected = graph.op('Gemm', [graph.op('Reshape', [done, graph.ints([-1, dim])]), ...last])
+  const rowsOut = addCast(graph, graph.op('Reshape', [done, graph.ints([-1, dim])]), activation, 'float32')
+  const projected = exact(rowsOut, weights.last)
   const split = graph.op('Reshape', [projected, graph.ints([-1, side, side, p, p, channels])])
   const planes = graph.op('Transpose', [split], { perm: [0, 5, 1, 3, 2, 4] }) // [R, C, h, p, w, p]
   const out = graph.op('Reshape', [planes, graph.ints([-1, channels, config.inputSize, config.inputSize])])
@@ -134,12 +126,16 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
     graph.op('Slice', [value, graph.ints([from]), graph.ints([to]), graph.ints([1])])
   const perSample = graph.ints([-1, 1, 1, 1])
   const conditional = graph.op('Gather', [out, cond], { axis: 0 })
-  const other = part(graph.op('Gather', [out, uncond], { axis: 0 }), 0, guided)
-  const difference = graph.op('Sub', [part(conditional, 0, guided), other])
-  const scaled = graph.op('Mul', [graph.op('Reshape', [scale, perSample]), difference])
-  const front = graph.op('Add', [other, scaled])
-  const whole = (rest: string): string =>
-    guided === channels ? front : graph.op('Concat', [front, part(rest, guided, channels)], { axis: 1 })
+  const guide = (): string => {
+    const other = part(graph.op('Gather', [out, uncond], { axis: 0 }), 0, guided)
+    const difference = graph.op('Sub', [part(conditional, 0, guided), other])
+    return graph.op('Add', [other, graph.op('Mul', [graph.op('Reshape', [scale, perSample]), difference])])
+  }
+  const front = guided > 0 ? guide() : ''
+  const whole = (rest: string): string => {
+    if (guided === 0) return rest
+    return guided === channels ? front : graph.op('Concat', [front, part(rest, guided, channels)], { axis: 1 })
+  }
   const velocity = whole(conditional)
   const velocityNull = whole(graph.op('Gather', [out, pair], { axis: 0 }))
   const moved = graph.op('Mul', [graph.op('Reshape', [dt, perSample]), velocity])
@@ -147,129 +143,6 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
   graph.output(graph.op('Add', [x, moved]), { name: 'next', dtype: 'float32', shape })
   graph.output(velocity, { name: 'velocity', dtype: 'float32', shape })
   graph.output(velocityNull, { name: 'velocity_null', dtype: 'float32', shape })
-}
-
-/** Registers weights as the graph uses them: matrices transposed to [in, out]. */
-function createWeights(graph: GraphBuilder, config: DitConfig, read: ReadTensor) {
-  const { hiddenSize: dim } = config
-  const headDim = dim / config.numHeads
-  const tokens = ditTokens(config)
-
-  const matrix = (name: string, source: string, from: number, rows: number, columns: number): string =>
-    graph.weight(`${name}.weight`, [columns, rows], async () => {
-      const all = await read(`${source}.weight`)
-      return transpose(all.subarray(from * columns, (from + rows) * columns), rows, columns)
-    })
-  const linear = (name: string, columns: number, rows: number): [string, string] => [
-    matrix(name, name, 0, rows, columns),
-    graph.weight(`${name}.bias`, [rows], () => read(`${name}.bias`)),
-  ]
-
-  /** RoPE turns pairs of neighbours; the operator wants halves. Both q and k get the same order: q·k stays. */
-  const reordered = (values: Float32Array, width: number): Float32Array => {
-    if (!config.rope) return values
-    const out = new Float32Array(values.length)
-    for (let row = 0; row < values.length / width; row++) {
-      const head = Math.floor(row / headDim) * headDim
-      const at = row - head
-      const source = head + (at < headDim / 2 ? 2 * at : 2 * (at - headDim / 2) + 1)
-      out.set(values.subarray(source * width, (source + 1) * width), row * width)
-    }
-    return out
-  }
-  const queryOrKey = (block: string, which: 'q' | 'k', at: number): [string, string] => [
-    graph.weight(`${block}.attn.${which}.weight`, [dim, dim], async () => {
-      const all = await read(`${block}.attn.qkv.weight`)
-      return transpose(reordered(all.subarray(at * dim * dim, (at + 1) * dim * dim), dim), dim, dim)
-    }),
-    graph.weight(`${block}.attn.${which}.bias`, [dim], async () =>
-      reordered((await read(`${block}.attn.qkv.bias`)).slice(at * dim, (at + 1) * dim), 1),
-    ),
-  ]
-  const norm = (name: string): string[] => {
-    if (config.rmsNorm) return [graph.weight(`${name}.weight`, [dim], () => read(`${name}.weight`))]
-    return [graph.constant(new Float32Array(dim).fill(1), [dim])]
-  }
-  /** The scales' biases get the 1 of "1 + scale". */
-  const adaLn = (name: string, count: number, scales: number[]): [string, string] => [
-    matrix(name, name, 0, count * dim, dim),
-    graph.weight(`${name}.bias`, [count * dim], async () => {
-      const bias = (await read(`${name}.bias`)).slice()
-      for (const at of scales) for (let i = 0; i < dim; i++) bias[at * dim + i]! += 1
-      return bias
-    }),
-  ]
-
-  const block = (index: number): Block => {
-    const base = `blocks.${index}`
-    const ffn = ditFfnWidth(config)
-    const norm1 = norm(`${base}.norm1`)
-    const q = queryOrKey(base, 'q', 0)
-    const k = queryOrKey(base, 'k', 1)
-    const v: [string, string] = [
-      matrix(`${base}.attn.v`, `${base}.attn.qkv`, 2 * dim, dim, dim),
-      graph.weight(`${base}.attn.v.bias`, [dim], async () => (await read(`${base}.attn.qkv.bias`)).slice(2 * dim)),
-    ]
-    const qkNorm = config.qkNorm
-      ? ['q_norm', 'k_norm'].map((n) =>
-          (config.rmsNorm ? ['weight'] : ['weight', 'bias']).map((kind) =>
-            graph.weight(`${base}.attn.${n}.${kind}`, [headDim], async () =>
-              reordered(await read(`${base}.attn.${n}.${kind}`), 1),
-            ),
-          ),
-        )
-      : []
-    const proj = linear(`${base}.attn.proj`, dim, dim)
-    const norm2 = norm(`${base}.norm2`)
-    const halfOf = (name: string, at: number): [string, string] => [
-      matrix(`${base}.mlp.${name}`, `${base}.mlp.w12`, at * ffn, ffn, dim),
-      graph.weight(`${base}.mlp.${name}.bias`, [ffn], async () =>
-        (await read(`${base}.mlp.w12.bias`)).slice(at * ffn, (at + 1) * ffn),
-      ),
-    ]
-    const up = config.swiglu ? [halfOf('w1', 0), halfOf('w2', 1)] : [linear(`${base}.mlp.fc1`, dim, ffn)]
-    const down = linear(`${base}.mlp.${config.swiglu ? 'w3' : 'fc2'}`, ffn, dim)
-    const ada = adaLn(`${base}.adaLN_modulation.1`, config.woShift ? 4 : 6, config.woShift ? [0, 2] : [1, 4])
-    return { norm1, norm2, qkv: [q, k, v], qkNorm, proj, up, down, ada }
-  }
-
-  return {
-    linear,
-    norm,
-    adaLn,
-    block,
-    /** Of both tables the first of each pair of equal neighbours: [L, d/2]. */
-    rope: (): { cos: string; sin: string } => {
-      const table = (kind: 'cos' | 'sin'): string =>
-        graph.weight(`feat_rope.${kind}`, [tokens, headDim / 2], async () =>
-          (await read(`feat_rope.freqs_${kind}`)).filter((_, i) => i % 2 === 0),
-        )
-      return { cos: table('cos'), sin: table('sin') }
-    },
-    /** The last projection, without the rows of a learned sigma: sampling never reads them. */
-    lastLinear: (): [string, string] => {
-      const { patchSize: p, inChannels: channels } = config
-      const outChannels = channels * (config.learnSigma ? 2 : 1)
-      const wanted = Array.from({ length: p * p * channels }, (_, i) => {
-        const cell = Math.floor(i / channels)
-        return cell * outChannels + (i % channels)
-      })
-      const pick = async (name: string, width: number): Promise<Float32Array> => {
-        const all = await read(name)
-        const out = new Float32Array(wanted.length * width)
-        wanted.forEach((row, i) => {
-          out.set(all.subarray(row * width, (row + 1) * width), i * width)
-        })
-        return out
-      }
-      return [
-        graph.weight('final_layer.linear.weight', [dim, wanted.length], async () =>
-          transpose(await pick('final_layer.linear.weight', dim), wanted.length, dim),
-        ),
-        graph.weight('final_layer.linear.bias', [wanted.length], () => pick('final_layer.linear.bias', 1)),
-      ]
-    },
-  }
 }
 
 /** QuickGelu with alpha 1 is x · sigmoid(x). */
@@ -299,14 +172,13 @@ function modulate(graph: GraphBuilder, normed: string, { shift, scale }: Half): 
   return shift ? graph.op('Add', [scaled, shift]) : scaled
 }
 
-function addNorm(graph: GraphBuilder, config: DitConfig, x: string, weights: string[]): string {
+function addNorm({ graph, config }: Build, x: string, weights: string[]): string {
   const type = config.rmsNorm ? 'SimplifiedLayerNormalization' : 'LayerNormalization'
   return graph.op(type, [x, ...weights], { axis: -1, epsilon: { float: NORM_EPSILON } })
 }
 
 function addSkipNorm(
-  graph: GraphBuilder,
-  config: DitConfig,
+  { graph, config }: Build,
   branch: string,
   residual: string,
   weights: string[],
@@ -320,19 +192,18 @@ function addSkipNorm(
 
 /** Self-attention of [R, L, D]. q, k and v are products of their own: see vit.ts. */
 function addAttention(
-  graph: GraphBuilder,
-  config: DitConfig,
-  block: Block,
+  { graph, config, precision }: Build,
+  block: BlockWeights,
   x: string,
-  rope: { cos: string; sin: string } | undefined,
+  rope: DitWeights['rope'],
 ): string {
   const { hiddenSize: dim, numHeads: heads } = config
   const headDim = dim / heads
   const tokens = ditTokens(config)
   const flat = graph.ints([-1, tokens, dim])
-  const rows = graph.op('Reshape', [x, graph.ints([-1, dim])])
+  const rows = prepareRows(graph, precision, graph.op('Reshape', [x, graph.ints([-1, dim])]))
   const [q, k, v] = block.qkv.map((weights, i) => {
-    let value = graph.op('Gemm', [rows, ...weights])
+    let value = addProduct(graph, rows, weights)
     const norm = i < 2 ? block.qkNorm[i] : undefined
     if (norm) {
       value = graph.op('Reshape', [value, graph.ints([-1, tokens, heads, headDim])])
@@ -349,17 +220,17 @@ function addAttention(
   }) as [string, string, string]
   const attributes = { num_heads: heads, scale: { float: 1 / Math.sqrt(headDim) } }
   const attended = graph.op('MultiHeadAttention', [q, k, v], attributes, MS)
-  const back = graph.op('Reshape', [attended, graph.ints([-1, dim])])
-  return graph.op('Reshape', [graph.op('Gemm', [back, ...block.proj]), flat])
+  const back = prepareRows(graph, precision, graph.op('Reshape', [attended, graph.ints([-1, dim])]))
+  return graph.op('Reshape', [addProduct(graph, back, block.proj), flat])
 }
 
-function addFeedForward(graph: GraphBuilder, config: DitConfig, block: Block, x: string): string {
+function addFeedForward({ graph, config, precision }: Build, block: BlockWeights, x: string): string {
   const { hiddenSize: dim } = config
-  const rows = graph.op('Reshape', [x, graph.ints([-1, dim])])
-  const [first, second] = block.up.map((weights) => graph.op('Gemm', [rows, ...weights]))
+  const rows = prepareRows(graph, precision, graph.op('Reshape', [x, graph.ints([-1, dim])]))
+  const [first, second] = block.up.map((weights) => addProduct(graph, rows, weights))
   const hidden = second
     ? graph.op('Mul', [silu(graph, first!), second])
     : graph.op('Gelu', [first!], { approximate: 'tanh' })
-  const fed = graph.op('Gemm', [hidden, ...block.down])
+  const fed = addProduct(graph, prepareRows(graph, precision, hidden), block.down)
   return graph.op('Reshape', [fed, graph.ints([-1, ditTokens(config), dim])])
 }

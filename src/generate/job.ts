@@ -5,8 +5,9 @@
  * name only once it is whole.
  */
 import { openSession, type Session } from '../engine/session.js'
+import { createPool } from '../engine/session-pool.js'
 import { VtpError } from '../errors.js'
-import { compileDecoder } from '../model/index.js'
+import { compileDecoder, type Precision } from '../model/index.js'
 import { committedUnits, startAttempt } from '../pipeline/commits.js'
 import { partialTotals } from '../pipeline/encode.js'
 import type { Totals } from '../pipeline/finalize.js'
@@ -27,7 +28,8 @@ export interface GenerateRequest extends GenerateOptions {
   /** Samples per run of the engine; guidance doubles the rows. It does not change the images. */
   batchSize: number
   threads: number
-  providers: string[]
+  /** Providers of every session that samples at once: one on a CPU, two per GPU. */
+  lanes: string[][]
   worker: { index: number; count: number }
   units?: number[]
   helpOthers: boolean
@@ -82,7 +84,7 @@ async function generatePlan(prepared: PreparedGenerate, request: GenerateRequest
     doneBefore: all.filter((u) => done.has(u)).reduce((sum, u) => sum + plan.units[u]!.rows, 0),
     unitsBefore: done.size,
     unitsTotal: all.length,
-    widths: { read: 1, preprocess: 1, encode: 1, write: 1 },
+    widths: { preprocess: 1, encode: 1, write: 1 },
   })
   const helps = request.helpOthers && request.worker.count > 1 && !request.units
   let run = { images: 0, evaluations: 0, interrupted: false }
@@ -150,27 +152,26 @@ export function planBatches(
   return batches
 }
 
-async function openSessions(
+async function openModels(
   prepared: PreparedGenerate,
   request: GenerateRequest,
 ): Promise<{ dit: DitModel; ditSession: Session; decoder: Session }> {
   const { plan, model, dit, guidance } = prepared
   const { inputSize: size, inChannels } = dit.config
-  const common = { providers: request.providers, threads: request.threads }
-  const spec = { guidedChannels: plan.guidance?.channels ?? 0 }
-  const graph = await compileDit(dit, spec, request.cacheDir)
-  const decoderSpec = {
-    height: size,
-    width: size,
-    ...(plan.normalize === 'half' ? { normalize: 'half' as const } : {}),
-  }
-  const decoderGraph = await compileDecoder(model, decoderSpec, { cacheDir: request.cacheDir })
-  const ditSession = await openSession({ path: graph.path, ...common })
+  const { lanes, threads, cacheDir } = request
+  const precision = plan.precision as Precision
+  const graph = await compileDit(dit, { guidedChannels: plan.guidance?.channels ?? 0, precision }, cacheDir)
+  const normalize = plan.normalize === 'half' ? { normalize: 'half' as const } : {}
+  const decoderSpec = { height: size, width: size, precision, ...normalize }
+  const decoderGraph = await compileDecoder(model, decoderSpec, { cacheDir })
+  const sessions: Session[] = []
   try {
-    const decoder = await openSession({ path: decoderGraph.path, ...common })
+    for (const providers of lanes) sessions.push(await openSession({ path: graph.path, threads, providers }))
+    const decoder = await openSession({ path: decoderGraph.path, threads, providers: lanes[0]! })
+    const ditSession = sessions.length === 1 ? sessions[0]! : createPool(sessions)
     return { ditSession, decoder, dit: createDitModel(ditSession, [inChannels, size, size], guidance) }
   } catch (error) {
-    await ditSession.close()
+    await Promise.allSettled(sessions.map((session) => session.close()))
     throw error
   }
 }
@@ -188,7 +189,7 @@ async function generateUnits(
   const images = new Map<string, number>()
   for await (const { name, size } of store.list('')) if (isSampleImage(name)) images.set(name, size)
   const keep = (index: number): boolean => plan.latents === null && images.has(sampleImageName(index))
-  const { dit, ditSession, decoder } = await openSessions(prepared, request)
+  const { dit, ditSession, decoder } = await openModels(prepared, request)
   const open = new Set<UnitOutput>()
   const timer = setInterval(() => request.onProgress?.(progressOf(meter)), 200)
 
@@ -224,10 +225,10 @@ async function generateUnits(
   }
 
   try {
-    // On a GPU one batch is sampled while the one before it is decoded. On a CPU that would only delay the
-    // moment at which finished images are safe.
-    const ahead = request.device === 'cuda' ? 2 : 1
-    const decoded = mapOrdered(mapOrdered(jobs(), 1, sampleJob), ahead, decodeJob)
+    // On GPUs every lane has a batch, and one is decoded meanwhile. On a CPU that would only delay the moment
+    // at which finished images are safe.
+    const onCpu = request.device === 'cpu'
+    const decoded = mapOrdered(mapOrdered(jobs(), request.lanes.length, sampleJob), onCpu ? 1 : 2, decodeJob)
     for await (const result of decoded) {
       if (!result) continue
       const { job, batch } = result
@@ -262,21 +263,25 @@ async function sampleBatch(
   const start = new Float32Array(indices.length * size)
   for (const [i, index] of indices.entries()) start.set(await noise.read(index), i * size)
   const { method, adaptive } = plan.sampler
-  const before = meter.images
   const evaluations = (grid.length - 1) * (method === 'heun' ? 2 : 1)
   const settings = { method, grid, atol: adaptive?.atol ?? 0, rtol: adaptive?.rtol ?? 0, group: adaptive?.group ?? 1 }
+  // A batch may take minutes: its share that is done counts, so that progress and the rest of the time are right.
+  let counted = 0
+  const count = (images: number): void => {
+    meter.images += images - counted
+    counted = images
+  }
   let done = 0
   const samples = await sample(dit, settings, {
     noise: start,
     labels: indices.map((index) => labels[index]!),
     stop,
-    // A batch may take minutes: its share that is done counts, so that progress and the rest of the time are right.
     onEvaluation: () => {
       done++
-      if (method !== 'dopri5') meter.images = before + (indices.length * done) / evaluations
+      if (method !== 'dopri5') count((indices.length * done) / evaluations)
     },
   })
-  meter.images = before + (samples ? indices.length : 0)
+  count(samples ? indices.length : 0)
   if (!samples) return undefined
   const latents = denormalise(samples, stats, plan.latentMultiplier, height * width)
   const bad = latents.findIndex((value) => !Number.isFinite(value))

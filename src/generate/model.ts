@@ -9,6 +9,7 @@ export function compileDit(dit: DitCheckpoint, spec: DitSpec, cacheDir: string):
     cacheDir,
     modelDigest: dit.digest,
     tower: 'dit',
+    precision: spec.precision,
     spec,
     build: (graph) => buildDit(graph, dit.config, dit.readFloat32, spec),
   })

@@ -63,7 +63,9 @@ export async function openNoiseFile(
     const key = pickTensor(tensors, name, ['z', 'noise', 'tensor'], 4)
     const there = tensors.shapes.get(key)!
     if (there.length !== 4 || there.slice(1).join() !== shape.join()) {
-      throw usageError('noise_shape', `The noise "${key}" in ${file} is [${there}]; [M,${shape}] was expected`)
+      throw usageError('noise_shape', `The noise "${key}" in ${file} is [${there}]; [M,${shape}] was expected`, [
+        'give noise of the shape of the latents of this model',
+      ])
     }
     const digest = await fileDigest(file, cacheDir)
     const size = shape.reduce((a, b) => a * b, 1)

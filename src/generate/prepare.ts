@@ -56,7 +56,7 @@ export interface GenerateOptions {
   dest: string
   overwrite: boolean
   precision: string
-  device: 'cpu' | 'cuda'
+  device: string
   cacheDir: string
   onNote?: (line: string) => void
 }
@@ -76,7 +76,7 @@ export interface PreparedGenerate {
 }
 
 const DEFAULT_GROUP = 4
-const DEFAULT_UNIT = { cpu: 16, cuda: 256 }
+const DEFAULT_UNIT = { cpu: 16, gpu: 256 }
 
 /** Opens and checks everything, and stores (or finds) the plan unless `dryRun`. Throws usage errors. */
 export async function prepareGenerate(options: GenerateOptions, dryRun = false): Promise<PreparedGenerate> {
@@ -99,7 +99,7 @@ export async function prepareGenerate(options: GenerateOptions, dryRun = false):
     const guidance = planGuidance(options, recipe, dit)
     const patch = model.config.vision_patch_size
     const group = sampler.adaptive?.group ?? 1
-    const wanted = options.shardRows ?? DEFAULT_UNIT[options.device]
+    const wanted = options.shardRows ?? DEFAULT_UNIT[options.device === 'cpu' ? 'cpu' : 'gpu']
     const settings: GenerateSettings = {
       version: 1,
       kind: 'generate',

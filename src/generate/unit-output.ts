@@ -8,7 +8,7 @@ import { type Attempt, writeCommit } from '../pipeline/commits.js'
 import { splitImages } from '../pipeline/decode.js'
 import { sampleImageName } from '../pipeline/layout.js'
 import type { Meter } from '../pipeline/meter.js'
-import { assertSamePart } from '../pipeline/parts.js'
+import { isSamePart } from '../pipeline/parts.js'
 import type { RowMeta } from '../types.js'
 import type { GeneratePlan } from './plan.js'
 import type { PreparedGenerate } from './prepare.js'
@@ -79,7 +79,7 @@ export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
   const writeImage = async (index: number, png: Uint8Array): Promise<void> => {
     const name = sampleImageName(index)
     const sha256 = createHash('sha256').update(png).digest('hex')
-    if (!(await store.putIfAbsent(name, png))) await assertSamePart(store, name, sha256)
+    if (!(await store.putIfAbsent(name, png)) && !(await isSamePart(store, unit, name, sha256))) return
     written.set(index, { bytes: png.length, sha256 })
   }
   /** An image that was there before this attempt. */
@@ -116,7 +116,7 @@ export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
       if (shard) {
         finished = await shard.finish()
         for (const { name, path, bytes, sha256 } of finished.files) {
-          if (!(await store.putFile(name, path, { ifAbsent: true }))) await assertSamePart(store, name, sha256)
+          if (!(await store.putFile(name, path, { ifAbsent: true }))) await isSamePart(store, unit, name, sha256)
           files.push({ name, bytes, sha256 })
         }
       }

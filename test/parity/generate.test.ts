@@ -51,7 +51,7 @@ describe.each(VARIANTS)('%s', (variant) => {
       cacheDir,
       heads: expected.constructor.num_heads as number,
     })
-    const graph = await compileDit(dit, { guidedChannels: 3 }, cacheDir)
+    const graph = await compileDit(dit, { guidedChannels: 3, precision: 'fp32' }, cacheDir)
     session = await openSession({ path: graph.path, providers: ['cpu'], threads: 2 })
     cases = await openTensorFile(golden(variant, 'cases.safetensors'))
   })
@@ -111,6 +111,24 @@ describe.each(VARIANTS)('%s', (variant) => {
     }
   })
 
+  it('int8 stays near, a row of the batch whatever the others are', async () => {
+    const graph = await compileDit(dit, { guidedChannels: 3, precision: 'int8' }, cacheDir)
+    const quantised = await openSession({ path: graph.path, providers: ['cpu'], threads: 2 })
+    const model = createDitModel(quantised, [16, 8, 8], undefined)
+    const [x, t, labels] = [
+      await cases.readFloat32('in.x'),
+      await cases.readFloat32('in.t'),
+      await cases.readIntegers('in.y'),
+    ]
+    const alone = await model.evaluate({ x: x.slice(0, 1024), labels: labels.slice(0, 1), t: [t[0]!] }, ['velocity'])
+    const { velocity } = await model.evaluate({ x, labels, t: [...t] }, ['velocity'])
+    await quantised.close()
+    const error = relativeError(velocity!, await cases.readFloat32('forward'))
+    expect(error).toBeGreaterThan(TOLERANCE)
+    expect(error).toBeLessThan(0.05)
+    expect(velocity!.slice(0, 1024)).toEqual(alone.velocity)
+  })
+
   it("RoPE's tables, where a checkpoint lacks them, are the official ones", async () => {
     if (!dit.config.rope) {
       expect(expected.constructor.use_rope ?? false).toBe(false)
@@ -145,7 +163,7 @@ describe('samplers', () => {
 
   beforeAll(async () => {
     const dit = await openDit(golden('vtp_style', 'model.safetensors'), { cacheDir })
-    const graph = await compileDit(dit, { guidedChannels: 3 }, cacheDir)
+    const graph = await compileDit(dit, { guidedChannels: 3, precision: 'fp32' }, cacheDir)
     await dit.close()
     session = await openSession({ path: graph.path, providers: ['cpu'], threads: 2 })
     tensors = await openTensorFile(golden('sampling.safetensors'))
