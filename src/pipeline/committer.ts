@@ -3,21 +3,17 @@
  * then its rejects, and last its commit. The upload of one unit runs while the next one is written.
  */
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { VtpError } from '../errors.js'
 import type { ShardFiles } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
 import type { Reject } from '../types.js'
 import type { EncodedBatch, PlacedReject } from './batches.js'
-import { type Attempt, isCommitted, writeCommit } from './commits.js'
+import { type Attempt, writeCommit } from './commits.js'
 import { rejectsName } from './layout.js'
 import type { BottleneckStage, Meter } from './meter.js'
+import { isSamePart } from './parts.js'
 import type { Plan } from './plan.js'
 import type { RunEvent } from './run-events.js'
 import type { UnitWriter } from './unit-writer.js'
-
-/** How long another worker may take between its part and its commit. */
-const COMMIT_WAIT_MS = 30_000
 
 export interface CommitterContext {
   store: Store
@@ -122,26 +118,4 @@ export function encodeRejects(placed: PlacedReject[]): Buffer {
     JSON.stringify({ key, uri, stage, code, message }),
   )
   return Buffer.from(lines.map((line) => `${line}\n`).join(''))
-}
-
-/**
- * A part of this name without a commit is our own work of an earlier attempt, or another worker's: the same
- * bytes. False when it differs and another worker's commit stands for it, which can only be where images
- * come and go while they are read.
- */
-async function isSamePart(store: Store, unit: number, name: string, sha256: string): Promise<boolean> {
-  const there = await store.sha256(name)
-  if (there === sha256) return true
-  for (const end = Date.now() + COMMIT_WAIT_MS; ; ) {
-    if (await isCommitted(store, unit)) return false
-    if (Date.now() > end) break
-    await sleep(1000)
-  }
-  throw new VtpError(`${name} in ${store.uri} exists with other content than this run would write (sha256 ${there})`, {
-    code: 'part_conflict',
-    suggestions: [
-      'another kind of machine may have written it: run all workers on one kind',
-      `delete ${name} if it is not needed, or start anew with --overwrite`,
-    ],
-  })
 }

@@ -86,7 +86,7 @@ async function openDecoder(model: Model, request: DecodeRequest, height: number,
 }
 
 /** uint8 [N,H,W,3] → N images. */
-function splitImages(data: TensorData, dims: number[]): RgbImage[] {
+export function splitImages(data: TensorData, dims: number[]): RgbImage[] {
   const [count = 0, height = 0, width = 0] = dims
   const size = height * width * 3
   return Array.from({ length: count }, (_, i) => ({

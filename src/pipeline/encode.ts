@@ -153,7 +153,8 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
   }
 }
 
-async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
+/** Totals of the units that are committed. */
+export async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
   const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
   await visitCommits(
     store,

@@ -12,6 +12,8 @@ export interface ProgressSnapshot {
   total: number | null
   rejects: number
   bytesRead: number
+  /** False for runs that read no images. */
+  reads?: boolean
   elapsedSeconds: number
   /** Images of this run per second. */
   imagesPerSecond: number

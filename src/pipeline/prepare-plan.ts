@@ -17,7 +17,7 @@ import { engineVersion, vtpVersion } from '../version.js'
 import { isRunFile, listingName, PLAN } from './layout.js'
 import { openListingLog } from './listing-log.js'
 import { OUTPUTS, type Output } from './outputs.js'
-import { assertSamePlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
+import { assertSamePlan, claimPlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
 
 export interface PlanRequest {
   source: string
@@ -166,7 +166,8 @@ function isAddress(uri: string): boolean {
   return uriScheme(uri) !== undefined
 }
 
-async function removeRun(store: Store): Promise<void> {
+/** Deletes what a run has written into DEST. */
+export async function removeRun(store: Store): Promise<void> {
   // The plan goes first: without it nothing that is left counts as committed work of it.
   await store.delete(PLAN)
   const names: string[] = []
@@ -268,11 +269,9 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
     }
     if (!stored && !dryRun) {
       await store.putFile(plan.listingFile, listingFile!, { ifAbsent: true, keep: true })
-      if (!(await store.putIfAbsent(PLAN, Buffer.from(`${JSON.stringify(plan)}\n`)))) {
-        const first = await loadPlan(store)
-        if (first) assertSamePlan(first, settings, request.dest)
-        plan = first ?? plan
-      }
+      const target = store
+      const check = (there: Plan): void => assertSamePlan(there, settings, request.dest)
+      plan = await claimPlan(store, plan, () => loadPlan(target), check)
     }
     await log?.clear()
     const opened = store
@@ -294,7 +293,8 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
   }
 }
 
-async function makeFolder(dest: string): Promise<void> {
+/** Makes DEST. Throws VtpError `dest_unwritable`. */
+export async function makeFolder(dest: string): Promise<void> {
   try {
     await mkdir(dest, { recursive: true })
   } catch (error) {

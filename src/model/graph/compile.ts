@@ -25,9 +25,10 @@ export interface GraphFile {
 export interface CompileRequest {
   cacheDir: string
   modelDigest: string
-  tower: 'encoder' | 'decoder' | 'text'
-  /** Each precision has weights of its own. */
-  precision: Precision
+  /** Names the weight blob: graphs of one tower share it. */
+  tower: string
+  /** Each precision has weights of its own. Default fp32. */
+  precision?: Precision
   /** Everything besides the checkpoint that shapes the graph. */
   spec: object
   build: (graph: GraphBuilder) => Promise<void>
@@ -43,9 +44,10 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
   const folder = graphFolder(request.cacheDir, request.modelDigest)
   const graph = new GraphBuilder()
   await request.build(graph)
-  const blobName = `${request.tower}${request.precision === 'fp32' ? '' : `-${request.precision}`}.weights`
+  const { precision = 'fp32' } = request
+  const blobName = `${request.tower}${precision === 'fp32' ? '' : `-${precision}`}.weights`
   const digest = createHash('sha256')
-    .update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, request.precision, request.spec]))
+    .update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, precision, request.spec]))
     .digest('hex')
   const file = path.join(folder, `${request.tower}-${digest.slice(0, 16)}.onnx`)
   const bytes = graph.encode(blobName)

@@ -21,6 +21,8 @@ import {
   transpose,
 } from './vit.js'
 
+const HALF = [0.5, 0.5, 0.5]
+
 export interface DecoderSpec {
   /** Size of the latents' grid. */
   height: number
@@ -29,6 +31,8 @@ export interface DecoderSpec {
   outputs?: ('pixels' | 'image')[]
   /** Default fp32. */
   precision?: Precision
+  /** What `pixels` undoes: ImageNet's mean and deviation (default), or 0.5 and 0.5 ("half" in the reference). */
+  normalize?: 'half'
 }
 
 export async function buildDecoder(
@@ -86,12 +90,13 @@ export async function buildDecoder(
     const interleaved = graph.op('Transpose', [shuffled], { perm: [0, 1, 4, 2, 5, 3] }) // [N, h, 16, w, 16, 3]
     const image = graph.op('Reshape', [interleaved, graph.ints([-1, h * up, w * up, 3])])
     // The reference denormalises by Normalize(-mean/std, 1/std), in float32.
+    const [means, stds] = spec.normalize === 'half' ? [HALF, HALF] : [IMAGENET_MEAN, IMAGENET_STD]
     const mean = graph.constant(
-      IMAGENET_MEAN.map((m, c) => -m / IMAGENET_STD[c]!),
+      means.map((m, c) => -m / stds[c]!),
       [3],
     )
     const std = graph.constant(
-      IMAGENET_STD.map((s) => 1 / s),
+      stds.map((s) => 1 / s),
       [3],
     )
     const unit = graph.op('Div', [graph.op('Sub', [image, mean]), std])

@@ -69,7 +69,16 @@ const root = protobuf.Root.fromJSON({
 const Model = root.lookupType('Model')
 
 /** TensorProto.DataType */
-export const ELEMENT = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const
+export const ELEMENT = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  float16: 10,
+  float64: 11,
+  bfloat16: 16,
+} as const
 export type Element = keyof typeof ELEMENT
 
 /** Element types of weights; float16 and bfloat16 are raw bits. */
@@ -80,7 +89,7 @@ export const WEIGHT_BYTES: Record<WeightDtype, number> = { float32: 4, float16: 
 /** A graph input or output; `N` in the shape is the batch size, free at run time. */
 export interface Port {
   name: string
-  dtype: 'uint8' | 'float16' | 'float32' | 'int64'
+  dtype: 'uint8' | 'float16' | 'float32' | 'float64' | 'int64'
   shape: (number | string)[]
 }
 
