@@ -5,7 +5,7 @@ export const DATASET_ARG = Args.string({
   name: 'SOURCE',
   required: true,
   description:
-    'A folder of images, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), or Parquet files with an image column.',
+    'A folder of images, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), Parquet files with an image column, or the output of `vtp encode --outputs pixels`.',
 })
 
 export const MODEL_ARG = Args.string({
