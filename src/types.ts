@@ -15,6 +15,8 @@ export type Location =
   | { kind: 'range'; path: string; offset: number; size: number; etag?: string }
   /** A row of a Parquet file. */
   | { kind: 'parquet'; path: string; rowGroup: number; row: number }
+  /** No bytes elsewhere: the entry's caption is the text to embed. */
+  | { kind: 'text' }
   /** An entry that is known to be bad when it is listed; it becomes a reject. */
   | { kind: 'bad'; code: RejectCode; message: string }
 
@@ -32,7 +34,7 @@ export interface ListingEntry {
 
 /** A dataset. `list` yields entries in the final order; it streams and holds no more than a bounded part of them. */
 export interface Source {
-  readonly kind: 'folder' | 'list' | 'tar' | 'parquet'
+  readonly kind: 'folder' | 'list' | 'tar' | 'parquet' | 'text'
   /** What the plan records, e.g. the absolute path of the folder. */
   readonly uri: string
   /** Class names by label, known once `list` has ended; undefined for sources without classes. */

@@ -14,6 +14,7 @@ const location = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('range'), path: z.string(), offset, size: offset, etag: z.string().optional() }),
   z.object({ kind: z.literal('parquet'), path: z.string(), rowGroup: offset, row: offset }),
+  z.object({ kind: z.literal('text') }),
   z.object({ kind: z.literal('bad'), code: z.enum(REJECT_CODES), message: z.string() }),
 ])
 

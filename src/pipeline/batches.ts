@@ -4,6 +4,7 @@
  * leave no gap in it. Pixels lie in shared memory that is reused from batch to batch.
  */
 import type { Session } from '../engine/session.js'
+import type { TextEncoder } from '../engine/text-encoder.js'
 import {
   type ListingEntry,
   type Reject,
@@ -17,6 +18,7 @@ import type { Meter } from './meter.js'
 import type { PlannedUnit } from './plan.js'
 import type { PreprocessPool } from './preprocess-pool.js'
 import type { Limiter } from './stages.js'
+import { CAPTION_COLUMN, embedCaptions } from './texts.js'
 
 /** A unit that this run has started. */
 export interface UnitJob {
@@ -131,6 +133,8 @@ export async function prepareBatch(batch: BatchJob, context: PrepareContext): Pr
 export interface EncodeContext {
   /** Undefined when no output needs the model. */
   session: Session | undefined
+  /** Embeds captions, where the plan asks for it. */
+  texts?: TextEncoder
   columns: TensorColumn[]
   height: number
   width: number
@@ -141,7 +145,9 @@ export interface EncodeContext {
 
 /** One pass of the model over a batch (two with `flip`): all outputs at once. */
 export async function encodeBatch(prepared: PreparedBatch, context: EncodeContext): Promise<EncodedBatch> {
-  const { session, columns, height, width, flip, buffers, meter } = context
+  const { session, texts, height, width, flip, buffers, meter } = context
+  const columns = context.columns.filter((c) => c.name !== CAPTION_COLUMN)
+  const captions = context.columns.find((c) => c.name === CAPTION_COLUMN)
   const { pixels, ...rest } = prepared
   const count = prepared.rows.length
   const tensors: RowBatch['tensors'] = {}
@@ -167,6 +173,8 @@ export async function encodeBatch(prepared: PreparedBatch, context: EncodeContex
         dtype === 'uint8' ? new Uint8Array() : dtype === 'float16' ? new Uint16Array() : new Float32Array()
     }
   }
+  if (captions && texts)
+    tensors[captions.name] = await meter.clocks.encode.time(() => embedCaptions(prepared.rows, texts, captions))
   buffers.give(pixels)
   return { ...rest, batch: { rows: prepared.rows, tensors } }
 }

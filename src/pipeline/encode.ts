@@ -5,8 +5,8 @@
  * comes last; nothing but the plan decides the bytes. Memory is bounded by the batches in flight
  * (`PREPARE_AHEAD` + `ENCODE_AHEAD` + 2) and one listing slice, whatever the size of the dataset.
  */
-import path from 'node:path'
 import { openSession, type Session } from '../engine/session.js'
+import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import type { ThreadPlan } from '../engine/threads.js'
 import { VtpError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
@@ -31,6 +31,7 @@ import type { Plan } from './plan.js'
 import { type PlanRequest, type PreparedPlan, preparePlan, readUnitLines } from './prepare-plan.js'
 import { createPreprocessPool, type PreprocessPool } from './preprocess-pool.js'
 import { createLimiter, mapOrdered } from './stages.js'
+import { encodeTextBatch } from './texts.js'
 import { createUnitWriter, type UnitWriter } from './unit-writer.js'
 import { ownUnits, unitsToHelp } from './units.js'
 
@@ -159,7 +160,7 @@ interface RunTotals {
 /** Opens an encoder session for the plan's outputs; undefined when only pixels are wanted. */
 export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Promise<Session | undefined> {
   const { plan, model, transform } = prepared
-  const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels')
+  const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels' && name !== 'text')
   if (outputs.length === 0) return undefined
   const column = plan.columns.find((c) => c.dtype !== 'uint8')!
   const { height, width } = transform
@@ -180,6 +181,13 @@ export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest
   return openSession({ path: graph.path, providers: request.providers, threads: request.threads.encode })
 }
 
+/** Opens the text tower when the plan has texts; undefined otherwise. */
+export async function openTexts(prepared: PreparedPlan, request: EncodeRequest): Promise<TextEncoder | undefined> {
+  if (!prepared.plan.outputs.includes('text')) return undefined
+  const { providers, threads, cacheDir } = request
+  return openTextEncoder(prepared.model, { providers, threads: threads.encode, cacheDir })
+}
+
 /** Runs the pipeline over the units that `nextUnits` yields. */
 async function encodeUnits(
   prepared: PreparedPlan,
@@ -190,10 +198,13 @@ async function encodeUnits(
   const { plan, store, source, transform, listingFile } = prepared
   const { height, width } = transform
   const session = await openEncoder(prepared, request)
+  const texts = await openTexts(prepared, request)
   const spec: ShardSpec = {
     format: plan.format,
     columns: plan.columns,
     captions: plan.source.captions,
+    texts: source.kind === 'text',
+    shards: plan.units.length,
     provenance: provenance(plan),
   }
   const tmpDir = await store.tempDir()
@@ -237,12 +248,17 @@ async function encodeUnits(
   const committer = createCommitter(store, plan, writer, meter, attempts)
   try {
     const limit = createLimiter(request.threads.reads)
-    const preparedBatches = mapOrdered(jobs(), PREPARE_AHEAD, (batch) =>
-      prepareBatch(batch, { source, pool, buffers, limit, meter }),
-    )
-    const encoded = mapOrdered(preparedBatches, ENCODE_AHEAD, (batch) =>
-      encodeBatch(batch, { session, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }),
-    )
+    const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+    const encodeImages = (): AsyncIterable<EncodedBatch> =>
+      mapOrdered(
+        mapOrdered(jobs(), PREPARE_AHEAD, (batch) => prepareBatch(batch, { source, pool, buffers, limit, meter })),
+        ENCODE_AHEAD,
+        (batch) => encodeBatch(batch, context),
+      )
+    const encoded =
+      source.kind === 'text'
+        ? mapOrdered(jobs(), ENCODE_AHEAD, (batch) => encodeTextBatch(batch, texts!, plan.columns[0]!, meter))
+        : encodeImages()
     // One batch is written while the next is taken from the encoder.
     let writing: Promise<void> = Promise.resolve()
     for await (const batch of encoded) {
@@ -259,7 +275,12 @@ async function encodeUnits(
     clearInterval(timer)
     await writer.abort().catch(() => {})
     await Promise.allSettled([...attempts.values()].map((attempt) => attempt.withdraw()))
-    await Promise.allSettled([writer.close(), session?.close(), ...[...pools.values()].map((p) => p.close())])
+    await Promise.allSettled([
+      writer.close(),
+      session?.close(),
+      texts?.close(),
+      ...[...pools.values()].map((p) => p.close()),
+    ])
   }
   request.onProgress?.(meter.snapshot())
   return totals
@@ -294,7 +315,7 @@ function createCommitter(store: Store, plan: Plan, writer: UnitWriter, meter: Me
       plan: plan.hash,
       rows: shard.rows,
       rejects: rejects.length,
-      files: shard.files.map(({ name, bytes, sha256 }) => ({ name: path.basename(name), bytes, sha256 })),
+      files: shard.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
       moments: shard.moments,
       seconds,
     })

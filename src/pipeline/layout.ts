@@ -34,6 +34,7 @@ export function isRunFile(name: string): boolean {
     name.startsWith('_vtp/') ||
     name === MANIFEST ||
     name === LATENTS_STATS ||
+    /^((img_emb|text_emb)\/\w+_\d+\.npy|metadata\/metadata_\d+\.parquet)$/.test(name) ||
     /^(part-\d{5,}\.(arrow|parquet)|rejects-\d{5,}\.jsonl|latents_rank00_shard\d{3,}\.(safetensors|keys\.jsonl))$/.test(
       name,
     )

@@ -10,6 +10,7 @@ import { usageError, VtpError } from '../errors.js'
 import { parseTransform, type Transform } from '../image/transform.js'
 import type { ShardFormat } from '../io/shards/index.js'
 import { openSource, type SourceOptions } from '../io/sources/index.js'
+import { openTextLines } from '../io/sources/text-lines.js'
 import { openStore, type Store } from '../io/store.js'
 import { describeOutputs, type Model, openModel } from '../model/index.js'
 import type { Source, TensorColumn } from '../types.js'
@@ -17,6 +18,7 @@ import { engineVersion, vtpVersion } from '../version.js'
 import { isRunFile, listingName, PLAN } from './layout.js'
 import { OUTPUTS, type Output } from './outputs.js'
 import { assertSamePlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
+import { CAPTION_COLUMN } from './texts.js'
 
 export interface PlanRequest {
   source: string
@@ -25,6 +27,10 @@ export interface PlanRequest {
   model: string
   cacheDir?: string
   outputs: Output[]
+  /** Whether the source is a file of texts, one per line, and not of images. */
+  texts?: boolean
+  /** Add the output `text` when the source has captions. */
+  captionsToo?: boolean
   /** Block indices, or the last n blocks; needed when `layers` is among the outputs. */
   layers?: number[] | { last: number }
   /** Whether the final norm is applied to intermediate layers (as the reference's default). */
@@ -92,6 +98,10 @@ export function planColumns(
   const available = describeOutputs(model, height, width, layers)
   const columns: TensorColumn[] = []
   for (const output of OUTPUTS.filter((name) => request.outputs.includes(name))) {
+    if (output === 'text') {
+      columns.push(textColumn(model, request))
+      continue
+    }
     if (output === 'pixels') {
       columns.push({ name: 'pixels', dtype: 'uint8', shape: [height, width, 3] })
       continue
@@ -104,8 +114,21 @@ export function planColumns(
     }
     columns.push(...found.map((c) => ({ ...c, dtype: request.dtype })))
   }
-  if (request.flip) columns.push(...columns.map((c) => ({ ...c, name: `${c.name}_flip` })))
+  if (request.flip) {
+    const images = columns.filter((c) => c.name !== CAPTION_COLUMN)
+    columns.push(...images.map((c) => ({ ...c, name: `${c.name}_flip` })))
+  }
   return columns
+}
+
+function textColumn(model: Model, request: PlanRequest): TensorColumn {
+  const { train_clip, text_embed_dim } = model.config
+  if (!train_clip) {
+    throw usageError('no_text_tower', `The model ${model.name} has no text tower (train_clip is false)`, [
+      'use a checkpoint that was trained with CLIP',
+    ])
+  }
+  return { name: request.texts ? 'clip' : CAPTION_COLUMN, dtype: request.dtype, shape: [text_embed_dim] }
 }
 
 /** The transform of the request, checked against the model's patch size. Throws usage errors. */
@@ -165,10 +188,9 @@ async function removeRun(store: Store): Promise<void> {
 /** Resolves, lists and stores (or finds) the plan. Writes to DEST only its plan and listing, and only unless `dryRun`. */
 export async function preparePlan(request: PlanRequest, dryRun = false): Promise<PreparedPlan> {
   const model = await openModel(request.model, { cacheDir: request.cacheDir, onNote: request.onNote })
-  const needsModel = request.outputs.some((output) => output !== 'pixels')
+  const needsModel = request.outputs.some((output) => output !== 'pixels' && output !== 'text')
   const transform = planTransform(request, model, needsModel)
   const layers = request.outputs.includes('layers') ? resolveLayers(request.layers, model.config.vision_depth) : []
-  const columns = planColumns(model, request, transform, layers)
   if (request.format === 'safetensors' && !request.outputs.includes('latents')) {
     throw usageError(
       'format_needs_latents',
@@ -176,7 +198,16 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       ['add latents to --outputs, or use --format arrow or parquet'],
     )
   }
-  const source = await openSource(request.source, request.sourceOptions)
+  const wanted = new Set(request.outputs)
+  planColumns(model, request, transform, layers) // wrong outputs are told before the listing
+  if (request.format === 'npy' && request.outputs.some((output) => output !== 'clip' && output !== 'text')) {
+    throw usageError('format_needs_clip', 'The npy format is for embeddings: it holds clip and text, nothing else', [
+      'use --format arrow or parquet for other outputs',
+    ])
+  }
+  const source = request.texts
+    ? await openTextLines(request.source, request.sourceOptions ?? {})
+    : await openSource(request.source, request.sourceOptions)
   let store: Store | undefined
   const tmp = await mkdtemp(path.join(tmpdir(), 'vtp-plan-'))
   try {
@@ -190,6 +221,11 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       signal: request.signal,
       onProgress: request.onListing,
     })
+    if (listing.images === 0 && request.texts) {
+      throw usageError('no_texts', `No line of text found in ${source.uri}`, [
+        '--text is a file with one text per line',
+      ])
+    }
     if (listing.images === 0) {
       throw usageError(
         'no_images',
@@ -199,6 +235,12 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
         ],
       )
     }
+    if (request.captionsToo && listing.captions && model.config.train_clip) wanted.add('text')
+    if (wanted.has('text') && !listing.captions) {
+      throw usageError('no_captions', `${source.uri} has no captions to embed`, ['leave "text" out of --outputs'])
+    }
+    const outputs = OUTPUTS.filter((name) => wanted.has(name))
+    const columns = planColumns(model, { ...request, outputs }, transform, layers)
     const settings: PlanSettings = {
       version: 1,
       source: {
@@ -210,7 +252,7 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       },
       model: { name: model.name, digest: model.digest },
       transform: transform.spec,
-      outputs: OUTPUTS.filter((name) => request.outputs.includes(name)),
+      outputs,
       layers,
       layersNorm: request.layersNorm,
       flip: request.flip,

@@ -26,14 +26,18 @@ export interface Shard {
   close(): Promise<void>
 }
 
-const SHARD_FILE = /\.(arrow|parquet|safetensors)$/
+const SHARD_FILE = /\.(arrow|parquet|safetensors|npy)$/
 
 /** The shards of a folder in order, or the one file. Throws a usage error when there are none. */
 export async function findShards(input: string): Promise<string[]> {
   if (!(await stat(input)).isDirectory()) return [input]
-  const names = (await readdir(input)).filter((name) => SHARD_FILE.test(name)).sort()
+  const entries = await readdir(input)
+  // The layout of clip-retrieval; its metadata goes with its arrays.
+  const folder = ['img_emb', 'text_emb'].find((name) => entries.includes(name))
+  if (folder) return findShards(path.join(input, folder))
+  const names = entries.filter((name) => SHARD_FILE.test(name)).sort()
   if (names.length === 0) {
-    throw usageError('no_shards', `${input} holds no shards (.arrow, .parquet or .safetensors)`, [
+    throw usageError('no_shards', `${input} holds no shards (.arrow, .parquet, .safetensors or .npy)`, [
       'give the --out folder of `vtp encode`',
     ])
   }
@@ -45,6 +49,7 @@ export async function openShard(file: string): Promise<Shard> {
   try {
     if (file.endsWith('.arrow')) return await openArrow(file)
     if (file.endsWith('.parquet')) return await openParquet(file)
+    if (file.endsWith('.npy')) return await (await import('./npy.js')).openNpyShard(file)
     if (file.endsWith('.safetensors')) return await openSafetensorsShard(file)
   } catch (error) {
     if (error instanceof VtpError) throw error
@@ -54,7 +59,7 @@ export async function openShard(file: string): Promise<Shard> {
       cause: error,
     })
   }
-  throw usageError('unknown_shard', `${file} is no shard (.arrow, .parquet or .safetensors)`)
+  throw usageError('unknown_shard', `${file} is no shard (.arrow, .parquet, .safetensors or .npy)`)
 }
 
 /** Tensor columns of an Arrow schema: those of the extension type, and plain fixed-size lists. */
@@ -156,7 +161,7 @@ async function openArrow(file: string): Promise<Shard> {
   }
 }
 
-async function openParquet(file: string): Promise<Shard> {
+export async function openParquet(file: string): Promise<Shard> {
   const { ParquetFile } = await import('parquet-wasm')
   const parquet = await ParquetFile.fromFile(await openAsBlob(file))
   const schema = tableFromIPC(parquet.schema().intoIPCStream()).schema
