@@ -99,14 +99,14 @@ function card(hit, at) {
   details.setAttribute('aria-label', `Details of ${name}`)
   details.addEventListener('click', () => openDetails(hit))
   const kind = hit.className ?? (hit.label === null ? '' : `class ${hit.label}`)
+  const words = [kind, hit.caption?.trim() || name].filter(Boolean).join(' · ')
   const about = element(
     'div',
     { className: 'about' },
     element('span', { className: 'score', textContent: hit.score.toFixed(3), title: 'cosine similarity' }),
-    element('span', { className: 'class', textContent: kind }),
     details,
   )
-  const text = element('div', { className: 'name', textContent: hit.caption?.trim() || name, title: hit.uri })
+  const text = element('div', { className: 'name', textContent: words, title: hit.uri })
   const made = element('li', { className: 'result' }, picture, about, text)
   made.dataset.at = at
   return made

@@ -22,6 +22,8 @@ export async function runServeCommand(flags: ServeFlags): Promise<{ url: string;
   try {
     const embedder = await openIndexEmbedder(index.manifest, { model: flags.model, threads, onNote: note })
     try {
+      // The first search should not wait for the model.
+      await embedder.texts(['a photo'])
       const { host, port } = flags
       const server = await startServer(index, embedder, { host, port, onError: note })
       const stop = onStopSignals(() => {})
