@@ -242,7 +242,10 @@ async function writeSegments(
         continue
       }
       for await (const batch of readShardRows(shard, set.column, set.dim, skip)) {
-        if (request.stop?.aborted) return undefined
+        if (request.stop?.aborted) {
+          await writer.abort()
+          return undefined
+        }
         for (let from = 0; from < batch.rows.length; ) {
           const count = Math.min(limit - writer.rows, batch.rows.length - from)
           const to = from + count
