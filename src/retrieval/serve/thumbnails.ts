@@ -1,5 +1,6 @@
 /** Small pictures of indexed images, made by sharp and kept in memory up to a bound. */
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
+import { decodeImage } from '../../image/decode.js'
 import { sniffFormat } from '../../image/sniff.js'
 import { RejectError } from '../../types.js'
 import { readIndexedImage } from '../image-bytes.js'
@@ -15,6 +16,13 @@ const AT_ONCE = 4
 export interface Thumbnails {
   /** WebP, at most `size` pixels wide and high. Throws HttpError 404 when the image is gone, 422 when it is none. */
   get(row: number, size: number): Promise<Uint8Array>
+}
+
+/** As people expect to see it: turned as EXIF says. What libvips does not know (BMP) is decoded as the encoder does. */
+async function openPicture(bytes: Uint8Array): Promise<Sharp> {
+  if (sniffFormat(bytes) !== 'bmp') return sharp(bytes, { limitInputPixels: MAX_PIXELS }).autoOrient()
+  const { data, width, height } = await decodeImage(bytes, { maxPixels: MAX_PIXELS, timeoutMs: 30_000 })
+  return sharp(data, { raw: { width, height, channels: 3 } })
 }
 
 export function createThumbnails(reader: RowReader): Thumbnails {
@@ -37,8 +45,7 @@ export function createThumbnails(reader: RowReader): Thumbnails {
       const source = await readIndexedImage(found!)
       // Only what the encoder reads, too: no SVG, no PDF, whatever libvips was built with.
       if (!sniffFormat(source)) throw new HttpError(422, 'no_image', 'The file is no image any more.')
-      return await sharp(source, { limitInputPixels: MAX_PIXELS })
-        .autoOrient()
+      return await (await openPicture(source))
         .resize({ width: size, height: size, fit: 'inside', withoutEnlargement: true })
         .webp({ quality: 80 })
         .toBuffer()
