@@ -28,7 +28,7 @@ that \`vtp embed\` wrote: its images are not embedded again. With --embeddings a
   static override flags = {
     labels: Flags.string({ required: true, summary: 'File with one label per line.', helpValue: 'FILE' }),
     templates: Flags.string({
-      summary: 'File with one template per line, {} standing for the label. Default: "a photo of a {}."',
+      summary: 'File with one template per line, {} standing for the label; default: a photo of a {}.',
       helpValue: 'FILE',
     }),
     out: Flags.string({ char: 'o', summary: 'File for the JSON lines. Default: standard output.', helpValue: 'FILE' }),
