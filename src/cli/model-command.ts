@@ -209,8 +209,7 @@ function compileTower(
 async function copyGraph(graph: GraphFile, tower: Tower, out: string): Promise<ExportedGraph> {
   const file = path.join(out, `${tower}.onnx`)
   const weights = path.join(out, `${tower}.weights`)
-  const source = path.join(path.dirname(graph.path), `${tower}.weights`)
-  await writeAtomically(weights, (tmp) => copyFile(source, tmp))
+  await writeAtomically(weights, (tmp) => copyFile(graph.weights, tmp))
   await writeAtomically(file, async (tmp) => writeFile(tmp, await readFile(graph.path)))
   const bytes = (await stat(file)).size + (await stat(weights)).size
   return { tower, file, weights, bytes, inputs: graph.inputs, outputs: graph.outputs }

@@ -42,7 +42,12 @@ Exit codes: 0 done; 1 done, but more rejects than --max-bad; 2 wrong usage; 3 fa
   static override args = { source: DATASET_ARG }
 
   static override flags = {
-    out: Flags.string({ char: 'o', required: true, summary: 'Folder to write the shards to.', helpValue: 'DEST' }),
+    out: Flags.string({
+      char: 'o',
+      required: true,
+      summary: 'Folder or s3://bucket/prefix to write the shards to.',
+      helpValue: 'DEST',
+    }),
     model: MODEL_FLAG,
     outputs: Flags.string({
       default: 'latents',

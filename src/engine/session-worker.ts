@@ -5,6 +5,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import * as ort from 'onnxruntime-node'
+import { providerOption } from './providers.js'
 import type { SessionRequest, TensorValue, WorkerReply, WorkerSettings } from './session.js'
 
 const port = parentPort!
@@ -23,7 +24,7 @@ function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
 
 async function main(): Promise<void> {
   const session = await ort.InferenceSession.create(settings.path, {
-    executionProviders: settings.providers,
+    executionProviders: settings.providers.map(providerOption),
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',

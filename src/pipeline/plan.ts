@@ -14,7 +14,7 @@ import { finished } from 'node:stream/promises'
 import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../errors.js'
 import type { Store } from '../io/store.js'
-import type { Source, TensorColumn } from '../types.js'
+import type { ListingLog, Source, TensorColumn } from '../types.js'
 import { PLAN } from './layout.js'
 
 const column = z.object({
@@ -84,7 +84,7 @@ export async function writeListing(
   source: Source,
   file: string,
   unitRows: number,
-  options: { signal?: AbortSignal; onProgress?: (images: number) => void } = {},
+  options: { signal?: AbortSignal; log?: ListingLog; onProgress?: (images: number) => void } = {},
 ): Promise<WrittenListing> {
   const hash = createHash('sha256')
   const out = createWriteStream(file)
@@ -105,7 +105,7 @@ export async function writeListing(
     options.onProgress?.(images)
   }
   try {
-    for await (const entry of source.list(options.signal)) {
+    for await (const entry of source.list(options.signal, options.log)) {
       const line = `${JSON.stringify(entry)}\n`
       const size = Buffer.byteLength(line)
       if (!unit || unit.rows === unitRows) {
@@ -129,8 +129,14 @@ export async function writeListing(
   return { images, sha256: hash.digest('hex'), bytes, captions, units }
 }
 
-/** Reads DEST's plan; undefined when there is none. Throws VtpError `plan_unreadable` on a damaged one. */
-export async function loadPlan(store: Store): Promise<Plan | undefined> {
+/** The kinds of runs that a DEST can hold; plans of `encode` say nothing of their kind. */
+export type RunKind = 'encode' | 'generate'
+
+/**
+ * Reads the plan of a run of the given kind; undefined when there is none. Throws VtpError
+ * `plan_unreadable` on a damaged one and usage error `other_plan` on one of another kind.
+ */
+export async function loadPlanOf<T>(store: Store, kind: RunKind, schema: z.ZodType<T>): Promise<T | undefined> {
   let bytes: Uint8Array
   try {
     bytes = await store.get(PLAN)
@@ -138,8 +144,12 @@ export async function loadPlan(store: Store): Promise<Plan | undefined> {
     if (error instanceof VtpError && error.code === 'not_found') return undefined
     throw error
   }
+  let value: unknown
+  let there: string
   try {
-    return planSchema.parse(JSON.parse(Buffer.from(bytes).toString()))
+    value = JSON.parse(Buffer.from(bytes).toString())
+    there = String((value as { kind?: unknown }).kind ?? 'encode')
+    if (there === kind) return schema.parse(value)
   } catch (error) {
     throw new VtpError(`The plan ${PLAN} in ${store.uri} cannot be read: ${errorText(error).slice(0, 200)}`, {
       code: 'plan_unreadable',
@@ -147,9 +157,32 @@ export async function loadPlan(store: Store): Promise<Plan | undefined> {
       cause: error,
     })
   }
+  throw otherPlan(store.uri, [`command: vtp ${there} there, vtp ${kind} now`])
 }
 
-function difference(name: string, before: unknown, now: unknown): string | undefined {
+/** Reads DEST's plan; undefined when there is none. Throws as `loadPlanOf`. */
+export function loadPlan(store: Store): Promise<Plan | undefined> {
+  return loadPlanOf(store, 'encode', planSchema)
+}
+
+/**
+ * Stores a plan unless DEST holds one, and returns the one that counts. `check` throws when the other one
+ * is not the same.
+ */
+export async function claimPlan<T>(
+  store: Store,
+  plan: T,
+  load: () => Promise<T | undefined>,
+  check: (there: T) => void,
+): Promise<T> {
+  if (await store.putIfAbsent(PLAN, Buffer.from(`${JSON.stringify(plan)}\n`))) return plan
+  const first = await load()
+  if (first) check(first)
+  return first ?? plan
+}
+
+/** One line when two values differ. */
+export function difference(name: string, before: unknown, now: unknown): string | undefined {
   const [a, b] = [JSON.stringify(before), JSON.stringify(now)]
   return a === b ? undefined : `${name}: ${a} there, ${b} now`
 }
@@ -190,7 +223,12 @@ function describeColumns(settings: PlanSettings): string[] {
 export function assertSamePlan(there: PlanSettings, now: PlanSettings, dest: string): void {
   const lines = planDifferences(there, now)
   if (lines.length === 0) return
-  throw usageError(
+  throw otherPlan(dest, lines)
+}
+
+/** The usage error for a DEST that holds another run. */
+export function otherPlan(dest: string, lines: string[]): VtpError {
+  return usageError(
     'other_plan',
     `${dest} holds the output of another run. What differs:\n${lines.map((l) => `  ${l}`).join('\n')}`,
     [

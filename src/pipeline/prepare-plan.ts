@@ -2,22 +2,23 @@
  * From what the user asked for to a stored plan: resolves source, model and transform, lists the source
  * and compares with the plan that DEST may already hold.
  */
-import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { usageError, VtpError } from '../errors.js'
+import { errorText, systemCode, usageError, VtpError } from '../errors.js'
 import { parseTransform, type Transform } from '../image/transform.js'
 import type { ShardFormat } from '../io/shards/index.js'
 import { openSource, type SourceOptions } from '../io/sources/index.js'
 import { openTextLines } from '../io/sources/text-lines.js'
-import { openStore, type Store } from '../io/store.js'
+import { openStore, type Store, uriScheme } from '../io/store.js'
 import { describeOutputs, type Model, openModel } from '../model/index.js'
 import type { Source, TensorColumn } from '../types.js'
 import { engineVersion, vtpVersion } from '../version.js'
 import { isRunFile, listingName, PLAN } from './layout.js'
+import { openListingLog } from './listing-log.js'
 import { OUTPUTS, type Output } from './outputs.js'
-import { assertSamePlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
+import { assertSamePlan, claimPlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
 import { CAPTION_COLUMN } from './texts.js'
 
 export interface PlanRequest {
@@ -46,6 +47,8 @@ export interface PlanRequest {
   precision: string
   device: string
   overwrite?: boolean
+  /** One of several workers: a plan that DEST holds is taken as it is, and its source is not listed again. */
+  shared?: boolean
   signal?: AbortSignal
   onListing?: (images: number) => void
   /** How often the model download progresses, and the like. */
@@ -58,8 +61,8 @@ export interface PreparedPlan {
   model: Model
   transform: Transform
   store: Store
-  /** The listing as a local file; removed by `close`. */
-  listingFile: string
+  /** The listing as a local file, where this call made it; removed by `close`. */
+  listingFile: string | undefined
   /** Whether DEST already holds this plan. */
   resumed: boolean
   close(): Promise<void>
@@ -159,7 +162,12 @@ export function planTransform(
 }
 
 async function assertDestOutsideSource(source: Source, dest: string): Promise<void> {
-  if (source.kind !== 'folder' || /^[a-z][a-z0-9+.-]*:\/\//i.test(dest)) return
+  if (source.kind === 'folder' && `${dest}/`.startsWith(`${source.uri}/`) && source.uri.startsWith('s3://')) {
+    throw usageError('dest_inside_source', `The output ${dest} lies inside the source ${source.uri}`, [
+      'choose an --out prefix outside the images: the next run would read its own output',
+    ])
+  }
+  if (source.uri.startsWith('s3://') || source.kind !== 'folder' || /^[a-z][a-z0-9+.-]*:\/\//i.test(dest)) return
   const root = await realpath(source.uri)
   // DEST may not exist yet: resolve the nearest ancestor that does.
   let existing = path.resolve(dest)
@@ -177,7 +185,12 @@ async function assertDestOutsideSource(source: Source, dest: string): Promise<vo
   }
 }
 
-async function removeRun(store: Store): Promise<void> {
+function isAddress(uri: string): boolean {
+  return uriScheme(uri) !== undefined
+}
+
+/** Deletes what a run has written into DEST. */
+export async function removeRun(store: Store): Promise<void> {
   // The plan goes first: without it nothing that is left counts as committed work of it.
   await store.delete(PLAN)
   const names: string[] = []
@@ -216,17 +229,32 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
     store = await openStore(request.dest)
     if (request.overwrite && !dryRun) await removeRun(store)
 
-    const listingFile = path.join(tmp, 'listing.jsonl')
-    const listing = await writeListing(source, listingFile, request.shardRows, {
-      signal: request.signal,
-      onProgress: request.onListing,
-    })
-    if (listing.images === 0 && request.texts) {
+    const before = await loadPlan(store)
+    // A plan is made once: workers and buckets would spend hours on listing again what is listed.
+    const known =
+      before?.source.uri === source.uri && source.uri !== '-' && (request.shared || isAddress(source.uri)) && !dryRun
+        ? before
+        : undefined
+    const log =
+      known || dryRun || !isAddress(source.uri)
+        ? undefined
+        : await openListingLog(store, source.uri, (pieces) =>
+            request.onNote?.(`Going on with a listing that was interrupted (${pieces} pieces of it are stored).`),
+          )
+    const listingFile = known ? undefined : path.join(tmp, 'listing.jsonl')
+    const listing = listingFile
+      ? await writeListing(source, listingFile, request.shardRows, {
+          signal: request.signal,
+          log,
+          onProgress: request.onListing,
+        })
+      : undefined
+    if (listing?.images === 0 && request.texts) {
       throw usageError('no_texts', `No line of text found in ${source.uri}`, [
         '--text is a file with one text per line',
       ])
     }
-    if (listing.images === 0) {
+    if (listing?.images === 0) {
       throw usageError(
         'no_images',
         `No image found in ${source.uri}${source.ignored > 0 ? ` (${source.ignored} other files passed over)` : ''}`,
@@ -235,21 +263,24 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
         ],
       )
     }
-    if (request.captionsToo && listing.captions && model.config.train_clip) wanted.add('text')
-    if (wanted.has('text') && !listing.captions) {
+    const captions = listing?.captions ?? known!.source.captions
+    if (request.captionsToo && captions && model.config.train_clip) wanted.add('text')
+    if (wanted.has('text') && !captions) {
       throw usageError('no_captions', `${source.uri} has no captions to embed`, ['leave "text" out of --outputs'])
     }
     const outputs = OUTPUTS.filter((name) => wanted.has(name))
     const columns = planColumns(model, { ...request, outputs }, transform, layers)
     const settings: PlanSettings = {
       version: 1,
-      source: {
-        kind: source.kind,
-        uri: source.uri,
-        images: listing.images,
-        listing: { sha256: listing.sha256, bytes: listing.bytes },
-        captions: listing.captions,
-      },
+      source: listing
+        ? {
+            kind: source.kind,
+            uri: source.uri,
+            images: listing.images,
+            listing: { sha256: listing.sha256, bytes: listing.bytes },
+            captions: listing.captions,
+          }
+        : known!.source,
       model: { name: model.name, digest: model.digest },
       transform: transform.spec,
       outputs,
@@ -263,26 +294,29 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       shardRows: request.shardRows,
       engine: engineVersion(),
     }
-    let plan: Plan = {
-      ...settings,
-      hash: planHash(settings),
-      vtp: vtpVersion(),
-      listingFile: listingName(listing.sha256),
-      classes: source.classes ? [...source.classes] : null,
-      units: listing.units,
-    }
-    const stored = await loadPlan(store)
+    const stored = known ?? (await loadPlan(store))
+    let plan: Plan
     if (stored) {
       assertSamePlan(stored, settings, request.dest)
       plan = stored
-    } else if (!dryRun) {
-      await store.putFile(plan.listingFile, listingFile, { ifAbsent: true, keep: true })
-      if (!(await store.putIfAbsent(PLAN, Buffer.from(`${JSON.stringify(plan)}\n`)))) {
-        const first = await loadPlan(store)
-        if (first) assertSamePlan(first, settings, request.dest)
-        plan = first ?? plan
+    } else {
+      const { sha256, units } = listing!
+      plan = {
+        ...settings,
+        hash: planHash(settings),
+        vtp: vtpVersion(),
+        listingFile: listingName(sha256),
+        classes: source.classes ? [...source.classes] : null,
+        units,
       }
     }
+    if (!stored && !dryRun) {
+      await store.putFile(plan.listingFile, listingFile!, { ifAbsent: true, keep: true })
+      const target = store
+      const check = (there: Plan): void => assertSamePlan(there, settings, request.dest)
+      plan = await claimPlan(store, plan, () => loadPlan(target), check)
+    }
+    await log?.clear()
     const opened = store
     return {
       plan,
@@ -302,11 +336,12 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
   }
 }
 
-async function makeFolder(dest: string): Promise<void> {
+/** Makes DEST. Throws VtpError `dest_unwritable`. */
+export async function makeFolder(dest: string): Promise<void> {
   try {
     await mkdir(dest, { recursive: true })
   } catch (error) {
-    throw new VtpError(`The output folder ${dest} cannot be made: ${(error as Error).message}`, {
+    throw new VtpError(`The output folder ${dest} cannot be made: ${await whyNotMade(dest, error)}`, {
       code: 'dest_unwritable',
       suggestions: ['choose an --out folder that you may write to'],
       cause: error,
@@ -314,10 +349,34 @@ async function makeFolder(dest: string): Promise<void> {
   }
 }
 
-/** The lines of one unit, from the listing file. */
-export async function readUnitLines(listingFile: string, unit: { offset: number; bytes: number }): Promise<string[]> {
-  const chunks: Buffer[] = []
-  const stream = createReadStream(listingFile, { start: unit.offset, end: unit.offset + unit.bytes - 1 })
-  for await (const chunk of stream) chunks.push(chunk as Buffer)
-  return Buffer.concat(chunks).toString().split('\n').slice(0, -1)
+/** Node says ENOENT for every folder that it cannot make recursively; the nearest one that exists knows better. */
+async function whyNotMade(dest: string, error: unknown): Promise<string> {
+  let nearest = path.resolve(dest)
+  let found = await stat(nearest).catch(() => undefined)
+  while (!found && path.dirname(nearest) !== nearest) {
+    nearest = path.dirname(nearest)
+    found = await stat(nearest).catch(() => undefined)
+  }
+  if (found && !found.isDirectory()) return `${nearest} is a file`
+  const refused = await access(nearest, constants.W_OK).catch(systemCode)
+  if (refused === 'EROFS') return 'the file system is read-only'
+  if (refused === 'EACCES') return `you may not write to ${nearest}`
+  return errorText(error)
+}
+
+/** The lines of one unit, from the listing in DEST. Throws VtpError `listing_damaged`. */
+export async function readUnitLines(
+  { plan, store }: Pick<PreparedPlan, 'plan' | 'store'>,
+  unit: number,
+): Promise<string[]> {
+  const { offset, bytes, rows } = plan.units[unit]!
+  const text = Buffer.from(await store.get(plan.listingFile, { offset, size: bytes })).toString()
+  const lines = text.split('\n').slice(0, -1)
+  if (lines.length !== rows || Buffer.byteLength(text) !== bytes) {
+    throw new VtpError(
+      `The listing ${plan.listingFile} in ${store.uri} is damaged: unit ${unit} has ${lines.length} of ${rows} lines`,
+      { code: 'listing_damaged', suggestions: ['start anew with --overwrite'] },
+    )
+  }
+  return lines
 }

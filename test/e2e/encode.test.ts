@@ -338,12 +338,26 @@ describe('wrong usage says what to do and writes nothing', () => {
       2,
       /not below/,
     ],
-    ['s3 without support for it', (dir) => ['encode', 's3://bucket/x', '--out', path.join(dir, 'out')], 2, /s3:\/\//],
+    [
+      'an s3 address without a bucket',
+      (dir) => ['encode', 's3:///x', '--out', path.join(dir, 'out')],
+      2,
+      /names no bucket/,
+    ],
     [
       'a GPU that is not there',
       (dir) => ['encode', photos, '--out', path.join(dir, 'out'), '--require-gpu'],
       3,
       /vtp doctor/,
+    ],
+    [
+      'an output path that is a file',
+      (dir) => {
+        writeFileSync(path.join(dir, 'out'), '')
+        return ['encode', photos, '--out', path.join(dir, 'out', 'deeper')]
+      },
+      3,
+      /is a file/,
     ],
     [
       'a compressed tar',

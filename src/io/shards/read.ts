@@ -1,6 +1,10 @@
-/** Reading shards back, batch by batch: Arrow and Parquet of ours, safetensors of ours and of the reference. */
+/**
+ * Reading shards back, batch by batch: Arrow and Parquet of ours, safetensors of ours and of the reference.
+ * Shards in a bucket come to a temporary file first: whoever reads one reads most of it.
+ */
 import { openAsBlob } from 'node:fs'
-import { open, readdir, readFile, stat } from 'node:fs/promises'
+import { mkdtemp, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import {
   type DataType,
@@ -13,6 +17,7 @@ import {
 import { errorText, usageError, VtpError } from '../../errors.js'
 import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js'
 import { openSafetensors, type SafetensorsFile } from '../safetensors.js'
+import { openStore, uriScheme } from '../store.js'
 import { columnSize } from './rebatch.js'
 
 export interface Shard {
@@ -30,22 +35,68 @@ const SHARD_FILE = /\.(arrow|parquet|safetensors|npy)$/
 
 /** The shards of a folder in order, or the one file. Throws a usage error when there are none. */
 export async function findShards(input: string): Promise<string[]> {
-  if (!(await stat(input)).isDirectory()) return [input]
-  const entries = await readdir(input)
+  const remote = uriScheme(input) === 's3'
+  if (remote ? SHARD_FILE.test(input) : !(await stat(input)).isDirectory()) return [input]
+  const entries = remote ? await remoteNames(input) : await readdir(input)
   // The layout of clip-retrieval; its metadata goes with its arrays.
   const folder = ['img_emb', 'text_emb'].find((name) => entries.includes(name))
-  if (folder) return findShards(path.join(input, folder))
+  if (folder && !remote) return findShards(path.join(input, folder))
   const names = entries.filter((name) => SHARD_FILE.test(name)).sort()
   if (names.length === 0) {
     throw usageError('no_shards', `${input} holds no shards (.arrow, .parquet, .safetensors or .npy)`, [
       'give the --out folder of `vtp encode`',
     ])
   }
-  return names.map((name) => path.join(input, name))
+  return names.map((name) => (remote ? `${input.replace(/\/+$/, '')}/${name}` : path.join(input, name)))
+}
+
+async function remoteNames(input: string): Promise<string[]> {
+  const store = await openStore(input)
+  try {
+    const names: string[] = []
+    for await (const name of store.names('')) if (!name.includes('/')) names.push(name)
+    return names
+  } finally {
+    await store.close()
+  }
+}
+
+/** A shard of a bucket (and its sidecar) as a local file that goes when the shard is closed. */
+async function openRemoteShard(uri: string): Promise<Shard> {
+  const { downloadObject } = await import('../s3/download.js')
+  const folder = await mkdtemp(path.join(tmpdir(), 'vtp-shard-'))
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
+  try {
+    const file = path.join(folder, path.posix.basename(uri))
+    await downloadObject(uri, file)
+    if (file.endsWith('.safetensors')) {
+      const sidecar = (name: string): string => name.replace(/\.safetensors$/, '.keys.jsonl')
+      await downloadObject(sidecar(uri), sidecar(file)).catch((error: unknown) => {
+        if (!(error instanceof VtpError) || error.code !== 'not_found') throw error
+      })
+    }
+    const shard = await openShard(file)
+    const { read, columns, rows, provenance } = shard
+    return {
+      path: uri,
+      rows,
+      columns,
+      provenance,
+      read,
+      async close() {
+        await shard.close()
+        await remove()
+      },
+    }
+  } catch (error) {
+    await remove()
+    throw error
+  }
 }
 
 /** Opens a shard. Throws VtpError `bad_shard` for damaged files. */
 export async function openShard(file: string): Promise<Shard> {
+  if (uriScheme(file) === 's3') return openRemoteShard(file)
   try {
     if (file.endsWith('.arrow')) return await openArrow(file)
     if (file.endsWith('.parquet')) return await openParquet(file)
