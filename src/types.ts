@@ -19,6 +19,8 @@ export type Location =
   | { kind: 'line'; path: string; offset: number; size: number }
   /** A row of a shard of ours, by record batch or row group. */
   | { kind: 'shard'; path: string; group: number; row: number }
+  /** No bytes elsewhere: the entry's caption is the text to embed. */
+  | { kind: 'text' }
   /** An entry that is known to be bad when it is listed; it becomes a reject. */
   | { kind: 'bad'; code: RejectCode; message: string }
 
@@ -42,7 +44,7 @@ export interface ListingLog {
 
 /** A dataset. `list` yields entries in the final order; it streams and holds no more than a bounded part of them. */
 export interface Source {
-  readonly kind: 'folder' | 'list' | 'tar' | 'parquet' | 'shards'
+  readonly kind: 'folder' | 'list' | 'tar' | 'parquet' | 'shards' | 'text'
   /** What the plan records, e.g. the absolute path of the folder. */
   readonly uri: string
   /** Class names by label, known once `list` has ended; undefined for sources without classes. */

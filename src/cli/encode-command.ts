@@ -17,6 +17,10 @@ import { resolveWorker } from './worker.js'
 
 export interface EncodeFlags {
   source: string
+  /** Whether the source is lines of text. */
+  texts?: boolean
+  /** Embed captions, too, where the source has them. */
+  captionsToo?: boolean
   out: string
   model: string
   outputs: Output[]
@@ -82,6 +86,8 @@ export function planRequest(
     dest: flags.out,
     model: flags.model,
     outputs: flags.outputs,
+    texts: flags.texts,
+    captionsToo: flags.captionsToo,
     layers: flags.layers,
     layersNorm: flags['layers-norm'],
     flip: flags.flip,
@@ -149,8 +155,10 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
         pid: process.pid,
         vtp: plan.vtp,
       })
-      const images = `${formatCount(plan.source.images)} images in ${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
-      progress.note(`${images} · model ${plan.model.name} · ${plan.transform} · ${device.summary}`)
+      const things = flags.texts ? 'texts' : plan.outputs.includes('text') ? 'images with captions' : 'images'
+      const amount = `${formatCount(plan.source.images)} ${things} in ${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
+      const how = flags.texts ? '' : ` · ${plan.transform}`
+      progress.note(`${amount} · model ${plan.model.name}${how} · ${device.summary}`)
       if (worker.count > 1)
         progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${unitsLeft} units to do`)
       if (unitsLeft === 0)
@@ -223,7 +231,8 @@ export function encodeExitCode(
 
 function describeResult(result: EncodeResult, flags: EncodeFlags): string[] {
   const lines: string[] = []
-  const rate = result.newRows > 0 ? ` at ${formatRate(result.imagesPerSecond, 'images/s')}` : ''
+  const rate =
+    result.newRows > 0 ? ` at ${formatRate(result.imagesPerSecond, flags.texts ? 'texts/s' : 'images/s')}` : ''
   lines.push(
     `${formatCount(result.rows)} rows, ${formatCount(result.rejects)} rejects, ${result.unitsDone}/${result.unitsTotal} units, ` +
       `${formatBytes(result.bytes)} in ${flags.out} · ${formatDuration(result.seconds)}${rate}`,

@@ -92,3 +92,12 @@ export function parseUnits(text: string | undefined): number[] | undefined {
   }
   return [...units].sort((a, b) => a - b)
 }
+
+/** "0.95" → a cosine similarity, −1 to 1. */
+export function parseSimilarity(flag: string, text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || !(value >= -1 && value <= 1)) {
+    throw usageError('bad_similarity', `${flag} ${text} is no similarity`, ['write a number up to 1, e.g. 0.95'])
+  }
+  return value
+}

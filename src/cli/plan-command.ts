@@ -9,6 +9,8 @@ import { createProgress } from './progress.js'
 export type PlanFlags = Pick<
   EncodeFlags,
   | 'source'
+  | 'texts'
+  | 'captionsToo'
   | 'out'
   | 'model'
   | 'outputs'

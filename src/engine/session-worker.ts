@@ -28,9 +28,14 @@ async function main(): Promise<void> {
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: settings.mapped ? 'disabled' : 'all',
     enableCpuMemArena: true,
-    extra: { session: { intra_op: { allow_spinning: settings.spinning ? '1' : '0' } } },
+    extra: {
+      session: {
+        disable_prepacking: settings.mapped ? '1' : '0',
+        intra_op: { allow_spinning: settings.spinning ? '1' : '0' },
+      },
+    },
   })
   reply({ type: 'ready' })
 

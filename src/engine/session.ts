@@ -24,6 +24,8 @@ export interface SessionSettings {
   threads: number
   /** Whether idle threads spin (faster alone, slower when preprocessing shares the cores). */
   spinning?: boolean
+  /** Leave weights where they are mapped: no packing and no folding, so that a huge one costs no memory. */
+  mapped?: boolean
 }
 
 /** What the worker thread is started with. `halt[0]` = 1 tells it to start no further run. */

@@ -4,6 +4,7 @@
  * leave no gap in it. Pixels lie in shared memory that is reused from batch to batch.
  */
 import type { Session } from '../engine/session.js'
+import type { TextEncoder } from '../engine/text-encoder.js'
 import {
   type ListingEntry,
   type Reject,
@@ -16,6 +17,7 @@ import {
 import type { Meter } from './meter.js'
 import type { PlannedUnit } from './plan.js'
 import type { PreprocessPool } from './preprocess-pool.js'
+import { CAPTION_COLUMN, embedCaptions } from './texts.js'
 
 /** A unit that this run has started. */
 export interface UnitJob {
@@ -164,6 +166,8 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
 export interface EncodeContext {
   /** Undefined when no output needs the model. */
   session: Session | undefined
+  /** Embeds captions, where the plan asks for it. */
+  texts?: TextEncoder
   columns: TensorColumn[]
   height: number
   width: number
@@ -174,7 +178,9 @@ export interface EncodeContext {
 
 /** One pass of the model over a batch (two with `flip`): all outputs at once. */
 export async function encodeBatch(prepared: PreparedBatch, context: EncodeContext): Promise<EncodedBatch> {
-  const { session, columns, height, width, flip, buffers, meter } = context
+  const { session, texts, height, width, flip, buffers, meter } = context
+  const columns = context.columns.filter((c) => c.name !== CAPTION_COLUMN)
+  const captions = context.columns.find((c) => c.name === CAPTION_COLUMN)
   const { pixels, ...rest } = prepared
   const count = prepared.rows.length
   const tensors: RowBatch['tensors'] = {}
@@ -200,6 +206,8 @@ export async function encodeBatch(prepared: PreparedBatch, context: EncodeContex
         dtype === 'uint8' ? new Uint8Array() : dtype === 'float16' ? new Uint16Array() : new Float32Array()
     }
   }
+  if (captions && texts)
+    tensors[captions.name] = await meter.clocks.encode.time(() => embedCaptions(prepared.rows, texts, captions))
   buffers.give(pixels)
   return { ...rest, batch: { rows: prepared.rows, tensors } }
 }

@@ -2,7 +2,6 @@
  * The end of the pipeline: appends batches to the unit's shard, and when it is complete puts its files,
  * then its rejects, and last its commit. The upload of one unit runs while the next one is written.
  */
-import path from 'node:path'
 import type { ShardFiles } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
 import type { Reject } from '../types.js'
@@ -45,7 +44,7 @@ export function createCommitter(context: CommitterContext): Committer {
     placed: PlacedReject[],
     seconds: Record<string, number>,
   ): Promise<void> => {
-    const files = shard.files.map(({ name, bytes, sha256 }) => ({ name: path.basename(name), bytes, sha256 }))
+    const files = shard.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }))
     for (const file of shard.files) {
       if (await store.putFile(file.name, file.path, { ifAbsent: true, sha256: file.sha256 })) continue
       if (!(await isSamePart(store, unit, file.name, file.sha256))) return void (await yieldTo(unit))

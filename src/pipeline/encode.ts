@@ -8,6 +8,7 @@
  */
 import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
+import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import type { ThreadPlan } from '../engine/threads.js'
 import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
@@ -18,6 +19,7 @@ import { compileEncoder, type EncoderOutput, type Precision } from '../model/ind
 import {
   type BatchJob,
   createPixelBuffers,
+  type EncodedBatch,
   encodeBatch,
   fetchBatch,
   fetchedBytes,
@@ -35,6 +37,7 @@ import { createPreprocessPool, type PreprocessPool } from './preprocess-pool.js'
 import { retryRejects } from './retry-rejects.js'
 import type { RunEvent } from './run-events.js'
 import { mapOrdered } from './stages.js'
+import { encodeTextBatch } from './texts.js'
 import { createUnitWriter } from './unit-writer.js'
 import { ownUnits, unitsToHelp, withoutCommit } from './units.js'
 
@@ -177,7 +180,7 @@ interface RunTotals {
 /** Opens an encoder session for the plan's outputs; undefined when only pixels are wanted. */
 export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Promise<Session | undefined> {
   const { plan, model, transform } = prepared
-  const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels')
+  const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels' && name !== 'text')
   if (outputs.length === 0) return undefined
   const column = plan.columns.find((c) => c.dtype !== 'uint8')!
   const { height, width } = transform
@@ -212,6 +215,13 @@ function assertUnitsExist(units: number[] | undefined, count: number): void {
   ])
 }
 
+/** Opens the text tower when the plan has texts; undefined otherwise. */
+export async function openTexts(prepared: PreparedPlan, request: EncodeRequest): Promise<TextEncoder | undefined> {
+  if (!prepared.plan.outputs.includes('text')) return undefined
+  const { providers, threads, cacheDir } = request
+  return openTextEncoder(prepared.model, { providers, threads: threads.encode, cacheDir })
+}
+
 /** Runs the pipeline over the units that `nextUnits` yields. */
 async function encodeUnits(
   prepared: PreparedPlan,
@@ -222,10 +232,13 @@ async function encodeUnits(
   const { plan, store, source, transform } = prepared
   const { height, width } = transform
   const session = await openEncoder(prepared, request)
+  const texts = await openTexts(prepared, request)
   const spec: ShardSpec = {
     format: plan.format,
     columns: plan.columns,
     captions: plan.source.captions,
+    texts: source.kind === 'text',
+    shards: plan.units.length,
     provenance: provenance(plan),
   }
   const tmpDir = await store.tempDir()
@@ -285,19 +298,26 @@ async function encodeUnits(
     },
   })
   try {
-    const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter }), {
-      min: 2,
-      max: Math.max(4, Math.ceil(FETCH_IMAGES / request.batchSize)),
-      maxBytes: FETCH_BYTES,
-      sizeOf: fetchedBytes,
-      onStarved: (seconds) => {
-        meter.starvedSeconds += seconds
-      },
-    })
-    const preparedBatches = mapOrdered(fetched, PREPARE_AHEAD, (batch) => prepareBatch(batch, { pool, buffers, meter }))
-    const encoded = mapOrdered(preparedBatches, encodeAhead(request), (batch) =>
-      encodeBatch(batch, { session, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }),
-    )
+    const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+    const encodeImages = (): AsyncIterable<EncodedBatch> => {
+      const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter }), {
+        min: 2,
+        max: Math.max(4, Math.ceil(FETCH_IMAGES / request.batchSize)),
+        maxBytes: FETCH_BYTES,
+        sizeOf: fetchedBytes,
+        onStarved: (seconds) => {
+          meter.starvedSeconds += seconds
+        },
+      })
+      const preparedBatches = mapOrdered(fetched, PREPARE_AHEAD, (batch) =>
+        prepareBatch(batch, { pool, buffers, meter }),
+      )
+      return mapOrdered(preparedBatches, encodeAhead(request), (batch) => encodeBatch(batch, context))
+    }
+    const encoded =
+      source.kind === 'text'
+        ? mapOrdered(jobs(), encodeAhead(request), (batch) => encodeTextBatch(batch, texts!, plan.columns[0]!, meter))
+        : encodeImages()
     // One batch is written while the next is taken from the encoder.
     let writing: Promise<void> = Promise.resolve()
     for await (const batch of encoded) {
@@ -312,7 +332,12 @@ async function encodeUnits(
     await committer.settled().catch(() => {})
     await writer.abort().catch(() => {})
     await Promise.allSettled([...attempts.values()].map((attempt) => attempt.withdraw()))
-    await Promise.allSettled([writer.close(), session?.close(), ...[...pools.values()].map((p) => p.close())])
+    await Promise.allSettled([
+      writer.close(),
+      session?.close(),
+      texts?.close(),
+      ...[...pools.values()].map((p) => p.close()),
+    ])
   }
   request.onProgress?.(meter.snapshot())
   return totals

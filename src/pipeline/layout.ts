@@ -47,6 +47,7 @@ export function isRunFile(name: string): boolean {
     name.startsWith('_vtp/') ||
     name === MANIFEST ||
     name === LATENTS_STATS ||
+    /^((img_emb|text_emb)\/\w+_\d+\.npy|metadata\/metadata_\d+\.parquet)$/.test(name) ||
     name === SAMPLES_NPZ ||
     name.startsWith(PREVIEW) ||
     isSampleImage(name) ||

@@ -38,7 +38,7 @@ const settingsSchema = z.object({
   layers: z.array(z.int()),
   layersNorm: z.boolean(),
   flip: z.boolean(),
-  format: z.enum(['arrow', 'parquet', 'safetensors']),
+  format: z.enum(['arrow', 'parquet', 'safetensors', 'npy']),
   columns: z.array(column),
   precision: z.string(),
   device: z.string(),

@@ -10,6 +10,7 @@ import { errorText, systemCode, usageError, VtpError } from '../errors.js'
 import { parseTransform, type Transform } from '../image/transform.js'
 import type { ShardFormat } from '../io/shards/index.js'
 import { openSource, type SourceOptions } from '../io/sources/index.js'
+import { openTextLines } from '../io/sources/text-lines.js'
 import { openStore, type Store, uriScheme } from '../io/store.js'
 import { describeOutputs, type Model, openModel } from '../model/index.js'
 import type { Source, TensorColumn } from '../types.js'
@@ -18,6 +19,7 @@ import { isRunFile, listingName, PLAN } from './layout.js'
 import { openListingLog } from './listing-log.js'
 import { OUTPUTS, type Output } from './outputs.js'
 import { assertSamePlan, claimPlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
+import { CAPTION_COLUMN } from './texts.js'
 
 export interface PlanRequest {
   source: string
@@ -26,6 +28,10 @@ export interface PlanRequest {
   model: string
   cacheDir?: string
   outputs: Output[]
+  /** Whether the source is a file of texts, one per line, and not of images. */
+  texts?: boolean
+  /** Add the output `text` when the source has captions. */
+  captionsToo?: boolean
   /** Block indices, or the last n blocks; needed when `layers` is among the outputs. */
   layers?: number[] | { last: number }
   /** Whether the final norm is applied to intermediate layers (as the reference's default). */
@@ -95,6 +101,10 @@ export function planColumns(
   const available = describeOutputs(model, height, width, layers)
   const columns: TensorColumn[] = []
   for (const output of OUTPUTS.filter((name) => request.outputs.includes(name))) {
+    if (output === 'text') {
+      columns.push(textColumn(model, request))
+      continue
+    }
     if (output === 'pixels') {
       columns.push({ name: 'pixels', dtype: 'uint8', shape: [height, width, 3] })
       continue
@@ -107,8 +117,21 @@ export function planColumns(
     }
     columns.push(...found.map((c) => ({ ...c, dtype: request.dtype })))
   }
-  if (request.flip) columns.push(...columns.map((c) => ({ ...c, name: `${c.name}_flip` })))
+  if (request.flip) {
+    const images = columns.filter((c) => c.name !== CAPTION_COLUMN)
+    columns.push(...images.map((c) => ({ ...c, name: `${c.name}_flip` })))
+  }
   return columns
+}
+
+function textColumn(model: Model, request: PlanRequest): TensorColumn {
+  const { train_clip, text_embed_dim } = model.config
+  if (!train_clip) {
+    throw usageError('no_text_tower', `The model ${model.name} has no text tower (train_clip is false)`, [
+      'use a checkpoint that was trained with CLIP',
+    ])
+  }
+  return { name: request.texts ? 'clip' : CAPTION_COLUMN, dtype: request.dtype, shape: [text_embed_dim] }
 }
 
 /** The transform of the request, checked against the model's patch size. Throws usage errors. */
@@ -178,8 +201,10 @@ export async function removeRun(store: Store): Promise<void> {
 /** Resolves, lists and stores (or finds) the plan. Writes to DEST only its plan and listing, and only unless `dryRun`. */
 export async function preparePlan(request: PlanRequest, dryRun = false): Promise<PreparedPlan> {
   const model = await openModel(request.model, { cacheDir: request.cacheDir, onNote: request.onNote })
-  const needsModel = request.outputs.some((output) => output !== 'pixels')
-  const source = await openSource(request.source, request.sourceOptions)
+  const needsModel = request.outputs.some((output) => output !== 'pixels' && output !== 'text')
+  const source = request.texts
+    ? await openTextLines(request.source, request.sourceOptions ?? {})
+    : await openSource(request.source, request.sourceOptions)
   try {
     return await planSource(request, dryRun, model, needsModel, source)
   } catch (error) {
@@ -199,13 +224,19 @@ async function planSource(
   const imageSize = request.imageSize ?? (request.transform === undefined ? source.pixelSize : undefined)
   const transform = planTransform({ transform: request.transform, imageSize }, model, needsModel)
   const layers = request.outputs.includes('layers') ? resolveLayers(request.layers, model.config.vision_depth) : []
-  const columns = planColumns(model, request, transform, layers)
   if (request.format === 'safetensors' && !request.outputs.includes('latents')) {
     throw usageError(
       'format_needs_latents',
       'The safetensors format is the LightningDiT layout and needs the output "latents"',
       ['add latents to --outputs, or use --format arrow or parquet'],
     )
+  }
+  const wanted = new Set(request.outputs)
+  planColumns(model, request, transform, layers) // wrong outputs are told before the listing
+  if (request.format === 'npy' && request.outputs.some((output) => output !== 'clip' && output !== 'text')) {
+    throw usageError('format_needs_clip', 'The npy format is for embeddings: it holds clip and text, nothing else', [
+      'use --format arrow or parquet for other outputs',
+    ])
   }
   let store: Store | undefined
   const tmp = await mkdtemp(path.join(tmpdir(), 'vtp-plan-'))
@@ -235,6 +266,11 @@ async function planSource(
           onProgress: request.onListing,
         })
       : undefined
+    if (listing?.images === 0 && request.texts) {
+      throw usageError('no_texts', `No line of text found in ${source.uri}`, [
+        '--text is a file with one text per line',
+      ])
+    }
     if (listing?.images === 0) {
       throw usageError(
         'no_images',
@@ -244,6 +280,13 @@ async function planSource(
         ],
       )
     }
+    const captions = listing?.captions ?? known!.source.captions
+    if (request.captionsToo && captions && model.config.train_clip) wanted.add('text')
+    if (wanted.has('text') && !captions) {
+      throw usageError('no_captions', `${source.uri} has no captions to embed`, ['leave "text" out of --outputs'])
+    }
+    const outputs = OUTPUTS.filter((name) => wanted.has(name))
+    const columns = planColumns(model, { ...request, outputs }, transform, layers)
     const settings: PlanSettings = {
       version: 1,
       source: listing
@@ -257,7 +300,7 @@ async function planSource(
         : known!.source,
       model: { name: model.name, digest: model.digest },
       transform: transform.spec,
-      outputs: OUTPUTS.filter((name) => request.outputs.includes(name)),
+      outputs,
       layers,
       layersNorm: request.layersNorm,
       flip: request.flip,

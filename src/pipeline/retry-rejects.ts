@@ -4,14 +4,14 @@
  * become readable has the bytes of a run that never failed. The part is replaced before its commit: after
  * a crash in between, the next call finds the rows in the part already and only writes the commit.
  */
-import path from 'node:path'
+import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
 import { openShard, openShardWriter, shardName } from '../io/shards/index.js'
 import type { ListingEntry, Reject, RowBatch } from '../types.js'
 import { createPixelBuffers, encodeBatch, fetchBatch, type PlacedReject, prepareBatch } from './batches.js'
 import { type Commit, committedUnits, readCommit, replaceCommit } from './commits.js'
 import { encodeRejects } from './committer.js'
-import { type EncodeRequest, openEncoder } from './encode.js'
+import { type EncodeRequest, openEncoder, openTexts } from './encode.js'
 import { provenance, visitCommits } from './finalize.js'
 import { takeFiniteRows } from './finite.js'
 import { rejectsName } from './layout.js'
@@ -32,6 +32,11 @@ export interface RetryResult {
 /** Goes through the committed units of this worker that have rejects. */
 export async function retryRejects(prepared: PreparedPlan, request: EncodeRequest): Promise<RetryResult> {
   const { plan, store } = prepared
+  if (plan.format === 'npy') {
+    throw usageError('npy_no_retry', 'Rejects of npy shards cannot be tried again: arrays are not rewritten', [
+      'start anew with --overwrite, or embed the missing images into another folder',
+    ])
+  }
   const done = await committedUnits(store)
   const own = ownUnits([...plan.units.keys()], request.worker, request.units).filter((unit) => done.has(unit))
   const units: number[] = []
@@ -70,6 +75,7 @@ async function openRetryEncoder(prepared: PreparedPlan, request: EncodeRequest) 
   const { plan, source, transform } = prepared
   const { height, width } = transform
   const session = await openEncoder(prepared, request)
+  const texts = await openTexts(prepared, request)
   const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
   // Rejected images are suspects: a child process decodes them.
   const pool = createPreprocessPool(
@@ -90,6 +96,7 @@ async function openRetryEncoder(prepared: PreparedPlan, request: EncodeRequest) 
         const ready = await prepareBatch(fetched, { pool: () => pool, buffers, meter })
         const encoded = await encodeBatch(ready, {
           session,
+          texts,
           columns: plan.columns,
           height,
           width,
@@ -109,7 +116,7 @@ async function openRetryEncoder(prepared: PreparedPlan, request: EncodeRequest) 
       return out
     },
     async close() {
-      await Promise.allSettled([pool.close(), session?.close()])
+      await Promise.allSettled([pool.close(), session?.close(), texts?.close()])
     },
   }
 }
@@ -162,7 +169,7 @@ async function retryUnit(
         ...commit,
         rows: files.rows,
         rejects: rejects.length,
-        files: files.files.map(({ name, bytes, sha256 }) => ({ name: path.basename(name), bytes, sha256 })),
+        files: files.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
         moments: files.moments,
       }
       await replaceCommit(store, next)

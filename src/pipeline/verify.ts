@@ -3,7 +3,7 @@
  * every file, rows and their keys against the listing (each entry is a row or a reject, in order), keys
  * unique over the whole run, and the manifest against the commits.
  */
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { VtpError } from '../errors.js'
@@ -117,6 +117,7 @@ async function verifyUnit(
     for (const { name, bytes, sha256 } of commit.files) {
       if (remote) {
         const { downloadObject } = await import('../io/s3/download.js')
+        await mkdir(path.dirname(path.join(folder, name)), { recursive: true })
         await downloadObject(`${store.uri}/${name}`, path.join(folder, name))
       }
       const there = await local.stat(name)
@@ -125,9 +126,11 @@ async function verifyUnit(
       else if ((await local.sha256(name)) !== sha256)
         problem(`${name} has other content than its commit says (SHA-256)`)
     }
-    if (listed)
-      await verifyRows(store, listed, commit, path.join(folder, shardName(listed.format, unit)), keys, problem)
-    else if (commit.rows !== plan.units[unit]!.rows)
+    if (listed) {
+      // The arrays of npy have names by the number of shards.
+      const name = listed.format === 'npy' ? (commit.files[0]?.name ?? '') : shardName(listed.format, unit)
+      await verifyRows(store, listed, commit, path.join(folder, name), keys, problem)
+    } else if (commit.rows !== plan.units[unit]!.rows)
       problem(`unit ${unit} has ${commit.rows} images, its plan says ${plan.units[unit]!.rows}`)
     return commit
   } catch (error) {

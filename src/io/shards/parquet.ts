@@ -164,6 +164,7 @@ function fileColumns(spec: ShardSpec): ParquetColumn[] {
   return [
     textColumn('key', 'REQUIRED', (batch) => batch.rows.map((row) => row.key)),
     textColumn('uri', 'REQUIRED', (batch) => batch.rows.map((row) => row.uri)),
+    ...(spec.imagePaths ? [textColumn('image_path', 'REQUIRED', (batch) => batch.rows.map((row) => row.uri))] : []),
     intColumn('label', 'OPTIONAL', (batch) => batch.rows.map((row) => row.label)),
     ...(spec.captions ? [textColumn('caption', 'OPTIONAL', (batch) => batch.rows.map((row) => row.caption))] : []),
     intColumn('width', 'REQUIRED', (batch) => batch.rows.map((row) => row.width)),

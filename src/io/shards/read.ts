@@ -35,15 +35,19 @@ export interface Shard {
   close(): Promise<void>
 }
 
-const SHARD_FILE = /\.(arrow|parquet|safetensors)$/
+const SHARD_FILE = /\.(arrow|parquet|safetensors|npy)$/
 
 /** The shards of a folder in order, or the one file. Throws a usage error when there are none. */
 export async function findShards(input: string): Promise<string[]> {
   const remote = uriScheme(input) === 's3'
   if (remote ? SHARD_FILE.test(input) : !(await stat(input)).isDirectory()) return [input]
-  const names = (remote ? await remoteNames(input) : await readdir(input)).filter((n) => SHARD_FILE.test(n)).sort()
+  const entries = remote ? await remoteNames(input) : await readdir(input)
+  // The layout of clip-retrieval; its metadata goes with its arrays.
+  const folder = ['img_emb', 'text_emb'].find((name) => entries.includes(name))
+  if (folder && !remote) return findShards(path.join(input, folder))
+  const names = entries.filter((name) => SHARD_FILE.test(name)).sort()
   if (names.length === 0) {
-    throw usageError('no_shards', `${input} holds no shards (.arrow, .parquet or .safetensors)`, [
+    throw usageError('no_shards', `${input} holds no shards (.arrow, .parquet, .safetensors or .npy)`, [
       'give the --out folder of `vtp encode`',
     ])
   }
@@ -100,6 +104,7 @@ export async function openShard(file: string): Promise<Shard> {
   try {
     if (file.endsWith('.arrow')) return await openArrow(file)
     if (file.endsWith('.parquet')) return await openParquet(file)
+    if (file.endsWith('.npy')) return await (await import('./npy.js')).openNpyShard(file)
     if (file.endsWith('.safetensors')) return await openSafetensorsShard(file)
   } catch (error) {
     if (error instanceof VtpError) throw error
@@ -109,7 +114,7 @@ export async function openShard(file: string): Promise<Shard> {
       cause: error,
     })
   }
-  throw usageError('unknown_shard', `${file} is no shard (.arrow, .parquet or .safetensors)`)
+  throw usageError('unknown_shard', `${file} is no shard (.arrow, .parquet, .safetensors or .npy)`)
 }
 
 /** Tensor columns of an Arrow schema: those of the extension type, and plain fixed-size lists. */
@@ -234,7 +239,7 @@ async function openArrow(file: string): Promise<Shard> {
   }
 }
 
-async function openParquet(file: string): Promise<Shard> {
+export async function openParquet(file: string): Promise<Shard> {
   const { ParquetFile } = await import('parquet-wasm')
   const parquet = await ParquetFile.fromFile(await openAsBlob(file))
   const schema = tableFromIPC(parquet.schema().intoIPCStream()).schema
