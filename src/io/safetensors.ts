@@ -8,6 +8,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { z } from 'zod'
 import { errorText, VtpError } from '../errors.js'
 import { bfloat16ToFloat32, float16ToFloat32 } from './half.js'
+import { readFully } from './read-fully.js'
 
 export const DTYPE_BYTES = {
   BOOL: 1,
@@ -133,7 +134,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
       throw damaged(path, `its header claims ${length} bytes (at most ${MAX_HEADER_BYTES})`)
     if (8 + Number(length) > size) throw damaged(path, `its header claims ${length} bytes, but the file has ${size}`)
     const json = Buffer.alloc(Number(length))
-    await readFully(handle, json, 8, path)
+    if (!(await readFully(handle, json, 8))) throw damaged(path, 'it ended while it was read')
     const header = parseSafetensorsHeader(json.toString('utf8'), 8 + Number(length), size, path)
     const info = (name: string): TensorInfo => {
       const tensor = header.tensors.get(name)
@@ -143,7 +144,8 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     const readBytes = async (name: string, range?: { offset: number; bytes: number }): Promise<Uint8Array> => {
       const tensor = info(name)
       const out = Buffer.alloc(range?.bytes ?? tensor.bytes)
-      await readFully(handle, out, tensor.offset + (range?.offset ?? 0), path)
+      if (!(await readFully(handle, out, tensor.offset + (range?.offset ?? 0))))
+        throw damaged(path, 'it ended while it was read')
       return out
     }
     return {
@@ -156,15 +158,6 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   } catch (error) {
     await handle.close()
     throw error
-  }
-}
-
-async function readFully(handle: FileHandle, into: Buffer, position: number, path: string): Promise<void> {
-  let done = 0
-  while (done < into.length) {
-    const { bytesRead } = await handle.read(into, done, Math.min(into.length - done, 1 << 30), position + done)
-    if (bytesRead === 0) throw damaged(path, 'it ended while it was read')
-    done += bytesRead
   }
 }
 

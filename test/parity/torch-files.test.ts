@@ -1,0 +1,127 @@
+/** PyTorch's own files, both containers, against the values that PyTorch reads from them. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { halfTable } from '../../src/io/half.js'
+import { openSafetensors } from '../../src/io/safetensors.js'
+import { isTensor, lookUp, openStateDict, openTorchFile, toPlain } from '../../src/io/torch/file.js'
+import { encodeLatentsStats } from '../../src/io/torch-stats.js'
+import { goldenPath } from '../golden.js'
+import { tempDir } from '../support/cli.js'
+
+const pth = (...parts: string[]): string => goldenPath('metrics', 'pth', ...parts)
+const expected = JSON.parse(readFileSync(pth('expected.json'), 'utf8'))
+
+describe.each(['state_zip.pth', 'state_legacy.pth'])('%s', (name) => {
+  it('every tensor of every type and layout has the values that PyTorch reads', async () => {
+    const file = await openStateDict(pth(name))
+    const want = expected['state_*.pth']
+    expect([...file.tensors.keys()]).toEqual(Object.keys(want))
+    for (const [key, tensor] of file.tensors) {
+      const { dtype, shape, stride, storage_offset, values } = want[key]
+      expect([tensor.dtype, tensor.shape, tensor.stride, tensor.offset], key).toEqual([
+        dtype,
+        shape,
+        stride,
+        storage_offset,
+      ])
+      const data = await file.readTensor(tensor)
+      let got: unknown[] = Array.from(data as Float32Array, Number)
+      if (dtype === 'float16') got = got.map((bits) => halfTable()[bits as number])
+      if (dtype === 'bfloat16') got = [...(await file.readFloat32(tensor))]
+      if (dtype === 'bool') got = got.map(Boolean)
+      expect(got, key).toEqual(values.flat())
+    }
+    await file.close()
+  })
+})
+
+describe.each(['checkpoint_zip.pt', 'checkpoint_legacy.pt'])('%s', (name) => {
+  it('training checkpoints: weights, optimizer state and configuration', async () => {
+    const file = await openTorchFile(pth(name))
+    const want = expected['checkpoint_*']
+    const at = (...keys: (string | number)[]) => lookUp(file.root, ...keys)
+    expect([...(file.root as Map<string, unknown>).keys()]).toEqual(want.keys)
+    const tensor = async (...keys: string[]): Promise<number[]> => {
+      const value = at(...keys)
+      if (!isTensor(value)) throw new Error(`${keys} is no tensor`)
+      return [...(await file.readFloat32(value))]
+    }
+    expect(await tensor('model', 'module.w')).toEqual(want['model.module.w'])
+    expect(await tensor('model', 'b')).toEqual(want['model.b'])
+    expect(await tensor('ema', 'w')).toEqual(want['ema.w'])
+    expect(at('opt', 'param_groups', 0, 'lr')).toBe(want['opt.param_groups[0].lr'])
+    expect(at('opt', 'param_groups', 0, 'betas')).toEqual(want['opt.param_groups[0].betas'])
+    expect(String(at('config', 'big'))).toBe(want['config.big'])
+    expect(at('config', 'unicode')).toBe(want['config.unicode'])
+    expect(toPlain(at('config', 'list')!)).toEqual(want['config.list'])
+    expect([at('step'), at('train_steps')]).toEqual([want.step, want.train_steps])
+    await file.close()
+  })
+})
+
+it('the checkpoint of a training run opens under its key, with all parameters of the model', async () => {
+  const file = await openStateDict(goldenPath('lightningdit', 'train', '0000004.pt'), ['ema', 'model'])
+  const init = await openSafetensors(goldenPath('lightningdit', 'train', 'init.safetensors'))
+  for (const [name, tensor] of init.tensors) expect(file.tensors.get(name)?.shape, name).toEqual(tensor.shape)
+  await file.close()
+  await init.close()
+})
+
+it('our own latents_stats.pt reads back', async () => {
+  const file = path.join(tempDir(), 'latents_stats.pt')
+  writeFileSync(file, encodeLatentsStats(Float32Array.of(1, 2, 3), Float32Array.of(4, 5, 6)))
+  const { tensors, readFloat32, close } = await openStateDict(file)
+  expect(tensors.get('std')!.shape).toEqual([1, 3, 1, 1])
+  expect([...(await readFloat32(tensors.get('std')!))]).toEqual([4, 5, 6])
+  await close()
+})
+
+describe('hostile and damaged files', () => {
+  it.each([
+    ['malicious_zip.pth', 'posix.system'],
+    ['malicious_eval_zip.pth', 'eval'],
+    ['malicious_legacy.pth', 'posix.system'],
+  ])('%s is refused by name, and nothing of it runs', async (name, call) => {
+    const cwd = tempDir()
+    await expect(openTorchFile(pth(name))).rejects.toMatchObject({
+      code: 'unsafe_pickle',
+      message: expect.stringContaining(call),
+    })
+    expect(execFileSync('ls', ['-A', cwd]).toString()).toBe('')
+    expect(existsSync('PWNED_BY_PICKLE') || existsSync('PWNED_BY_PICKLE_EVAL')).toBe(false)
+  })
+
+  it('a truncated file is an error that says so', async () => {
+    await expect(openTorchFile(pth('truncated_zip.pth'))).rejects.toMatchObject({ code: 'bad_zip' })
+  })
+
+  it.each(['state_zip.pth', 'state_legacy.pth', 'checkpoint_legacy.pt'])(
+    '%s cut anywhere, or with any byte changed, is read or refused, never a crash',
+    async (name) => {
+      const bytes = readFileSync(pth(name))
+      const file = path.join(tempDir(), 'damaged.pth')
+      const attempt = async (damaged: Buffer): Promise<void> => {
+        writeFileSync(file, damaged)
+        try {
+          const opened = await openTorchFile(file)
+          const values = opened.root instanceof Map ? [...opened.root.values()] : []
+          for (const value of values) if (isTensor(value)) await opened.readTensor(value)
+          await opened.close()
+        } catch (error) {
+          expect(error).toMatchObject({ name: 'VtpError' })
+        }
+      }
+      await fc.assert(
+        fc.asyncProperty(fc.nat(bytes.length - 1), fc.nat(255), fc.boolean(), async (at, value, cut) => {
+          const damaged = Buffer.from(cut ? bytes.subarray(0, at) : bytes)
+          if (!cut) damaged[at] = value
+          await attempt(damaged)
+        }),
+        { numRuns: 300 },
+      )
+    },
+  )
+})
