@@ -110,7 +110,7 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
 }
 
 /** Digest of one file's bytes, remembered by path, size and modification time. */
-async function fileDigest(file: string, cacheDir: string): Promise<string> {
+export async function fileDigest(file: string, cacheDir: string): Promise<string> {
   const { size, mtimeMs, ino } = await stat(file)
   const seen = `${path.resolve(file)}\n${size}\n${mtimeMs}\n${ino}`
   const entry = path.join(cacheDir, 'digests', `${createHash('sha256').update(seen).digest('hex').slice(0, 32)}.json`)

@@ -22,7 +22,8 @@ export interface GraphFile {
 export interface CompileRequest {
   cacheDir: string
   modelDigest: string
-  tower: 'encoder' | 'decoder' | 'text'
+  /** Names the weight blob: graphs of one tower share it. */
+  tower: string
   /** Everything besides the checkpoint that shapes the graph. */
   spec: object
   build: (graph: GraphBuilder) => Promise<void>

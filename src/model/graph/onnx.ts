@@ -68,13 +68,13 @@ const root = protobuf.Root.fromJSON({
 const Model = root.lookupType('Model')
 
 /** TensorProto.DataType */
-export const ELEMENT = { float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const
+export const ELEMENT = { float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10, float64: 11, bfloat16: 16 } as const
 export type Element = keyof typeof ELEMENT
 
 /** A graph input or output; `N` in the shape is the batch size, free at run time. */
 export interface Port {
   name: string
-  dtype: 'uint8' | 'float16' | 'float32' | 'int64'
+  dtype: 'uint8' | 'float16' | 'float32' | 'float64' | 'int64'
   shape: (number | string)[]
 }
 

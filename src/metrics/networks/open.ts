@@ -1,0 +1,93 @@
+/** From files of weights to open sessions: Inception-v3, and the graph that compares pairs of images. */
+import { createHash } from 'node:crypto'
+import { openSession, type Session } from '../../engine/session.js'
+import { VtpError } from '../../errors.js'
+import { openStateDict } from '../../io/torch/file.js'
+import { compileGraph } from '../../model/graph/compile.js'
+import { buildInception, type InceptionSpec, type ReadWeight } from './inception.js'
+import { buildPair, LPIPS_TENSORS, VGG_TENSORS } from './lpips.js'
+import { resolveWeights, type WeightsFile, type WeightsOptions } from './weights.js'
+
+export interface NetworkOptions extends WeightsOptions {
+  providers: string[]
+  threads: number
+}
+
+export interface OpenNetwork {
+  session: Session
+  weights: WeightsFile[]
+}
+
+interface Reader {
+  read: ReadWeight
+  close(): Promise<void>
+}
+
+async function openReader(file: WeightsFile, needed: string[] = []): Promise<Reader> {
+  const state = await openStateDict(file.path, ['state_dict'])
+  const missing = needed.filter((name) => !state.tensors.has(name))
+  const tensor = (name: string) => {
+    const found = state.tensors.get(name)
+    if (found) return found
+    throw new VtpError(`${file.path} has no tensor "${name}": it is no file of ${file.name} weights`, {
+      code: 'weights_mismatch',
+    })
+  }
+  if (missing.length > 0) {
+    await state.close()
+    tensor(missing[0]!)
+  }
+  return { read: async (name) => state.readFloat32(tensor(name)), close: state.close }
+}
+
+/** Opens Inception-v3 as FID uses it. Throws VtpError `weights_missing` and the like. */
+export async function openInception(spec: InceptionSpec, options: NetworkOptions): Promise<OpenNetwork> {
+  const weights = await resolveWeights('inception', options)
+  const reader = await openReader(weights, ['Conv2d_1a_3x3.conv.weight', 'Mixed_7c.branch1x1.conv.weight'])
+  try {
+    const graph = await compileGraph({
+      cacheDir: options.cacheDir,
+      modelDigest: weights.sha256,
+      tower: `inception${spec.spatial ? '-spatial' : ''}${spec.logits ? '-logits' : ''}`,
+      spec,
+      build: (builder) => buildInception(builder, reader.read, spec),
+    })
+    return { session: await openSession({ path: graph.path, ...engine(options) }), weights: [weights] }
+  } finally {
+    await reader.close()
+  }
+}
+
+/** Opens the graph of pairs (lpips.ts); without LPIPS it needs no weights. */
+export async function openPairs(lpips: boolean, options: NetworkOptions): Promise<OpenNetwork> {
+  const weights: WeightsFile[] = []
+  const readers: Reader[] = []
+  try {
+    if (lpips) {
+      for (const [name, needed] of [
+        ['vgg16', VGG_TENSORS],
+        ['lpips', LPIPS_TENSORS],
+      ] as const) {
+        const file = await resolveWeights(name, options)
+        weights.push(file)
+        readers.push(await openReader(file, needed))
+      }
+    }
+    const read: ReadWeight = (name) => readers[name.startsWith('lin') ? 1 : 0]!.read(name)
+    const digest = createHash('sha256')
+      .update(weights.map((file) => file.sha256).join(' '))
+      .digest('hex')
+    const graph = await compileGraph({
+      cacheDir: options.cacheDir,
+      modelDigest: digest,
+      tower: 'pairs',
+      spec: { lpips },
+      build: (builder) => buildPair(builder, read, { lpips }),
+    })
+    return { session: await openSession({ path: graph.path, ...engine(options) }), weights }
+  } finally {
+    await Promise.all(readers.map((reader) => reader.close()))
+  }
+}
+
+const engine = ({ providers, threads }: NetworkOptions) => ({ providers, threads })
