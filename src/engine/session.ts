@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { VtpError } from '../errors.js'
 import { SMALL_HEAP, workerUrl } from '../worker-url.js'
 
-export type TensorArray = Float32Array | Uint16Array | Uint8Array | BigInt64Array | Int32Array
+export type TensorArray = Float32Array | Float64Array | Uint16Array | Uint8Array | BigInt64Array | Int32Array
 
 /** A tensor as it crosses threads; `data` may lie in shared memory. float16 is raw bits in a Uint16Array. */
 export interface TensorValue {
