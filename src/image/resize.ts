@@ -64,7 +64,12 @@ export function coefficients(inSize: number, outSize: number, filter: Filter): C
   return found
 }
 
-function computeCoefficients(inSize: number, outSize: number, filter: Filter): Coefficients {
+/** Windows and weights before they are rounded to fixed point; each window's weights add up to 1. */
+export interface Windows extends Omit<Coefficients, 'weights'> {
+  weights: Float64Array
+}
+
+export function resampleWindows(inSize: number, outSize: number, filter: Filter): Windows {
   const kernel = KERNELS[filter]
   const scale = inSize / outSize
   const filterScale = Math.max(scale, 1)
@@ -73,8 +78,7 @@ function computeCoefficients(inSize: number, outSize: number, filter: Filter): C
   const inverse = 1 / filterScale
   const starts = new Int32Array(outSize)
   const lengths = new Int32Array(outSize)
-  const weights = new Int32Array(outSize * size)
-  const row = new Float64Array(size)
+  const weights = new Float64Array(outSize * size)
   for (let x = 0; x < outSize; x++) {
     const center = (x + 0.5) * scale
     const first = Math.max(0, Math.trunc(center - support + 0.5))
@@ -82,18 +86,23 @@ function computeCoefficients(inSize: number, outSize: number, filter: Filter): C
     let total = 0
     for (let i = 0; i < length; i++) {
       const w = kernel.weight((i + first - center + 0.5) * inverse)
-      row[i] = w
+      weights[x * size + i] = w
       total += w
     }
-    for (let i = 0; i < length; i++) {
-      const w = total === 0 ? row[i]! : row[i]! / total
-      const fixed = w * (1 << PRECISION_BITS)
-      weights[x * size + i] = Math.trunc(w < 0 ? fixed - 0.5 : fixed + 0.5)
-    }
+    if (total !== 0) for (let i = 0; i < length; i++) weights[x * size + i]! /= total
     starts[x] = first
     lengths[x] = length
   }
   return { size, starts, lengths, weights }
+}
+
+function computeCoefficients(inSize: number, outSize: number, filter: Filter): Coefficients {
+  const windows = resampleWindows(inSize, outSize, filter)
+  const weights = Int32Array.from(windows.weights, (w) => {
+    const fixed = w * (1 << PRECISION_BITS)
+    return Math.trunc(w < 0 ? fixed - 0.5 : fixed + 0.5)
+  })
+  return { ...windows, weights }
 }
 
 const clip = (value: number): number => Math.min(255, Math.max(0, value))

@@ -139,9 +139,14 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
       conv(pool(x), `${name}.branch_pool`, 192, inner, [1, 1]),
     ])
   }
-  /** A mean over space, [N, C, h, w] → [N, C]. */
-  const pooled = (x: string, dims: number): string =>
-    graph.op('Reshape', [graph.op('GlobalAveragePool', [x]), graph.ints([-1, dims])])
+  /** A mean over space, [N, C, h, w] → [N, C]: rows first, because one long sum in float32 loses digits. */
+  const pooled = (x: string, dims: number): string => {
+    const rows = graph.op('ReduceMean', [x, graph.ints([3])], { keepdims: 0 })
+    return graph.op('Reshape', [
+      graph.op('ReduceMean', [rows, graph.ints([2])], { keepdims: 0 }),
+      graph.ints([-1, dims]),
+    ])
+  }
   const give = (x: string, dims: FidDims): void => {
     if (spec.dims.includes(dims))
       graph.output(pooled(x, dims), { name: `pool${dims}`, dtype: 'float32', shape: ['N', dims] })

@@ -1,0 +1,34 @@
+/** Flags that the evaluation commands share. */
+import { Flags } from '@oclif/core'
+
+export const EVAL_FLAGS = {
+  weights: Flags.string({
+    summary: 'Folder with the weights of the networks that metrics need (Inception, VGG16, LPIPS).',
+    description:
+      'Looked for by their published names. Without it they come from the cache, or are downloaded once and checked by SHA-256.',
+    helpValue: 'DIR',
+  }),
+  limit: Flags.integer({
+    min: 1,
+    summary: 'Use at most this many images, from the start of the listing.',
+    helpValue: 'N',
+  }),
+  'batch-size': Flags.string({
+    default: 'auto',
+    summary: 'Images per pass of a network. It does not change the results.',
+    helpValue: 'N',
+  }),
+  device: Flags.string({ default: 'auto', summary: 'auto, cpu, cuda or cuda:1.', helpValue: 'DEVICE' }),
+  seed: Flags.integer({ default: 0, min: 0, summary: 'Seed of everything that is drawn at random.', helpValue: 'N' }),
+  'max-bad': Flags.string({
+    default: '1%',
+    summary: 'Largest share of images that cannot be read and still counts as success, e.g. 0.01 or 1%.',
+    helpValue: 'SHARE',
+  }),
+  'max-pixels': Flags.integer({
+    default: 100_000_000,
+    min: 1,
+    summary: 'Leave out images with more pixels than this.',
+    helpValue: 'N',
+  }),
+} as const

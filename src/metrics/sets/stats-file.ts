@@ -1,0 +1,58 @@
+/**
+ * Statistics of a set as .npz: `mu` and `sigma` as pytorch-fid saves them (float64), with `count` beside,
+ * and ADM's `mu_s`, `sigma_s` for sFID where they were computed.
+ */
+import { writeFile } from 'node:fs/promises'
+import { VtpError } from '../../errors.js'
+import { encodeNpz, openNpz } from '../../io/numpy/npz.js'
+import { writeAtomically } from '../../model/cache.js'
+import type { SetStats } from '../fid/collector.js'
+import type { FeatureStats } from '../fid/moments.js'
+
+export interface StatsFile {
+  stats?: SetStats
+  /** Whether it also holds images (`arr_0`). */
+  images: boolean
+}
+
+/** Opens a file of statistics. Throws VtpError `bad_stats` when it holds neither statistics nor images. */
+export async function readStatsFile(path: string): Promise<StatsFile> {
+  const npz = await openNpz(path)
+  try {
+    const read = async (suffix: string): Promise<FeatureStats | undefined> => {
+      const [mean, covariance] = [npz.arrays.get(`mu${suffix}`), npz.arrays.get(`sigma${suffix}`)]
+      if (!mean || !covariance) return undefined
+      const dims = mean.shape.reduce((a, b) => a * b, 1)
+      if (covariance.shape.length !== 2 || covariance.shape.some((size) => size !== dims)) {
+        throw new VtpError(`${path}: mu${suffix} has ${dims} values, but sigma${suffix} is [${covariance.shape}]`, {
+          code: 'bad_stats',
+        })
+      }
+      const count = npz.arrays.has('count') ? (await npz.readFloat64('count'))[0] : undefined
+      return { dims, mu: await npz.readFloat64(`mu${suffix}`), sigma: await npz.readFloat64(`sigma${suffix}`), count }
+    }
+    const pool = await read('')
+    const spatial = await read('_s')
+    const images = npz.arrays.has('arr_0')
+    if (!pool && !images) {
+      throw new VtpError(`${path} holds no statistics (mu and sigma) and no images (arr_0)`, {
+        code: 'bad_stats',
+        exitCode: 2,
+        suggestions: [`it has ${[...npz.arrays.keys()].join(', ') || 'no arrays'}`],
+      })
+    }
+    return { images, ...(pool ? { stats: { pool, ...(spatial ? { spatial } : {}) } } : {}) }
+  } finally {
+    await npz.close()
+  }
+}
+
+export async function writeStatsFile(path: string, { pool, spatial }: SetStats): Promise<void> {
+  const parts = ({ dims, mu, sigma }: FeatureStats, suffix: string) => [
+    { name: `mu${suffix}`, shape: [dims], data: mu },
+    { name: `sigma${suffix}`, shape: [dims, dims], data: sigma },
+  ]
+  const count = { name: 'count', shape: [1], data: BigInt64Array.of(BigInt(pool.count ?? 0)) }
+  const bytes = encodeNpz([...parts(pool, ''), ...(spatial ? parts(spatial, '_s') : []), count])
+  await writeAtomically(path, (tmp) => writeFile(tmp, bytes))
+}
