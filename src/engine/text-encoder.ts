@@ -1,0 +1,74 @@
+/**
+ * Text → CLIP embeddings: tokenizer and text tower in one. A text's embedding does not depend on the texts
+ * that it is encoded with.
+ */
+import { usageError } from '../errors.js'
+import { textLength } from '../model/config.js'
+import { compileText, type Model } from '../model/index.js'
+import { createTokenizer, VOCAB_SIZE } from '../model/text/tokenizer.js'
+import { openSession } from './session.js'
+
+export interface TextEncoderOptions {
+  /** Execution providers in order, as ONNX Runtime names them. Default: cpu. */
+  providers?: string[]
+  /** Intra-op threads. Default: 1. */
+  threads?: number
+  /** Texts per pass of the model. Default: 64. */
+  batchSize?: number
+  /** Where the compiled graph lies. Default: the model's cache. */
+  cacheDir?: string
+}
+
+export interface TextEncoder {
+  /** Length of an embedding. */
+  readonly dim: number
+  /** float32 [texts, dim], each row L2-normalised. */
+  encode(texts: readonly string[]): Promise<Float32Array>
+  close(): Promise<void>
+}
+
+/** Opens the text tower. Throws usage errors for models without one, or with a vocabulary that is not CLIP's. */
+export async function openTextEncoder(model: Model, options: TextEncoderOptions = {}): Promise<TextEncoder> {
+  const { config } = model
+  const graph = await compileText(model, {}, { cacheDir: options.cacheDir })
+  if (config.text_vocab_size !== VOCAB_SIZE) {
+    throw usageError(
+      'other_vocabulary',
+      `The model ${model.name} has a vocabulary of ${config.text_vocab_size} tokens; CLIP's tokenizer has ${VOCAB_SIZE}`,
+      ['use a checkpoint that was trained with the CLIP tokenizer'],
+    )
+  }
+  if (config.text_pool_type === 'none') {
+    throw usageError(
+      'text_not_pooled',
+      `The model ${model.name} has no single embedding per text (text_pool_type none)`,
+    )
+  }
+  const [length, dim] = [textLength(config), config.text_embed_dim]
+  const batchSize = options.batchSize ?? 64
+  const tokenizer = createTokenizer()
+  const session = await openSession({
+    path: graph.path,
+    providers: options.providers ?? ['cpu'],
+    threads: options.threads ?? 1,
+  })
+  const runBatch = async (texts: readonly string[]): Promise<Float32Array> => {
+    const ids = tokenizer.encodeBatch(texts, length)
+    const { outputs } = await session.run({ ids: { data: ids, dtype: 'int64', dims: [texts.length, length] } })
+    return outputs.clip!.data as Float32Array
+  }
+  return {
+    dim,
+    async encode(texts) {
+      const out = new Float32Array(texts.length * dim)
+      for (let start = 0; start < texts.length; start += batchSize) {
+        const batch = texts.slice(start, start + batchSize)
+        // A product with a single row takes another path in the engine, whose last bit may differ.
+        const rows = await runBatch(batch.length === 1 ? [...batch, ''] : batch)
+        out.set(rows.subarray(0, batch.length * dim), start * dim)
+      }
+      return out
+    },
+    close: () => session.close(),
+  }
+}
