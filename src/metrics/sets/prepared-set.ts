@@ -105,8 +105,9 @@ function limitSource(source: Source, limit: number | undefined): Source {
     async *list(signal) {
       let count = 0
       for await (const entry of source.list(signal)) {
-        yield entry
-        if (++count >= limit) return
+        if (count++ < limit) yield entry
+        // A folder knows its classes only when all of it is listed, and labels mean nothing without them.
+        else if (source.kind !== 'folder') return
       }
     },
   }
