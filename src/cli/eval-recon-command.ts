@@ -1,7 +1,7 @@
 /** `vtp eval-recon` between its flags and the evaluation: files of --out, report, what is printed. */
 import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { EXIT } from '../errors.js'
+import { EXIT, usageError } from '../errors.js'
 import { evaluateReconstruction, type ReconMetric, type ReconResult } from '../metrics/recon/evaluate.js'
 import { writePerImage } from '../metrics/recon/per-image.js'
 import { writeReport } from '../metrics/recon/report.js'
@@ -31,6 +31,8 @@ export interface EvalReconJson extends ReconResult {
 }
 
 export async function runEvalRecon(context: CommandContext, flags: EvalReconFlags): Promise<EvalReconJson> {
+  if (flags['save-images'] && flags.out === undefined)
+    throw usageError('out_missing', '--save-images needs --out, the folder to write to', ['add --out DIR'])
   const run = openEvalContext(context, flags)
   const { progress } = run
   try {

@@ -55,7 +55,6 @@ With --out the evaluation can be interrupted and continued by the same command; 
     report: Flags.string({ summary: 'Write a self-contained page with numbers and pictures.', helpValue: 'FILE.html' }),
     'save-images': Flags.boolean({
       default: false,
-      dependsOn: ['out'],
       summary: 'Write both sides as PNG to reference/ and reconstructed/ in --out.',
     }),
     'protocol-batch': Flags.integer({

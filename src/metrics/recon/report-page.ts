@@ -85,8 +85,8 @@ function facts(result: ReconResult): string {
   const rows: [string, string][] = [
     ['Images', count(result.images)],
     ['Left out', `${count(result.rejects)} unreadable`],
-    ['Weights', `sha256 ${result.modelDigest.slice(0, 16)}…`],
-    ['Listing', `sha256 ${result.listingDigest.slice(0, 16)}…`],
+    ['Weights', `sha256 ${result.modelDigest.slice(0, 12)}…`],
+    ['Listing', `sha256 ${result.listingDigest.slice(0, 12)}…`],
   ]
   if (result.ssimPerImage !== undefined) rows.push(['SSIM, plain mean', result.ssimPerImage.toFixed(6)])
   if (result.lpipsPerImage !== undefined) rows.push(['LPIPS, plain mean', result.lpipsPerImage.toFixed(6)])
