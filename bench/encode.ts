@@ -44,7 +44,7 @@ const folder =
   values.model ??
   (values.shape ? await randomCheckpoint(path.join(tmpdir(), 'vtp-bench-models'), values.shape as ShapeName) : 'nano')
 const files = readdirSync(source, { recursive: true, withFileTypes: true })
-  .filter((entry) => entry.isFile())
+  .filter((entry) => entry.isFile() && /\.(jpe?g|png|webp|bmp)$/i.test(entry.name))
   .map((entry) => path.resolve(entry.parentPath, entry.name))
   .sort()
   .slice(0, Number(values.limit))
@@ -120,11 +120,10 @@ function official(precision: 'fp32' | 'bf16') {
       script,
       process.env.VTP_OFFICIAL!,
       folder === 'nano' ? model.folder : folder,
-      source!,
+      list,
       String(batch),
       String(cores),
       precision,
-      String(files.length),
     ]
     const result = spawnSync(python, args, { encoding: 'utf8' })
     if (result.status !== 0) throw new Error(result.stderr)

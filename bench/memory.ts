@@ -1,8 +1,8 @@
 /**
  * Peak memory of `vtp encode` over 2,000 and over 20,000 small images. It is bounded by the batches in
- * flight, so the two differ by noise only.
+ * flight; what the allocator keeps of freed memory levels off within the first few thousand images.
  *
- *   npx tsx bench/memory.ts [--small N] [--large N]
+ *   npx tsx bench/memory.ts [--small N] [--large N] [--image-size S]
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -14,7 +14,11 @@ import { encodedPicture } from '../test/support/images.js'
 import { printTable } from './support/measure.js'
 
 const { values } = parseArgs({
-  options: { small: { type: 'string', default: '2000' }, large: { type: 'string', default: '20000' } },
+  options: {
+    small: { type: 'string', default: '2000' },
+    large: { type: 'string', default: '20000' },
+    'image-size': { type: 'string', default: '256' },
+  },
 })
 const scratch = mkdtempSync(path.join(tmpdir(), 'vtp-memory-'))
 const bin = fileURLToPath(new URL('../bin/run.js', import.meta.url))
@@ -34,7 +38,7 @@ function peak(count: number): { megabytes: number; rows: number; seconds: number
     '--out',
     path.join(scratch, `out-${count}`),
     '--image-size',
-    '64',
+    values['image-size'],
     '--shard-rows',
     '1000',
     '--json',

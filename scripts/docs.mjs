@@ -9,6 +9,7 @@ const manifest = JSON.parse(await readFile(new URL('../oclif.manifest.json', imp
 /** Why an image became no row, in words. */
 const REJECTS = {
   not_found: 'the file or object that the listing names is not there',
+  changed: 'the object is not the one that was listed: its ETag differs',
   unreadable: 'it is there, but reading it failed (permissions, disk or network errors, a damaged container)',
   empty: 'it has no bytes',
   too_many_bytes: 'the encoded image is larger than the limit',

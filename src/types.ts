@@ -7,14 +7,20 @@
  * when, its commit exists. Per-image failures are `Reject`s, data like any row, never exceptions.
  */
 
-/** Where the bytes of one image live, in a form that survives JSON (it is stored in the listing). */
+/** Where the bytes of one image live, in a form that survives JSON (it is stored in the listing). Paths may be `s3://…`. */
 export type Location =
   /** A whole file or object: a path, or `s3://bucket/key`. `bytes` is the raw path (base64) when it is not UTF-8. */
   | { kind: 'file'; path: string; bytes?: string; size?: number; etag?: string }
   /** A byte range of a file: a member of a tar. */
   | { kind: 'range'; path: string; offset: number; size: number; etag?: string }
   /** A row of a Parquet file. */
-  | { kind: 'parquet'; path: string; rowGroup: number; row: number }
+  | { kind: 'parquet'; path: string; rowGroup: number; row: number; etag?: string }
+  /** An address that must not be stored, because it holds a signature: a byte range of the list that names it. */
+  | { kind: 'line'; path: string; offset: number; size: number }
+  /** A row of a shard of ours, by record batch or row group. */
+  | { kind: 'shard'; path: string; group: number; row: number }
+  /** No bytes elsewhere: the entry's caption is the text to embed. */
+  | { kind: 'text' }
   /** An entry that is known to be bad when it is listed; it becomes a reject. */
   | { kind: 'bad'; code: RejectCode; message: string }
 
@@ -22,7 +28,7 @@ export type Location =
 export interface ListingEntry {
   /** Unique within the dataset: the path relative to SOURCE, tar name + member, Parquet file + row. */
   key: string
-  /** Where a person finds it: an absolute path, `s3://…`, `a.tar#member`, `a.parquet#row=3`. */
+  /** Where a person finds it: an absolute path, `s3://…`, `https://…` without secrets, `a.tar#member`, `a.parquet#row=3`. */
   uri: string
   /** 0-based class, where the source has classes. */
   label?: number
@@ -30,16 +36,24 @@ export interface ListingEntry {
   at: Location
 }
 
+/** Keeps pieces of a long listing, so that a planner that died need not ask for them again. */
+export interface ListingLog {
+  read(): AsyncIterable<Uint8Array>
+  append(piece: Uint8Array): Promise<void>
+}
+
 /** A dataset. `list` yields entries in the final order; it streams and holds no more than a bounded part of them. */
 export interface Source {
-  readonly kind: 'folder' | 'list' | 'tar' | 'parquet'
+  readonly kind: 'folder' | 'list' | 'tar' | 'parquet' | 'shards' | 'text'
   /** What the plan records, e.g. the absolute path of the folder. */
   readonly uri: string
   /** Class names by label, known once `list` has ended; undefined for sources without classes. */
   readonly classes?: readonly string[]
   /** Files that were seen and passed over (no image extension), known once `list` has ended. */
   readonly ignored: number
-  list(signal?: AbortSignal): AsyncIterable<ListingEntry>
+  /** Size of the images where all have the same, because they were preprocessed before. */
+  readonly pixelSize?: { height: number; width: number }
+  list(signal?: AbortSignal, log?: ListingLog): AsyncIterable<ListingEntry>
   /** The image's bytes. Throws `RejectError` for anything wrong with this one image. */
   read(entry: ListingEntry, signal?: AbortSignal): Promise<Uint8Array>
   close(): Promise<void>
@@ -48,6 +62,7 @@ export interface Source {
 /** Why an image became no row. A closed list: scripts may switch over it. docs/commands.md explains each. */
 export const REJECT_CODES = [
   'not_found',
+  'changed',
   'unreadable',
   'empty',
   'too_many_bytes',

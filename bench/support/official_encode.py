@@ -1,7 +1,7 @@
-"""The official VTP model over a folder of images, as its users run it: a DataLoader, batches, one call.
+"""The official VTP model over a list of images, as its users run it: a DataLoader, batches, one call.
 
 Prints the seconds from the first batch asked for to the last latents received, model loading excluded.
-Usage: official_encode.py CLONE MODEL SOURCE BATCH WORKERS fp32|bf16 [LIMIT]
+Usage: official_encode.py CLONE MODEL LIST BATCH WORKERS fp32|bf16
 """
 import json
 import os
@@ -27,7 +27,7 @@ torch.set_num_threads(os.cpu_count())
 
 class Images(torch.utils.data.Dataset):
     def __init__(self, root):
-        self.files = sorted(os.path.join(d, f) for d, _, fs in os.walk(root) for f in fs)[: int(sys.argv[7]) if len(sys.argv) > 7 else None]
+        self.files = open(root).read().split("\n")
         self.transform = transforms.Compose([
             transforms.Resize((config.image_size, config.image_size)),
             transforms.ToTensor(),

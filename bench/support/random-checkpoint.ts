@@ -83,7 +83,7 @@ export async function randomCheckpoint(root: string, shape: ShapeName): Promise<
   const shapes = expectedTensors(config)
   const entries = [...shapes].map(([name, dims]) => ({ name, dtype: 'F32' as const, shape: dims }))
   const header = encodeSafetensorsHeader(entries, { format: 'pt' })
-  const out = createWriteStream(`${file}.part`)
+  const out = createWriteStream(`${file}.part-${process.pid}`)
   out.write(header.bytes)
   for (const { name, shape: dims } of header.order) {
     const values = fill(name, dims, config)
@@ -92,6 +92,6 @@ export async function randomCheckpoint(root: string, shape: ShapeName): Promise<
   out.end()
   await once(out, 'close')
   const { renameSync } = await import('node:fs')
-  renameSync(`${file}.part`, file)
+  renameSync(`${file}.part-${process.pid}`, file)
   return folder
 }

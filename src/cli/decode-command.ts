@@ -18,6 +18,7 @@ export interface DecodeFlags {
   'any-model': boolean
   batchSize?: number
   device: string
+  precision: string
 }
 
 /** The stable object of `--json`. */
@@ -26,11 +27,12 @@ export interface DecodeJson {
   seconds: number
   out: string
   device: string
+  precision: string
   interrupted: boolean
 }
 
 export async function runDecodeCommand(context: CommandContext, flags: DecodeFlags): Promise<DecodeJson> {
-  const device = chooseDevice({ device: flags.device, precision: 'auto', requireGpu: false })
+  const device = chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
   const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
   const stop = onStopSignals(progress.note)
   try {
@@ -41,6 +43,7 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
       batchSize: flags.batchSize ?? device.batchSize,
       threads: device.cores,
       providers: device.providers,
+      precision: device.precision,
       sideBySide: flags['side-by-side'],
       transform: flags.transform,
       imageSize: flags.imageSize,
@@ -52,7 +55,14 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
     progress.finish([`${images} decoded to ${result.out} · ${formatDuration(result.seconds)} · ${device.summary}`])
     if (result.interrupted) context.exitCode(EXIT.interrupted)
     const { images: count, seconds, out, interrupted } = result
-    return { images: count, seconds: Number(seconds.toFixed(3)), out, device: device.kind, interrupted }
+    return {
+      images: count,
+      seconds: Number(seconds.toFixed(3)),
+      out,
+      device: device.kind,
+      precision: device.precision,
+      interrupted,
+    }
   } finally {
     stop.release()
     progress.close()

@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { access, readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { inspectMachine, type MachineReport } from '../engine/devices.js'
+import type { DeviceKind } from '../engine/providers.js'
 import { planThreads, type ThreadPlan } from '../engine/threads.js'
 import { EXIT, errorText } from '../errors.js'
 import { defaultCacheDir } from '../model/cache.js'
@@ -91,7 +92,7 @@ async function folderBytes(folder: string): Promise<number> {
 }
 
 /** What `--device auto --precision auto` means here. Loaded late: it needs ONNX Runtime. */
-async function autoDevice(): Promise<{ kind: 'cpu' | 'cuda'; precision: string }> {
+async function autoDevice(): Promise<{ kind: DeviceKind; precision: string }> {
   const { chooseDevice } = await import('../engine/choose-device.js')
   return chooseDevice({ device: 'auto', precision: 'auto', requireGpu: false })
 }

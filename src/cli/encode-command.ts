@@ -2,18 +2,25 @@
 
 import { chooseDevice } from '../engine/choose-device.js'
 import { planThreads } from '../engine/threads.js'
-import { EXIT, type ExitCode } from '../errors.js'
+import { EXIT, type ExitCode, errorText, usageError, VtpError } from '../errors.js'
 import { type DryRun, dryRun } from '../pipeline/dry-run.js'
 import { type EncodeRequest, type EncodeResult, runEncode } from '../pipeline/encode.js'
 import type { Output } from '../pipeline/outputs.js'
+import type { PlanRequest } from '../pipeline/prepare-plan.js'
 import type { CommandContext } from './base-command.js'
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js'
+import type { PlanFlags } from './plan-command.js'
 import { createProgress } from './progress.js'
 import { onStopSignals } from './signals.js'
+import { openTelemetry } from './telemetry.js'
 import { resolveWorker } from './worker.js'
 
 export interface EncodeFlags {
   source: string
+  /** Whether the source is lines of text. */
+  texts?: boolean
+  /** Embed captions, too, where the source has them. */
+  captionsToo?: boolean
   out: string
   model: string
   outputs: Output[]
@@ -38,6 +45,10 @@ export interface EncodeFlags {
   'max-pixels': number
   overwrite: boolean
   'dry-run': boolean
+  'retry-rejects': boolean
+  'allow-private-urls': boolean
+  log?: string
+  metrics?: string
 }
 
 /** The stable object of `--json`. */
@@ -60,23 +71,23 @@ export interface EncodeJson {
   peakMemoryBytes: number
 }
 
-export async function runEncodeCommand(context: CommandContext, flags: EncodeFlags): Promise<EncodeJson | DryRun> {
-  const device = chooseDevice({
-    device: flags.device,
-    precision: flags.precision,
-    requireGpu: flags['require-gpu'],
-  })
-  const threads = planThreads({ cores: device.cores, device: device.kind, workers: flags.workers })
-  const worker = resolveWorker(flags['worker-index'], flags['worker-count'])
-  const format = flags.format as EncodeRequest['format']
-  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
-  const stop = onStopSignals(progress.note)
-  const request: EncodeRequest = {
+/** The part of a request that decides the plan, and where its images come from. */
+export function planRequest(
+  flags: Omit<PlanFlags, 'device' | 'precision'>,
+  device: { kind: string; precision: string },
+): PlanRequest {
+  const format = flags.format as PlanRequest['format']
+  return {
     source: flags.source,
-    sourceOptions: { stdin: flags.source === '-' ? process.stdin : undefined },
+    sourceOptions: {
+      stdin: flags.source === '-' ? process.stdin : undefined,
+      allowPrivateUrls: flags['allow-private-urls'],
+    },
     dest: flags.out,
     model: flags.model,
     outputs: flags.outputs,
+    texts: flags.texts,
+    captionsToo: flags.captionsToo,
     layers: flags.layers,
     layersNorm: flags['layers-norm'],
     flip: flags.flip,
@@ -88,19 +99,66 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
     precision: device.precision,
     device: device.kind,
     overwrite: flags.overwrite,
+  }
+}
+
+export async function runEncodeCommand(context: CommandContext, flags: EncodeFlags): Promise<EncodeJson | DryRun> {
+  const device = chooseDevice({
+    device: flags.device,
+    precision: flags.precision,
+    requireGpu: flags['require-gpu'],
+  })
+  const threads = planThreads({ cores: device.cores, device: device.kind, workers: flags.workers })
+  const worker = resolveWorker(flags['worker-index'], flags['worker-count'])
+  if (flags.overwrite && (worker.count > 1 || flags.units)) {
+    throw usageError(
+      'overwrite_by_workers',
+      '--overwrite with several workers would delete what the others have done',
+      ['run `vtp plan` with --overwrite once, then the workers without it'],
+    )
+  }
+  const telemetry = await openTelemetry({
+    log: flags.log,
+    metrics: flags.metrics,
+    worker,
+    storage: [flags.source, flags.out, flags.model].some((uri) => uri.startsWith('s3://')),
+  })
+  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const stop = onStopSignals(progress.note)
+  const request: EncodeRequest = {
+    ...planRequest(flags, device),
     batchSize: flags.batchSize ?? device.batchSize,
     threads,
     providers: device.providers,
+    lanes: device.lanes,
     worker,
     units: flags.units,
     helpOthers: flags['help-others'],
+    retryRejects: flags['retry-rejects'],
     maxPixels: flags['max-pixels'],
     stop: stop.signal,
     onNote: progress.note,
-    onProgress: progress.update,
+    onProgress: (snapshot) => {
+      progress.update(snapshot)
+      telemetry.progress(snapshot)
+    },
+    onEvent: telemetry.event,
     onStart: ({ plan, resumed, unitsLeft }) => {
-      const images = `${formatCount(plan.source.images)} images in ${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
-      progress.note(`${images} · model ${plan.model.name} · ${plan.transform} · ${device.summary}`)
+      telemetry.log('run_started', {
+        plan: plan.hash,
+        images: plan.source.images,
+        units: plan.units.length,
+        unitsLeft,
+        workers: worker.count,
+        workerFrom: worker.from,
+        device: device.kind,
+        pid: process.pid,
+        vtp: plan.vtp,
+      })
+      const things = flags.texts ? 'texts' : plan.outputs.includes('text') ? 'images with captions' : 'images'
+      const amount = `${formatCount(plan.source.images)} ${things} in ${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
+      const how = flags.texts ? '' : ` · ${plan.transform}`
+      progress.note(`${amount} · model ${plan.model.name}${how} · ${device.summary}`)
       if (worker.count > 1)
         progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${unitsLeft} units to do`)
       if (unitsLeft === 0)
@@ -119,7 +177,19 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
     }
     const result = await runEncode(request)
     progress.finish(describeResult(result, flags))
-    context.exitCode(encodeExitCode(result, flags.maxBad))
+    const code = encodeExitCode(result, flags.maxBad)
+    context.exitCode(code)
+    telemetry.log('run_ended', {
+      exitCode: code,
+      newRows: result.newRows,
+      rows: result.rows,
+      rejects: result.rejects,
+      unitsDone: result.unitsDone,
+      seconds: round(result.seconds),
+      bottleneck: result.bottleneck,
+      complete: result.complete,
+      interrupted: result.interrupted,
+    })
     return {
       images: result.rows,
       rejects: result.rejects,
@@ -137,9 +207,14 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
       interrupted: result.interrupted,
       peakMemoryBytes: result.peakMemoryBytes,
     }
+  } catch (error) {
+    const known = error instanceof VtpError ? error : undefined
+    telemetry.log('run_failed', { code: known?.code ?? 'internal_error', message: errorText(error) })
+    throw error
   } finally {
     stop.release()
     progress.close()
+    await telemetry.close()
   }
 }
 
@@ -156,7 +231,8 @@ export function encodeExitCode(
 
 function describeResult(result: EncodeResult, flags: EncodeFlags): string[] {
   const lines: string[] = []
-  const rate = result.newRows > 0 ? ` at ${formatRate(result.imagesPerSecond, 'images/s')}` : ''
+  const rate =
+    result.newRows > 0 ? ` at ${formatRate(result.imagesPerSecond, flags.texts ? 'texts/s' : 'images/s')}` : ''
   lines.push(
     `${formatCount(result.rows)} rows, ${formatCount(result.rejects)} rejects, ${result.unitsDone}/${result.unitsTotal} units, ` +
       `${formatBytes(result.bytes)} in ${flags.out} · ${formatDuration(result.seconds)}${rate}`,

@@ -48,11 +48,15 @@ function towersOf(config: VtpConfig): Tower[] {
 }
 
 /** Opens a model with progress on stderr, does something with it, and closes it. */
-async function withModel<T>(context: CommandContext, ref: string, use: (model: Model) => Promise<T>): Promise<T> {
+export async function withModel<T>(
+  context: CommandContext,
+  ref: string,
+  use: (model: Model, note: (line: string) => void) => Promise<T>,
+): Promise<T> {
   const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
   const model = await openModel(ref, { onNote: progress.note })
   try {
-    return await use(model)
+    return await use(model, progress.note)
   } finally {
     await model.close()
     progress.close()
@@ -209,8 +213,7 @@ function compileTower(
 async function copyGraph(graph: GraphFile, tower: Tower, out: string): Promise<ExportedGraph> {
   const file = path.join(out, `${tower}.onnx`)
   const weights = path.join(out, `${tower}.weights`)
-  const source = path.join(path.dirname(graph.path), `${tower}.weights`)
-  await writeAtomically(weights, (tmp) => copyFile(source, tmp))
+  await writeAtomically(weights, (tmp) => copyFile(graph.weights, tmp))
   await writeAtomically(file, async (tmp) => writeFile(tmp, await readFile(graph.path)))
   const bytes = (await stat(file)).size + (await stat(weights)).size
   return { tower, file, weights, bytes, inputs: graph.inputs, outputs: graph.outputs }

@@ -70,6 +70,13 @@ export function parseCount(flag: string, text: string | undefined): number | und
   return value
 }
 
+/** "24h", "30m", "90s" or "7d" → milliseconds. */
+export function parseAge(flag: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([smhd])$/.exec(text.trim())
+  if (!match) throw usageError('bad_age', `${flag} ${text} is no age`, ['write e.g. 90s, 30m, 24h or 7d'])
+  return Number(match[1]) * { s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 }[match[2] as 's' | 'm' | 'h' | 'd']
+}
+
 /** "17,40-59" → unit numbers. */
 export function parseUnits(text: string | undefined): number[] | undefined {
   if (text === undefined) return undefined
@@ -84,4 +91,13 @@ export function parseUnits(text: string | undefined): number[] | undefined {
     for (let unit = first; unit <= last; unit++) units.add(unit)
   }
   return [...units].sort((a, b) => a - b)
+}
+
+/** "0.95" → a cosine similarity, −1 to 1. */
+export function parseSimilarity(flag: string, text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || !(value >= -1 && value <= 1)) {
+    throw usageError('bad_similarity', `${flag} ${text} is no similarity`, ['write a number up to 1, e.g. 0.95'])
+  }
+  return value
 }

@@ -91,8 +91,12 @@ export function progressLine(snapshot: ProgressSnapshot): string {
   if (total !== null) parts.push(total > 0 ? formatPercent(done / total) : formatPercent(1))
   parts.push(`${formatCount(done)}${total === null ? '' : `/${formatCount(total)}`} images`)
   parts.push(formatRate(snapshot.imagesPerSecond, 'images/s'))
-  if (elapsedSeconds > 0 && snapshot.bytesRead > 0) parts.push(`${formatBytes(snapshot.bytesRead / elapsedSeconds)}/s`)
-  parts.push(`${formatCount(rejects)} reject${rejects === 1 ? '' : 's'}`)
+  // Runs that make images read none and reject none.
+  if (snapshot.reads !== false) {
+    if (elapsedSeconds > 0 && snapshot.bytesRead > 0)
+      parts.push(`${formatBytes(snapshot.bytesRead / elapsedSeconds)}/s`)
+    parts.push(`${formatCount(rejects)} reject${rejects === 1 ? '' : 's'}`)
+  }
   if (snapshot.unitsTotal > 0) parts.push(`units ${snapshot.unitsDone}/${snapshot.unitsTotal}`)
   if (snapshot.etaSeconds !== null) parts.push(`${formatDuration(snapshot.etaSeconds)} left`)
   if (snapshot.bottleneck) parts.push(`bottleneck: ${snapshot.bottleneck}`)

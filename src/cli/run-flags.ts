@@ -5,20 +5,27 @@ export const DATASET_ARG = Args.string({
   name: 'SOURCE',
   required: true,
   description:
-    'A folder of images, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), or Parquet files with an image column.',
+    'A folder of images, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), or Parquet files with an image column, each of them also under s3://bucket/; or the local output of `vtp encode --outputs pixels`. Lists may name s3:// and http(s):// addresses.',
+})
+
+export const RUN_ARG = Args.string({
+  name: 'DEST',
+  required: true,
+  description: 'The --out of `vtp encode` or `vtp plan`: a folder or s3://bucket/prefix.',
 })
 
 export const MODEL_ARG = Args.string({
   name: 'MODEL',
   required: true,
-  description: 'A folder with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano.',
+  description:
+    'A folder (or s3://bucket/prefix) with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano.',
 })
 
 export const MODEL_FLAG = Flags.string({
   char: 'm',
   default: 'nano',
   summary:
-    'The model: a folder with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano (bundled).',
+    'The model: a folder (or s3://bucket/prefix) with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano (bundled).',
   helpValue: 'MODEL',
 })
 
@@ -29,20 +36,49 @@ export const RUN_FLAGS = {
     summary: 'Images per pass of the model. It does not change the output.',
     helpValue: 'N',
   }),
-  device: Flags.string({ default: 'auto', summary: 'auto, cpu, cuda or cuda:1.', helpValue: 'DEVICE' }),
-  precision: Flags.string({ default: 'auto', summary: 'Arithmetic of the model: auto or fp32.', helpValue: 'NAME' }),
+  device: Flags.string({
+    default: 'auto',
+    summary: 'auto, cpu, cuda (all GPUs) or cuda:1 (one).',
+    description:
+      'auto takes the NVIDIA GPUs if `vtp doctor` finds everything that they need, else the CPU. webgpu, coreml and dml are passed on to ONNX Runtime where it has them; they are untested.',
+    helpValue: 'DEVICE',
+  }),
+  precision: Flags.string({
+    default: 'auto',
+    summary: 'Arithmetic of the model: auto, fp32, int8 (CPU only), fp16 or bf16 (GPU only).',
+    description:
+      'auto is fp32 on a CPU, rounding for rounding as the reference, and fp16 on a GPU. int8 is two to three times as fast and less exact: `vtp model check` shows by how much. It is part of the plan.',
+    helpValue: 'NAME',
+  }),
   'require-gpu': Flags.boolean({ default: false, summary: 'Fail instead of using the CPU.' }),
   workers: Flags.integer({ min: 1, summary: 'Preprocessing threads. Default: one per core.', helpValue: 'N' }),
   'worker-index': Flags.integer({
     min: 0,
-    summary: 'Number of this worker among --worker-count, from 0.',
+    summary: 'Number of this worker among --worker-count, from 0. Default: what the scheduler says.',
     helpValue: 'I',
   }),
-  'worker-count': Flags.integer({ min: 1, summary: 'How many workers share this run.', helpValue: 'N' }),
+  'worker-count': Flags.integer({
+    min: 1,
+    summary: 'How many workers share this run. Default: what the scheduler says.',
+    helpValue: 'N',
+  }),
   'help-others': Flags.boolean({
     default: true,
     allowNo: true,
     summary: 'With several workers: take uncommitted units of others when the own ones are done.',
+  }),
+  'retry-rejects': Flags.boolean({
+    default: false,
+    summary: 'Try rejected images of committed units again, and nothing else of these units.',
+  }),
+  'allow-private-urls': Flags.boolean({
+    default: false,
+    summary: 'Read http(s) addresses of a list even where they lead to this machine or a private network.',
+  }),
+  log: Flags.string({ summary: 'Append what happens to a file, as JSON lines.', helpValue: 'FILE' }),
+  metrics: Flags.string({
+    summary: 'Prometheus metrics: a file that is kept up to date, or an address to serve them at, e.g. :9464.',
+    helpValue: 'FILE|ADDRESS',
   }),
   units: Flags.string({ summary: 'Work on these units only, e.g. 17,40-59.', helpValue: 'LIST' }),
   'max-bad': Flags.string({

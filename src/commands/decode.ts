@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
 import { parseCount, parseImageSize } from '../cli/parse.js'
-import { MODEL_FLAG } from '../cli/run-flags.js'
+import { MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
 
 export default class Decode extends BaseCommand<typeof Decode> {
   static override summary = 'Decode latents to PNG images, or show the reconstruction of one image.'
@@ -51,7 +51,8 @@ Values are cut off to 8 bits, not rounded, as the reference does.`
       summary: 'Rows per pass of the decoder. It does not change the output.',
       helpValue: 'N',
     }),
-    device: Flags.string({ default: 'auto', summary: 'auto, cpu, cuda or cuda:1.', helpValue: 'DEVICE' }),
+    device: RUN_FLAGS.device,
+    precision: RUN_FLAGS.precision,
   }
 
   async run(): Promise<unknown> {

@@ -42,13 +42,18 @@ Exit codes: 0 done; 1 done, but more rejects than --max-bad; 2 wrong usage; 3 fa
   static override args = { source: DATASET_ARG }
 
   static override flags = {
-    out: Flags.string({ char: 'o', required: true, summary: 'Folder to write the shards to.', helpValue: 'DEST' }),
+    out: Flags.string({
+      char: 'o',
+      required: true,
+      summary: 'Folder or s3://bucket/prefix to write the shards to.',
+      helpValue: 'DEST',
+    }),
     model: MODEL_FLAG,
     outputs: Flags.string({
       default: 'latents',
-      summary: 'What to write: a comma-separated list of latents, clip, cls, patches, layers, pixels.',
+      summary: 'What to write: a comma-separated list of latents, clip, text, cls, patches, layers, pixels.',
       description:
-        'All of them leave one pass of the model. latents [C,h,w]; clip [D], L2-normalised; cls [D] and patches [N,D] of the last block after the final norm; layers: cls and patches of the blocks chosen by --layers; pixels uint8 [H,W,3], the preprocessed image.',
+        'All of them leave one pass of the model. latents [C,h,w]; clip [D], L2-normalised; text: the same of the caption, in column clip_text; cls [D] and patches [N,D] of the last block after the final norm; layers: cls and patches of the blocks chosen by --layers; pixels uint8 [H,W,3], the preprocessed image.',
       helpValue: 'LIST',
     }),
     layers: Flags.string({

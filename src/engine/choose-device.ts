@@ -1,16 +1,21 @@
 /**
- * From `--device` and `--precision` to what the engine is opened with. `auto` is fp32 on the CPU here;
- * a device that this build cannot use is a clear error, never a silent fallback.
+ * From `--device` and `--precision` to what the engine is opened with. `auto` takes the GPUs when they can
+ * be used, at fp16, and else the CPU at fp32; nobody gets int8 unasked. A device that this build cannot use
+ * is a clear error, never a silent fallback.
  */
 import { listSupportedBackends } from 'onnxruntime-node'
 import { usageError, VtpError } from '../errors.js'
+import type { Precision } from '../model/index.js'
 import { effectiveCores } from './cores.js'
+import { countGpus, type DeviceKind, hasCudaProvider } from './providers.js'
 
 export interface ChosenDevice {
-  kind: 'cpu' | 'cuda'
-  precision: string
-  /** Execution providers in order, as ONNX Runtime names them. */
+  kind: DeviceKind
+  precision: Precision
+  /** Execution providers of one session in order, e.g. ['cuda:0', 'cpu']. */
   providers: string[]
+  /** Providers of every session that runs at once: one on a CPU, two per GPU, so that one copies while one computes. */
+  lanes: string[][]
   cores: number
   /** Images per pass that suit the device. */
   batchSize: number
@@ -24,32 +29,105 @@ export interface DeviceRequest {
   requireGpu: boolean
 }
 
-const CPU_BATCH = 16
+/** What the machine offers; tests bring a made one. */
+export interface DeviceProbes {
+  /** Backends whose libraries are inside the npm package. */
+  bundled: () => string[]
+  hasCuda: () => boolean
+  gpus: () => number
+  cores: () => number
+}
+
+const thisMachine: DeviceProbes = {
+  bundled: () =>
+    listSupportedBackends()
+      .filter((backend) => backend.bundled)
+      .map((backend) => backend.name),
+  hasCuda: hasCudaProvider,
+  gpus: countGpus,
+  cores: effectiveCores,
+}
+
+/** Activations of more images leave the caches; on a GPU more images fill it (less memory: halved on the way). */
+const CPU_BATCH = 8
+const GPU_BATCH = 128
+const LANES_PER_GPU = 2
+
+/** Which precisions a kind of device has; the first is what `auto` means. */
+export const KNOWN_PRECISIONS: Record<DeviceKind, Precision[]> = {
+  cpu: ['fp32', 'int8'],
+  cuda: ['fp16', 'bf16', 'fp32'],
+  webgpu: ['fp16', 'fp32'],
+  coreml: ['fp16', 'fp32'],
+  dml: ['fp16', 'fp32'],
+}
 
 /** Throws usage errors for unknown names, and `gpu_unavailable` when a GPU is asked for and cannot be used. */
-export function chooseDevice({ device, precision, requireGpu }: DeviceRequest): ChosenDevice {
-  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(device)) {
-    throw usageError('unknown_device', `--device ${device} is not known`, ['use auto, cpu, cuda or cuda:1'])
+export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = thisMachine): ChosenDevice {
+  const match = /^(?:(auto|cpu|webgpu|coreml|dml)|cuda(?::(\d+))?)$/.exec(request.device)
+  if (!match) {
+    throw usageError('unknown_device', `--device ${request.device} is not known`, [
+      'use auto, cpu, cuda (all GPUs) or cuda:1 (one); webgpu, coreml and dml are passed on where ONNX Runtime has them',
+    ])
   }
-  if (precision !== 'auto' && precision !== 'fp32') {
-    throw usageError('unknown_precision', `--precision ${precision} is not known`, ['use auto or fp32'])
+  const gpus = probes.gpus()
+  const usable = gpus > 0 && probes.hasCuda()
+  const [, named, id] = match
+  const kind: DeviceKind =
+    named === 'auto' ? (usable || request.requireGpu ? 'cuda' : 'cpu') : ((named as DeviceKind | undefined) ?? 'cuda')
+  assertUsable(kind, request, probes, id === undefined ? undefined : Number(id), gpus)
+  const precision = choosePrecision(request.precision, kind)
+  const cores = probes.cores()
+  const ids = id === undefined ? Array.from({ length: gpus }, (_, i) => i) : [Number(id)]
+  const names = kind === 'cuda' ? ids.map((i) => `cuda:${i}`) : [kind]
+  const lanes = names.flatMap((name) =>
+    Array.from({ length: kind === 'cuda' ? LANES_PER_GPU : 1 }, () => (kind === 'cpu' ? ['cpu'] : [name, 'cpu'])),
+  )
+  const what = kind === 'cpu' ? `cpu (${cores} core${cores === 1 ? '' : 's'})` : names.join(', ')
+  return {
+    kind,
+    precision,
+    providers: lanes[0]!,
+    lanes,
+    cores,
+    batchSize: kind === 'cpu' ? CPU_BATCH : GPU_BATCH,
+    summary: `${what}, ${precision}`,
   }
-  const hasCuda = listSupportedBackends().some((backend) => backend.name === 'cuda' && backend.bundled)
-  if ((device.startsWith('cuda') || requireGpu) && !hasCuda) {
-    throw new VtpError('A GPU is asked for, but the installed ONNX Runtime has no CUDA provider', {
+}
+
+function assertUsable(
+  kind: DeviceKind,
+  request: DeviceRequest,
+  probes: DeviceProbes,
+  id: number | undefined,
+  gpus: number,
+): void {
+  const refuse = (why: string): never => {
+    throw new VtpError(`A GPU is asked for, but ${why}`, {
       code: 'gpu_unavailable',
       suggestions: ['run `vtp doctor`: it says what is missing', 'leave --device and --require-gpu out to use the CPU'],
     })
   }
-  const cores = effectiveCores()
-  const id = Number(/:(\d+)$/.exec(device)?.[1] ?? 0)
-  const useCuda = device.startsWith('cuda')
-  return {
-    kind: useCuda ? 'cuda' : 'cpu',
-    precision: 'fp32',
-    providers: useCuda ? [`cuda:${id}`] : ['cpu'],
-    cores,
-    batchSize: CPU_BATCH,
-    summary: `${useCuda ? `cuda:${id}` : `cpu (${cores} core${cores === 1 ? '' : 's'})`}, fp32`,
+  if (kind === 'cpu' && request.requireGpu) refuse('--device cpu is given as well')
+  if (kind === 'cuda') {
+    if (!probes.hasCuda()) refuse('the installed ONNX Runtime has no CUDA provider')
+    if (gpus === 0) refuse('the driver shows no NVIDIA GPU')
+    if (id !== undefined && id >= gpus) refuse(`there is no cuda:${id} (GPUs: ${gpus}, counted from 0)`)
+  } else if (kind !== 'cpu' && !probes.bundled().includes(kind)) {
+    refuse(`the installed ONNX Runtime has no ${kind} provider on this system`)
   }
+}
+
+function choosePrecision(name: string, kind: DeviceKind): Precision {
+  const possible = KNOWN_PRECISIONS[kind]
+  if (name === 'auto') return possible[0]!
+  const found = possible.find((precision) => precision === name)
+  if (found) return found
+  const all = [...new Set(Object.values(KNOWN_PRECISIONS).flat())] as string[]
+  if (!all.includes(name)) {
+    throw usageError('unknown_precision', `--precision ${name} is not known`, [`use auto, ${all.sort().join(', ')}`])
+  }
+  throw usageError('precision_unavailable', `--precision ${name} is not offered on the device ${kind}`, [
+    `use auto, ${possible.join(' or ')}`,
+  ])
 }

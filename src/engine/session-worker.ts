@@ -5,6 +5,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import * as ort from 'onnxruntime-node'
+import { providerOption } from './providers.js'
 import type { SessionRequest, TensorValue, WorkerReply, WorkerSettings } from './session.js'
 
 const port = parentPort!
@@ -23,13 +24,18 @@ function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
 
 async function main(): Promise<void> {
   const session = await ort.InferenceSession.create(settings.path, {
-    executionProviders: settings.providers,
+    executionProviders: settings.providers.map(providerOption),
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
-    graphOptimizationLevel: 'all',
+    graphOptimizationLevel: settings.mapped ? 'disabled' : 'all',
     enableCpuMemArena: true,
-    extra: { session: { intra_op: { allow_spinning: settings.spinning ? '1' : '0' } } },
+    extra: {
+      session: {
+        disable_prepacking: settings.mapped ? '1' : '0',
+        intra_op: { allow_spinning: settings.spinning ? '1' : '0' },
+      },
+    },
   })
   reply({ type: 'ready' })
 

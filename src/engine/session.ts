@@ -18,12 +18,14 @@ export interface TensorValue {
 export interface SessionSettings {
   /** The .onnx file; external data lies beside it. */
   path: string
-  /** Execution providers in order of preference, as ONNX Runtime names them. */
+  /** Execution providers in order of preference, e.g. ['cuda:0', 'cpu']. */
   providers: string[]
   /** Intra-op threads. */
   threads: number
   /** Whether idle threads spin (faster alone, slower when preprocessing shares the cores). */
   spinning?: boolean
+  /** Leave weights where they are mapped: no packing and no folding, so that a huge one costs no memory. */
+  mapped?: boolean
 }
 
 /** What the worker thread is started with. `halt[0]` = 1 tells it to start no further run. */

@@ -3,6 +3,8 @@
  * preprocessing threads get their share from the scheduler because ONNX Runtime's idle threads do not
  * spin. On a GPU the cores belong to preprocessing.
  */
+import type { DeviceKind } from './providers.js'
+
 export interface ThreadPlan {
   /** Intra-op threads of the encoder's session. */
   encode: number
@@ -14,7 +16,7 @@ export interface ThreadPlan {
 
 export interface ThreadRequest {
   cores: number
-  device: 'cpu' | 'cuda'
+  device: DeviceKind
   /** Preprocessing threads as asked for by the user. */
   workers?: number
 }

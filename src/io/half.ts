@@ -78,3 +78,14 @@ export function roundToBfloat16(value: number): number {
   return scratch.getFloat32(0)
 }
 const scratch = new DataView(new ArrayBuffer(4))
+
+/** float32 values → bfloat16 bits, rounding to nearest, ties to even. NaN stays NaN. */
+export function float32ToBfloat16(values: Float32Array): Uint16Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
+  const out = new Uint16Array(values.length)
+  for (let i = 0; i < bits.length; i++) {
+    const x = bits[i]!
+    out[i] = (x & 0x7fffffff) > 0x7f800000 ? (x >>> 16) | 0x40 : (x + 0x7fff + ((x >>> 16) & 1)) >>> 16
+  }
+  return out
+}

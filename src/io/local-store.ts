@@ -20,7 +20,7 @@ import {
 } from 'node:fs/promises'
 import path from 'node:path'
 import { errorText, systemCode, VtpError } from '../errors.js'
-import type { Store, StoreEntry } from './store.js'
+import type { Store } from './store.js'
 
 const TEMP_MARK = '.tmp-'
 /** Where files wait for their commit, inside the folder so that they can be moved into place. */
@@ -114,7 +114,23 @@ export function openLocalStore(root: string): Store {
 
   return {
     uri: folder,
-    list: (prefix) => listFolder(folder, prefix),
+    async *list(prefix) {
+      for await (const name of listNames(folder, prefix)) {
+        const info = await stat(path.join(folder, name)).catch(() => undefined)
+        if (info) yield { name, size: info.size, modifiedMs: info.mtimeMs }
+      }
+    },
+    names: (prefix) => listNames(folder, prefix),
+    async stat(name) {
+      const file = resolve(name)
+      try {
+        const info = await stat(file)
+        return { size: info.size, modifiedMs: info.mtimeMs }
+      } catch (error) {
+        if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return undefined
+        throw storageError('Cannot look up', file, error)
+      }
+    },
     async get(name, range) {
       const file = resolve(name)
       try {
@@ -193,10 +209,10 @@ async function syncFolder(folder: string): Promise<void> {
   await handle?.close()
 }
 
-async function* listFolder(root: string, prefix: string): AsyncGenerator<StoreEntry> {
+async function* listNames(root: string, prefix: string): AsyncGenerator<string> {
   const slash = prefix.lastIndexOf('/')
   const start = slash < 0 ? '' : prefix.slice(0, slash)
-  async function* walk(relative: string): AsyncGenerator<StoreEntry> {
+  async function* walk(relative: string): AsyncGenerator<string> {
     const here = path.join(root, relative)
     const entries = await readdir(here, { withFileTypes: true }).catch((error: unknown) => {
       if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return []
@@ -211,8 +227,7 @@ async function* listFolder(root: string, prefix: string): AsyncGenerator<StoreEn
         const inside = `${name}/`
         if (inside.startsWith(prefix) || prefix.startsWith(inside)) yield* walk(name)
       } else if (name.startsWith(prefix) && !entry.name.includes(TEMP_MARK) && !name.startsWith(`${TEMP_DIR}/`)) {
-        const info = await stat(path.join(root, name)).catch(() => undefined)
-        if (info) yield { name, size: info.size }
+        yield name
       }
     }
   }

@@ -1,14 +1,23 @@
 /**
  * Where output bytes live. A store is a flat set of named objects; names are relative, with forward
  * slashes. Behaviours (retry, faults, metrics) are wrappers around this interface, and every store passes
- * the same conformance suite (store-conformance.ts).
+ * the same conformance suite (test/support/store-conformance.ts).
  */
+import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'
 import { openLocalStore } from './local-store.js'
 
 export interface StoreEntry {
   name: string
   size: number
+  /** Milliseconds since 1970, where the store tells. */
+  modifiedMs?: number
+}
+
+export interface PutFileOptions {
+  ifAbsent: boolean
+  keep?: boolean
+  sha256?: string
 }
 
 export interface Store {
@@ -16,6 +25,10 @@ export interface Store {
   readonly uri: string
   /** Entries whose name starts with `prefix`, in the order of their names. Temporary files are not listed. */
   list(prefix: string): AsyncIterable<StoreEntry>
+  /** Names only, in no particular order: cheaper than `list` on a disk. */
+  names(prefix: string): AsyncIterable<string>
+  /** Size and age of an object; undefined when there is none. */
+  stat(name: string): Promise<{ size: number; modifiedMs?: number } | undefined>
   /** The object, or a range of it. Throws VtpError `not_found`. */
   get(name: string, range?: { offset: number; size: number }): Promise<Uint8Array>
   /** Writes or replaces the whole object; readers see the old or the new one. */
@@ -24,9 +37,10 @@ export interface Store {
   putIfAbsent(name: string, bytes: Uint8Array): Promise<boolean>
   /**
    * Like `put` (or `putIfAbsent`) for a finished local file, which is moved when it lies in `tempDir()`,
-   * copied otherwise; `keep` leaves it where it is.
+   * copied otherwise; `keep` leaves it where it is. With `sha256` (hex) a file that has changed since it was
+   * finished is an error instead of a damaged object.
    */
-  putFile(name: string, file: string, options: { ifAbsent: boolean; keep?: boolean }): Promise<boolean>
+  putFile(name: string, file: string, options: PutFileOptions): Promise<boolean>
   /** Deletes the object; no error when there is none. */
   delete(name: string): Promise<void>
   /** SHA-256 (hex) of the object's bytes. Throws VtpError `not_found`. */
@@ -39,7 +53,8 @@ export interface Store {
 /** Opens a folder (made when it is absent, on the first write) or a URI. Throws usage error `unsupported_scheme`. */
 export async function openStore(uri: string): Promise<Store> {
   const scheme = uriScheme(uri)
-  if (scheme === undefined || scheme === 'file') return openLocalStore(scheme ? new URL(uri).pathname : uri)
+  if (scheme === undefined || scheme === 'file') return openLocalStore(scheme ? fileURLToPath(uri) : uri)
+  if (scheme === 's3') return (await import('./s3-store.js')).openS3Store(uri)
   throw unsupportedScheme(uri, scheme)
 }
 
@@ -49,5 +64,7 @@ export function uriScheme(text: string): string | undefined {
 }
 
 export function unsupportedScheme(uri: string, scheme: string): Error {
-  return usageError('unsupported_scheme', `${uri}: ${scheme}:// is not supported`, ['use a local path'])
+  return usageError('unsupported_scheme', `${uri}: ${scheme}:// is not supported`, [
+    'use a local path or s3://bucket/prefix',
+  ])
 }

@@ -18,6 +18,7 @@ export type { VtpConfig } from './config.js'
 export type { GraphFile } from './graph/compile.js'
 export type { DecoderSpec } from './graph/decoder.js'
 export type { EncoderOutput, EncoderSpec } from './graph/encoder.js'
+export { PRECISIONS, type Precision } from './graph/precision.js'
 export type { TextSpec } from './graph/text.js'
 
 export interface OpenModelOptions {
@@ -63,6 +64,12 @@ export async function openModel(ref: string, options: OpenModelOptions = {}): Pr
 
 async function resolveModel(ref: string, options: OpenModelOptions): Promise<{ folder: string; name: string }> {
   if (ref === 'nano') return { folder: bundledModelFolder(), name: 'vtp-nano' }
+  if (ref.startsWith('s3://')) {
+    const { resolveS3Model } = await import('./s3-model.js')
+    const cacheDir = options.cacheDir ?? defaultCacheDir()
+    const name = path.posix.basename(ref.replace(/\/+(config\.json|model\.safetensors)?$/, ''))
+    return { folder: await resolveS3Model(ref, { cacheDir, onNote: options.onNote }), name }
+  }
   const info = await stat(ref).catch(() => undefined)
   if (info?.isDirectory()) return { folder: ref, name: path.basename(path.resolve(ref)) }
   if (info?.isFile() && /(^|[/\\])(model\.safetensors|config\.json)$/.test(ref)) {
@@ -74,7 +81,7 @@ async function resolveModel(ref: string, options: OpenModelOptions): Promise<{ f
     return { folder: await resolveHubModel(ref, { onProgress: options.onNote, signal: options.signal }), name: ref }
   }
   throw usageError('model_missing', `There is no model at ${ref}`, [
-    'give a folder with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano',
+    'give a folder (or s3://bucket/prefix) with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano',
   ])
 }
 
@@ -89,6 +96,7 @@ export function compileEncoder(model: Model, spec: EncoderSpec, options: Compile
     cacheDir: options.cacheDir ?? model.cacheDir,
     modelDigest: model.digest,
     tower: 'encoder',
+    precision: spec.precision,
     spec,
     build: (graph) => buildEncoder(graph, model.config, model.checkpoint.readFloat32, spec),
   })
@@ -103,6 +111,7 @@ export function compileDecoder(model: Model, spec: DecoderSpec, options: Compile
     cacheDir: options.cacheDir ?? model.cacheDir,
     modelDigest: model.digest,
     tower: 'decoder',
+    precision: spec.precision ?? 'fp32',
     spec,
     build: (graph) => buildDecoder(graph, model.config, model.checkpoint.readFloat32, spec),
   })
@@ -117,6 +126,7 @@ export function compileText(model: Model, spec: TextSpec = {}, options: CompileO
     cacheDir: options.cacheDir ?? model.cacheDir,
     modelDigest: model.digest,
     tower: 'text',
+    precision: spec.precision ?? 'fp32',
     spec,
     build: (graph) => buildText(graph, model.config, model.checkpoint.readFloat32, spec),
   })

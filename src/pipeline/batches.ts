@@ -1,9 +1,10 @@
 /**
- * The middle of the pipeline: listing entries → batches of pixels → batches of rows. A batch is a fixed
+ * The middle of the pipeline: listing entries → batches of source bytes → of pixels → of rows. A batch is a fixed
  * number of consecutive entries of one unit, so its composition never depends on timing; rejected images
  * leave no gap in it. Pixels lie in shared memory that is reused from batch to batch.
  */
 import type { Session } from '../engine/session.js'
+import type { TextEncoder } from '../engine/text-encoder.js'
 import {
   type ListingEntry,
   type Reject,
@@ -16,7 +17,7 @@ import {
 import type { Meter } from './meter.js'
 import type { PlannedUnit } from './plan.js'
 import type { PreprocessPool } from './preprocess-pool.js'
-import type { Limiter } from './stages.js'
+import { CAPTION_COLUMN, embedCaptions } from './texts.js'
 
 /** A unit that this run has started. */
 export interface UnitJob {
@@ -38,6 +39,11 @@ export interface BatchJob {
 export interface PlacedReject {
   position: number
   reject: Reject
+}
+
+export interface FetchedBatch extends BatchJob {
+  /** The images' bytes, in the order of the entries. */
+  sources: (Uint8Array | Reject)[]
 }
 
 export interface PreparedBatch extends BatchJob {
@@ -70,28 +76,57 @@ export function createPixelBuffers(capacity: number, imageBytes: number, flip: b
 }
 export type PixelBuffers = ReturnType<typeof createPixelBuffers>
 
-export interface PrepareContext {
+export interface FetchContext {
   source: Source
-  pool(isolated: boolean): PreprocessPool
-  buffers: PixelBuffers
-  /** Bounds how many images' source bytes are in memory. */
-  limit: Limiter
   meter: Meter
-  signal?: AbortSignal
 }
 
-/** Reads and preprocesses the images of a batch. Never throws for a single image. */
-export async function prepareBatch(batch: BatchJob, context: PrepareContext): Promise<PreparedBatch> {
-  const { source, buffers, limit, meter } = context
+/** Reads the images of a batch, all at once. Never throws for a single image. */
+export async function fetchBatch(batch: BatchJob, { source, meter }: FetchContext): Promise<FetchedBatch> {
+  const fetchImage = async (entry: ListingEntry): Promise<Uint8Array | Reject> => {
+    const { key, uri } = entry
+    if (entry.at.kind === 'bad') return { key, uri, stage: 'list', code: entry.at.code, message: entry.at.message }
+    try {
+      const bytes = await meter.clocks.read.time(() => source.read(entry))
+      meter.bytesRead += bytes.byteLength
+      return bytes
+    } catch (error) {
+      if (!(error instanceof RejectError)) throw error
+      return { key, uri, stage: error.stage, code: error.code, message: error.message }
+    }
+  }
+  // All of them end before the first error is told: no read outlives its batch.
+  const results = await Promise.allSettled(batch.entries.map(fetchImage))
+  const sources = results.map((result) => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value
+  })
+  return { ...batch, sources }
+}
+
+/** Bytes that a fetched batch holds. */
+export function fetchedBytes({ sources }: FetchedBatch): number {
+  return sources.reduce((sum, source) => sum + (source instanceof Uint8Array ? source.byteLength : 0), 0)
+}
+
+export interface PrepareContext {
+  pool(isolated: boolean): PreprocessPool
+  buffers: PixelBuffers
+  meter: Meter
+}
+
+/** Preprocesses the images of a batch. Never throws for a single image. */
+export async function prepareBatch(fetched: FetchedBatch, context: PrepareContext): Promise<PreparedBatch> {
+  const { sources, ...batch } = fetched
+  const { buffers, meter } = context
   const pixels = buffers.take()
   const { imageBytes, capacity } = pixels
   const pool = context.pool(batch.job.isolated)
   const prepareImage = async (entry: ListingEntry, slot: number): Promise<RowMeta | Reject> => {
     const { key, uri } = entry
-    if (entry.at.kind === 'bad') return { key, uri, stage: 'list', code: entry.at.code, message: entry.at.message }
+    const bytes = sources[slot]!
+    if (!(bytes instanceof Uint8Array)) return bytes
     try {
-      const bytes = await meter.clocks.read.time(() => source.read(entry, context.signal))
-      meter.bytesRead += bytes.byteLength
       const place = { target: pixels.memory, offset: slot * imageBytes, flipOffset: (capacity + slot) * imageBytes }
       const result = await meter.clocks.preprocess.time(() => pool.run(bytes, place))
       if ('reject' in result) return { key, uri, ...result.reject }
@@ -102,7 +137,7 @@ export async function prepareBatch(batch: BatchJob, context: PrepareContext): Pr
       throw error
     }
   }
-  const results = await Promise.all(batch.entries.map((entry, slot) => limit(() => prepareImage(entry, slot))))
+  const results = await Promise.all(batch.entries.map(prepareImage))
 
   const rows: RowMeta[] = []
   const positions: number[] = []
@@ -131,6 +166,8 @@ export async function prepareBatch(batch: BatchJob, context: PrepareContext): Pr
 export interface EncodeContext {
   /** Undefined when no output needs the model. */
   session: Session | undefined
+  /** Embeds captions, where the plan asks for it. */
+  texts?: TextEncoder
   columns: TensorColumn[]
   height: number
   width: number
@@ -141,7 +178,9 @@ export interface EncodeContext {
 
 /** One pass of the model over a batch (two with `flip`): all outputs at once. */
 export async function encodeBatch(prepared: PreparedBatch, context: EncodeContext): Promise<EncodedBatch> {
-  const { session, columns, height, width, flip, buffers, meter } = context
+  const { session, texts, height, width, flip, buffers, meter } = context
+  const columns = context.columns.filter((c) => c.name !== CAPTION_COLUMN)
+  const captions = context.columns.find((c) => c.name === CAPTION_COLUMN)
   const { pixels, ...rest } = prepared
   const count = prepared.rows.length
   const tensors: RowBatch['tensors'] = {}
@@ -167,6 +206,8 @@ export async function encodeBatch(prepared: PreparedBatch, context: EncodeContex
         dtype === 'uint8' ? new Uint8Array() : dtype === 'float16' ? new Uint16Array() : new Float32Array()
     }
   }
+  if (captions && texts)
+    tensors[captions.name] = await meter.clocks.encode.time(() => embedCaptions(prepared.rows, texts, captions))
   buffers.give(pixels)
   return { ...rest, batch: { rows: prepared.rows, tensors } }
 }

@@ -3,6 +3,8 @@
  * last, once. An attempt marker is left before a unit starts and taken away on a clean stop, so its
  * number tells how often a unit has died.
  */
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
 import { z } from 'zod'
 import { VtpError } from '../errors.js'
 import type { Store } from '../io/store.js'
@@ -27,6 +29,11 @@ export async function writeCommit(store: Store, commit: Commit): Promise<boolean
   return store.putIfAbsent(commitName(commit.unit), Buffer.from(`${JSON.stringify(commit)}\n`))
 }
 
+/** Replaces a commit: only for a unit whose rejects were tried again. */
+export async function replaceCommit(store: Store, commit: Commit): Promise<void> {
+  await store.put(commitName(commit.unit), Buffer.from(`${JSON.stringify(commit)}\n`))
+}
+
 export async function readCommit(store: Store, unit: number): Promise<Commit> {
   const name = commitName(unit)
   try {
@@ -44,11 +51,21 @@ export async function readCommit(store: Store, unit: number): Promise<Commit> {
 /** The numbers of all committed units, from names alone. */
 export async function committedUnits(store: Store): Promise<Set<number>> {
   const done = new Set<number>()
-  for await (const entry of store.list(COMMITS)) {
-    const match = /^(\d{5,})\.json$/.exec(entry.name.slice(COMMITS.length))
-    if (match) done.add(Number(match[1]))
-  }
+  // A bucket lists 1,000 names per round trip: by their first digit, ten lists run at once.
+  await Promise.all(
+    Array.from({ length: 10 }, async (_, digit) => {
+      for await (const name of store.names(`${COMMITS}${digit}`)) {
+        const match = /^(\d{5,})\.json$/.exec(name.slice(COMMITS.length))
+        if (match) done.add(Number(match[1]))
+      }
+    }),
+  )
   return done
+}
+
+/** Whether a unit is done. */
+export async function isCommitted(store: Store, unit: number): Promise<boolean> {
+  return (await store.stat(commitName(unit))) !== undefined
 }
 
 export interface Attempt {
@@ -62,10 +79,12 @@ export interface Attempt {
 export async function startAttempt(store: Store, unit: number): Promise<Attempt> {
   let last = 0
   const prefix = `${ATTEMPTS}${unitName(unit)}.`
-  for await (const entry of store.list(prefix)) last = Math.max(last, Number(entry.name.slice(prefix.length)) || 0)
+  for await (const name of store.names(prefix)) last = Math.max(last, Number(name.slice(prefix.length)) || 0)
+  const marker = Buffer.from(`${JSON.stringify({ host: hostname(), pid: process.pid, id: randomUUID() })}\n`)
   for (let number = last + 1; ; number++) {
     const name = attemptName(unit, number)
-    if (await store.putIfAbsent(name, Buffer.from('\n'))) {
+    // No two markers are alike, so it is certain whose a marker is even when the store's answer is lost.
+    if (await store.putIfAbsent(name, marker)) {
       return { number, withdraw: () => store.delete(name) }
     }
   }

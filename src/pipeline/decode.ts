@@ -4,7 +4,8 @@
  */
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { openSession, type Session } from '../engine/session.js'
+import type { Session } from '../engine/session.js'
+import { openSessions } from '../engine/session-pool.js'
 import { usageError, VtpError } from '../errors.js'
 import { decodeImage } from '../image/decode.js'
 import { sideBySide } from '../image/montage.js'
@@ -12,7 +13,9 @@ import { encodePng } from '../image/png.js'
 import { applyTransform } from '../image/transform.js'
 import { float16ToFloat32 } from '../io/half.js'
 import { findShards, openShard } from '../io/shards/index.js'
-import { compileDecoder, compileEncoder, type Model, openModel } from '../model/index.js'
+import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
+import { uriScheme } from '../io/store.js'
+import { compileDecoder, compileEncoder, type Model, openModel, type Precision } from '../model/index.js'
 import { RejectError, type RgbImage, type TensorData } from '../types.js'
 import { planTransform } from './prepare-plan.js'
 import { mapOrdered } from './stages.js'
@@ -28,6 +31,8 @@ export interface DecodeRequest {
   batchSize: number
   threads: number
   providers: string[]
+  /** Arithmetic of the model; default fp32. */
+  precision?: Precision
   /** For one image: original and reconstruction in one picture. */
   sideBySide: boolean
   transform?: string
@@ -52,8 +57,9 @@ const IMAGE_EXTENSION = /\.(jpe?g|jpe|png|webp|gif|bmp|tiff?)$/i
 /** Decodes shards, or one image, to PNG files. */
 export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
   const began = performance.now()
-  const info = await stat(request.input).catch(() => undefined)
-  if (!info) {
+  const remote = uriScheme(request.input) === 's3'
+  const info = remote ? undefined : await stat(request.input).catch(() => undefined)
+  if (!remote && !info) {
     throw usageError('input_missing', `${request.input} does not exist`, [
       'give a shard, a folder of shards, or one image',
     ])
@@ -62,18 +68,25 @@ export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
   if (!model.config.train_reconstruction) {
     throw usageError('no_decoder', `The model ${model.name} has no pixel decoder (train_reconstruction is false)`)
   }
-  const single = info.isFile() && IMAGE_EXTENSION.test(request.input)
+  const single = (remote || info!.isFile()) && IMAGE_EXTENSION.test(request.input)
   const result = single ? await decodeOneImage(model, request) : await decodeShards(model, request)
   return { ...result, seconds: (performance.now() - began) / 1000 }
 }
 
+async function readImage(input: string): Promise<Uint8Array> {
+  if (uriScheme(input) !== 's3') return readFile(input)
+  const { readObjectBytes } = await import('../io/sources/read-object.js')
+  return readObjectBytes(input, undefined, undefined, DEFAULT_MAX_BYTES)
+}
+
 async function openDecoder(model: Model, request: DecodeRequest, height: number, width: number): Promise<Session> {
-  const graph = await compileDecoder(model, { height, width }, { cacheDir: request.cacheDir })
-  return openSession({ path: graph.path, providers: request.providers, threads: request.threads })
+  const { precision, cacheDir, providers, threads } = request
+  const graph = await compileDecoder(model, { height, width, precision }, { cacheDir })
+  return openSessions({ path: graph.path, lanes: [providers], threads, batchSize: request.batchSize })
 }
 
 /** uint8 [N,H,W,3] → N images. */
-function splitImages(data: TensorData, dims: number[]): RgbImage[] {
+export function splitImages(data: TensorData, dims: number[]): RgbImage[] {
   const [count = 0, height = 0, width = 0] = dims
   const size = height * width * 3
   return Array.from({ length: count }, (_, i) => ({
@@ -95,17 +108,22 @@ async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omi
   const { height, width } = transform
   let original: RgbImage
   try {
-    original = applyTransform(await decodeImage(await readFile(request.input)), transform)
+    original = applyTransform(await decodeImage(await readImage(request.input)), transform)
   } catch (error) {
     if (!(error instanceof RejectError)) throw error
     throw new VtpError(`${request.input} cannot be decoded: ${error.message} (${error.code})`, { code: error.code })
   }
   const graph = await compileEncoder(
     model,
-    { height, width, outputs: ['latents'], dtype: 'float32', precision: 'fp32', device: 'cpu' },
+    { height, width, outputs: ['latents'], dtype: 'float32', precision: request.precision ?? 'fp32', device: 'cpu' },
     { cacheDir: request.cacheDir },
   )
-  const encoder = await openSession({ path: graph.path, providers: request.providers, threads: request.threads })
+  const encoder = await openSessions({
+    path: graph.path,
+    lanes: [request.providers],
+    threads: request.threads,
+    batchSize: 1,
+  })
   const pixels = { data: original.data, dtype: 'uint8', dims: [1, height, width, 3] }
   const { outputs } = await encoder.run({ pixels: { ...pixels, data: original.data.slice() } }, ['latents'])
   await encoder.close()

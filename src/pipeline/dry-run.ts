@@ -5,12 +5,12 @@
 import { open } from 'node:fs/promises'
 import { parseListingEntry } from '../io/listing.js'
 import type { TensorColumn } from '../types.js'
-import { createPixelBuffers, encodeBatch, prepareBatch } from './batches.js'
-import { type EncodeRequest, openEncoder } from './encode.js'
+import { createPixelBuffers, encodeBatch, fetchBatch, prepareBatch } from './batches.js'
+import { type EncodeRequest, openEncoder, openTexts } from './encode.js'
 import { createMeter } from './meter.js'
 import { preparePlan } from './prepare-plan.js'
 import { createPreprocessPool } from './preprocess-pool.js'
-import { createLimiter } from './stages.js'
+import { encodeTextBatch } from './texts.js'
 
 export interface DryRun {
   images: number
@@ -43,8 +43,9 @@ export async function dryRun(request: EncodeRequest): Promise<DryRun> {
   try {
     const { plan, source, transform } = prepared
     const { height, width } = transform
-    const lines = await firstLines(prepared.listingFile, request.batchSize * SAMPLE_BATCHES)
+    const lines = await firstLines(prepared.listingFile!, request.batchSize * SAMPLE_BATCHES)
     const session = await openEncoder(prepared, request)
+    const texts = await openTexts(prepared, request)
     const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
     const pool = createPreprocessPool(
       { transform: plan.transform, limits, flip: plan.flip },
@@ -52,9 +53,8 @@ export async function dryRun(request: EncodeRequest): Promise<DryRun> {
       false,
     )
     const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
-    const widths = { read: 1, preprocess: 1, encode: 1, write: 1 }
+    const widths = { preprocess: 1, encode: 1, write: 1 }
     const meter = createMeter({ total: lines.length, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
-    const limit = createLimiter(request.threads.reads)
     let sampled = 0
     let rejects = 0
     let began = performance.now()
@@ -65,13 +65,18 @@ export async function dryRun(request: EncodeRequest): Promise<DryRun> {
         if (start === request.batchSize) began = performance.now()
         const job = { index: 0, unit: plan.units[0]!, isolated: false }
         const batch = { job, start, entries, last: false }
-        const ready = await prepareBatch(batch, { source, pool: () => pool, buffers, limit, meter })
-        rejects += ready.rejects.length
-        await encodeBatch(ready, { session, columns: plan.columns, height, width, flip: plan.flip, buffers, meter })
+        if (source.kind === 'text') await encodeTextBatch(batch, texts!, plan.columns[0]!, meter)
+        else {
+          const fetched = await fetchBatch(batch, { source, meter })
+          const ready = await prepareBatch(fetched, { pool: () => pool, buffers, meter })
+          rejects += ready.rejects.length
+          const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+          await encodeBatch(ready, context)
+        }
         sampled += entries.length
       }
     } finally {
-      await Promise.allSettled([pool.close(), session?.close()])
+      await Promise.allSettled([pool.close(), session?.close(), texts?.close()])
     }
     const timed = lines.length > request.batchSize ? lines.length - request.batchSize : lines.length
     const imagesPerSecond = timed / Math.max((performance.now() - began) / 1000, 1e-6)

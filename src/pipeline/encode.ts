@@ -2,42 +2,53 @@
  * `vtp encode`: plan → read → preprocess → encode → write → commit.
  *
  * Invariants: a unit's rows keep the listing's order; its parts are put before its commit and the commit
- * comes last; nothing but the plan decides the bytes. Memory is bounded by the batches in flight
- * (`PREPARE_AHEAD` + `ENCODE_AHEAD` + 2) and one listing slice, whatever the size of the dataset.
+ * comes last; nothing but the plan decides the bytes. Memory is bounded by the source bytes read ahead
+ * (`FETCH_BYTES`), the batches in flight (`PREPARE_AHEAD` + `encodeAhead` + 2) and one listing slice,
+ * whatever the size of the dataset.
  */
-import path from 'node:path'
-import { openSession, type Session } from '../engine/session.js'
+import type { Session } from '../engine/session.js'
+import { openSessions } from '../engine/session-pool.js'
+import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import type { ThreadPlan } from '../engine/threads.js'
-import { VtpError } from '../errors.js'
+import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
+import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
-import { compileEncoder, type EncoderOutput } from '../model/index.js'
-import type { Reject } from '../types.js'
+import { compileEncoder, type EncoderOutput, type Precision } from '../model/index.js'
 import {
   type BatchJob,
   createPixelBuffers,
   type EncodedBatch,
   encodeBatch,
-  type PlacedReject,
+  fetchBatch,
+  fetchedBytes,
   prepareBatch,
   type UnitJob,
 } from './batches.js'
-import { type Attempt, committedUnits, startAttempt, writeCommit } from './commits.js'
+import { type Attempt, committedUnits, startAttempt } from './commits.js'
+import { createCommitter } from './committer.js'
 import { finalizeRun, provenance, type Totals, visitCommits } from './finalize.js'
-import { rejectsName } from './layout.js'
 import { type BottleneckStage, createMeter, type Meter, type ProgressSnapshot } from './meter.js'
 import type { Plan } from './plan.js'
+import { prefetch } from './prefetch.js'
 import { type PlanRequest, type PreparedPlan, preparePlan, readUnitLines } from './prepare-plan.js'
 import { createPreprocessPool, type PreprocessPool } from './preprocess-pool.js'
-import { createLimiter, mapOrdered } from './stages.js'
-import { createUnitWriter, type UnitWriter } from './unit-writer.js'
-import { ownUnits, unitsToHelp } from './units.js'
+import { retryRejects } from './retry-rejects.js'
+import type { RunEvent } from './run-events.js'
+import { mapOrdered } from './stages.js'
+import { encodeTextBatch } from './texts.js'
+import { createUnitWriter } from './unit-writer.js'
+import { ownUnits, unitsToHelp, withoutCommit } from './units.js'
 
-/** Batches read and preprocessed ahead of the encoder. */
+/** Source bytes that are read ahead, at most (and one batch more). */
+const FETCH_BYTES = 256 * 2 ** 20
+/** Images that are read ahead, at most. */
+const FETCH_IMAGES = 1024
+/** Batches preprocessed ahead of the encoder. */
 const PREPARE_AHEAD = 3
-/** Batches posted to the encoder at once: one runs, one waits. */
-const ENCODE_AHEAD = 2
+/** Batches posted to the encoder at once: one runs in every lane, one waits. */
+const encodeAhead = (request: EncodeRequest): number => (request.lanes?.length ?? 1) + 1
 /** From this attempt on at a unit, images are decoded in child processes. */
 const ISOLATE_FROM_ATTEMPT = 3
 
@@ -45,17 +56,22 @@ export interface EncodeRequest extends PlanRequest {
   /** Images per pass of the model. It does not change the output. */
   batchSize: number
   threads: ThreadPlan
-  /** Execution providers, as the engine names them. */
+  /** Execution providers of one session, as the engine names them. */
   providers: string[]
+  /** Providers of every session that runs at once; default one session with `providers`. */
+  lanes?: string[][]
   worker: { index: number; count: number }
   /** Work only on these units. */
   units?: number[]
   helpOthers: boolean
+  /** Encode again what was rejected in committed units, and nothing else. */
+  retryRejects?: boolean
   maxPixels: number
   /** Stops cleanly: the batches in flight are finished, nothing new is started. */
   stop?: AbortSignal
   onStart?: (info: RunInfo) => void
   onProgress?: (snapshot: ProgressSnapshot) => void
+  onEvent?: (event: RunEvent) => void
 }
 
 export interface RunInfo {
@@ -83,8 +99,10 @@ export interface EncodeResult extends Totals {
 
 /** Runs the whole job; resumable. Throws VtpError; per-image failures are counted, not thrown. */
 export async function runEncode(request: EncodeRequest): Promise<EncodeResult> {
-  const prepared = await preparePlan(request)
+  const shared = request.worker.count > 1 || request.units !== undefined
+  const prepared = await preparePlan({ ...request, shared })
   try {
+    if (shared) await assertConditionalWrites(prepared.store)
     return await encodePlan(prepared, request)
   } finally {
     await prepared.close()
@@ -95,6 +113,8 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
   const { plan, store } = prepared
   const began = performance.now()
   const all = [...plan.units.keys()]
+  assertUnitsExist(request.units, all.length)
+  if (request.retryRejects) await retryRejects(prepared, request)
   const done = await committedUnits(store)
   const own = ownUnits(all, request.worker, request.units)
   const left = own.filter((unit) => !done.has(unit))
@@ -105,13 +125,13 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     doneBefore: all.filter((u) => done.has(u)).reduce((sum, u) => sum + plan.units[u]!.rows, 0),
     unitsBefore: done.size,
     unitsTotal: all.length,
-    widths: { read: request.threads.reads, preprocess: request.threads.preprocess * 2, encode: ENCODE_AHEAD, write: 1 },
+    widths: { preprocess: request.threads.preprocess * 2, encode: encodeAhead(request), write: 1 },
   })
   const helps = request.helpOthers && request.worker.count > 1 && !request.units
   let run: RunTotals = { rows: 0, units: 0, interrupted: false }
   if (left.length > 0 || (helps && done.size < all.length)) {
     run = await encodeUnits(prepared, request, meter, async function* () {
-      yield* left
+      yield* request.worker.count > 1 || request.units ? withoutCommit(store, left) : left
       if (helps) yield* unitsToHelp(store, all, request.worker.index)
     })
   }
@@ -136,7 +156,8 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
   }
 }
 
-async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
+/** Totals of the units that are committed. */
+export async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
   const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
   await visitCommits(
     store,
@@ -159,7 +180,7 @@ interface RunTotals {
 /** Opens an encoder session for the plan's outputs; undefined when only pixels are wanted. */
 export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Promise<Session | undefined> {
   const { plan, model, transform } = prepared
-  const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels')
+  const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels' && name !== 'text')
   if (outputs.length === 0) return undefined
   const column = plan.columns.find((c) => c.dtype !== 'uint8')!
   const { height, width } = transform
@@ -172,12 +193,33 @@ export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest
       layers: plan.layers,
       layersNorm: plan.layersNorm,
       dtype: column.dtype as 'float16' | 'float32',
-      precision: 'fp32',
-      device: 'cpu',
+      precision: plan.precision as Precision,
+      device: plan.device,
     },
     { cacheDir: request.cacheDir },
   )
-  return openSession({ path: graph.path, providers: request.providers, threads: request.threads.encode })
+  return openSessions({
+    path: graph.path,
+    lanes: request.lanes ?? [request.providers],
+    threads: request.threads.encode,
+    batchSize: request.batchSize,
+    onNote: request.onNote,
+  })
+}
+
+function assertUnitsExist(units: number[] | undefined, count: number): void {
+  const bad = units?.find((unit) => unit >= count)
+  if (bad === undefined) return
+  throw usageError('no_such_unit', `--units names unit ${bad}, but the plan has ${count} (0 to ${count - 1})`, [
+    'see `vtp status DEST` for the units that are left',
+  ])
+}
+
+/** Opens the text tower when the plan has texts; undefined otherwise. */
+export async function openTexts(prepared: PreparedPlan, request: EncodeRequest): Promise<TextEncoder | undefined> {
+  if (!prepared.plan.outputs.includes('text')) return undefined
+  const { providers, threads, cacheDir } = request
+  return openTextEncoder(prepared.model, { providers, threads: threads.encode, cacheDir })
 }
 
 /** Runs the pipeline over the units that `nextUnits` yields. */
@@ -187,13 +229,16 @@ async function encodeUnits(
   meter: Meter,
   nextUnits: () => AsyncIterable<number>,
 ): Promise<RunTotals> {
-  const { plan, store, source, transform, listingFile } = prepared
+  const { plan, store, source, transform } = prepared
   const { height, width } = transform
   const session = await openEncoder(prepared, request)
+  const texts = await openTexts(prepared, request)
   const spec: ShardSpec = {
     format: plan.format,
     columns: plan.columns,
     captions: plan.source.captions,
+    texts: source.kind === 'text',
+    shards: plan.units.length,
     provenance: provenance(plan),
   }
   const tmpDir = await store.tempDir()
@@ -217,14 +262,20 @@ async function encodeUnits(
   const totals: RunTotals = { rows: 0, units: 0, interrupted: false }
   const timer = setInterval(() => request.onProgress?.(meter.snapshot()), 200)
 
+  // A unit that is on its way through this pipeline has no commit yet: it must not be taken for one to help with.
+  const begun = new Set<number>()
+
   async function* jobs(): AsyncGenerator<BatchJob> {
     for await (const index of nextUnits()) {
       if (request.stop?.aborted) break
+      if (begun.has(index)) continue
+      begun.add(index)
       const unit = plan.units[index]!
+      const lines = await readUnitLines(prepared, index)
       const attempt = await startAttempt(store, index)
       attempts.set(index, attempt)
       const job: UnitJob = { index, unit, isolated: attempt.number >= ISOLATE_FROM_ATTEMPT }
-      const lines = await readUnitLines(listingFile, unit)
+      request.onEvent?.({ event: 'unit_started', unit: index, attempt: attempt.number, isolated: job.isolated })
       for (let start = 0; start < lines.length; start += request.batchSize) {
         if (request.stop?.aborted) break
         const entries = lines.slice(start, start + request.batchSize).map(parseListingEntry)
@@ -234,113 +285,60 @@ async function encodeUnits(
     totals.interrupted = request.stop?.aborted ?? false
   }
 
-  const committer = createCommitter(store, plan, writer, meter, attempts)
+  const committer = createCommitter({
+    store,
+    plan,
+    writer,
+    meter,
+    attempts,
+    onEvent: request.onEvent,
+    onCommit: (rows) => {
+      totals.rows += rows
+      totals.units++
+    },
+  })
   try {
-    const limit = createLimiter(request.threads.reads)
-    const preparedBatches = mapOrdered(jobs(), PREPARE_AHEAD, (batch) =>
-      prepareBatch(batch, { source, pool, buffers, limit, meter }),
-    )
-    const encoded = mapOrdered(preparedBatches, ENCODE_AHEAD, (batch) =>
-      encodeBatch(batch, { session, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }),
-    )
+    const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+    const encodeImages = (): AsyncIterable<EncodedBatch> => {
+      const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter }), {
+        min: 2,
+        max: Math.max(4, Math.ceil(FETCH_IMAGES / request.batchSize)),
+        maxBytes: FETCH_BYTES,
+        sizeOf: fetchedBytes,
+        onStarved: (seconds) => {
+          meter.starvedSeconds += seconds
+        },
+      })
+      const preparedBatches = mapOrdered(fetched, PREPARE_AHEAD, (batch) =>
+        prepareBatch(batch, { pool, buffers, meter }),
+      )
+      return mapOrdered(preparedBatches, encodeAhead(request), (batch) => encodeBatch(batch, context))
+    }
+    const encoded =
+      source.kind === 'text'
+        ? mapOrdered(jobs(), encodeAhead(request), (batch) => encodeTextBatch(batch, texts!, plan.columns[0]!, meter))
+        : encodeImages()
     // One batch is written while the next is taken from the encoder.
     let writing: Promise<void> = Promise.resolve()
     for await (const batch of encoded) {
       await writing
-      writing = committer.write(batch).then((rows) => {
-        if (rows === null) return
-        totals.rows += rows
-        totals.units++
-      })
+      writing = committer.write(batch)
       writing.catch(() => {})
     }
     await writing
+    await committer.settled()
   } finally {
     clearInterval(timer)
+    await committer.settled().catch(() => {})
     await writer.abort().catch(() => {})
     await Promise.allSettled([...attempts.values()].map((attempt) => attempt.withdraw()))
-    await Promise.allSettled([writer.close(), session?.close(), ...[...pools.values()].map((p) => p.close())])
+    await Promise.allSettled([
+      writer.close(),
+      session?.close(),
+      texts?.close(),
+      ...[...pools.values()].map((p) => p.close()),
+    ])
   }
   request.onProgress?.(meter.snapshot())
   return totals
-}
-
-/** The end of the pipeline: appends batches to the unit's shard and commits it after the last one. */
-function createCommitter(store: Store, plan: Plan, writer: UnitWriter, meter: Meter, attempts: Map<number, Attempt>) {
-  let rejects: PlacedReject[] = []
-  let secondsBefore = meter.seconds()
-
-  const commitUnit = async (unit: number): Promise<number> => {
-    const shard = await writer.finish()
-    rejects.sort((a, b) => a.position - b.position)
-    for (const file of shard.files) {
-      const stored = await store.putFile(file.name, file.path, { ifAbsent: true })
-      if (!stored) await assertSamePart(store, file.name, file.sha256)
-    }
-    if (rejects.length > 0) {
-      const lines = rejects.map(({ reject }) => `${encodeReject(reject)}\n`).join('')
-      await store.put(rejectsName(unit), Buffer.from(lines))
-    }
-    const now = meter.seconds()
-    const seconds = Object.fromEntries(
-      Object.entries(now).map(([stage, value]) => [
-        stage,
-        Number((value - secondsBefore[stage as BottleneckStage]).toFixed(3)),
-      ]),
-    )
-    secondsBefore = now
-    await writeCommit(store, {
-      unit,
-      plan: plan.hash,
-      rows: shard.rows,
-      rejects: rejects.length,
-      files: shard.files.map(({ name, bytes, sha256 }) => ({ name: path.basename(name), bytes, sha256 })),
-      moments: shard.moments,
-      seconds,
-    })
-    attempts.delete(unit)
-    meter.unitsDone++
-    return shard.rows
-  }
-
-  return {
-    /** Returns the unit's number of rows when this batch completed it, else null. */
-    async write(batch: EncodedBatch): Promise<number | null> {
-      return meter.clocks.write.time(async () => {
-        if (batch.start === 0) {
-          rejects = []
-          await writer.open(batch.job.index)
-        }
-        rejects.push(...batch.rejects)
-        const dropped = await writer.append(batch.batch)
-        for (const { index, column } of dropped) {
-          const { key, uri } = batch.rows[index]!
-          const message = `the model's output "${column}" is not finite (float16 ends at 65504; try --dtype float32)`
-          const reject: Reject = { key, uri, stage: 'encode', code: 'non_finite', message }
-          rejects.push({ position: batch.positions[index]!, reject })
-        }
-        meter.images += batch.entries.length
-        meter.rejects += batch.rejects.length + dropped.length
-        return batch.last ? commitUnit(batch.job.index) : null
-      })
-    },
-  }
-}
-
-/** Always the same order of fields, so that the bytes repeat. */
-function encodeReject({ key, uri, stage, code, message }: Reject): string {
-  return JSON.stringify({ key, uri, stage, code, message })
-}
-
-/** A part of this name without a commit is our own work of an earlier attempt, or another worker's: the same bytes. */
-async function assertSamePart(store: Store, name: string, sha256: string): Promise<void> {
-  const there = await store.sha256(name)
-  if (there === sha256) return
-  throw new VtpError(`${name} in ${store.uri} exists with other content than this run would write (sha256 ${there})`, {
-    code: 'part_conflict',
-    suggestions: [
-      'another kind of machine may have written it: run all workers on one kind',
-      `delete ${name} if it is not needed, or start anew with --overwrite`,
-    ],
-  })
 }

@@ -4,7 +4,11 @@ export const PLAN = '_vtp/plan.json'
 export const MANIFEST = '_manifest.json'
 export const COMMITS = '_vtp/commits/'
 export const ATTEMPTS = '_vtp/attempts/'
+export const PLANNING = '_vtp/planning/'
 export const LATENTS_STATS = 'latents_stats.pt'
+/** Of a run of `vtp generate`: all images in one file, and grids of the first ones. */
+export const SAMPLES_NPZ = 'samples.npz'
+export const PREVIEW = 'preview/'
 
 /** 17 → "00017". Units beyond 99,999 get more digits. */
 export function unitName(unit: number): string {
@@ -23,6 +27,15 @@ export function rejectsName(unit: number): string {
   return `rejects-${unitName(unit)}.jsonl`
 }
 
+/** 17 → "000017.png", as the reference names samples. */
+export function sampleImageName(index: number): string {
+  return `${String(index).padStart(6, '0')}.png`
+}
+
+export function isSampleImage(name: string): boolean {
+  return /^\d{6,}\.png$/.test(name)
+}
+
 /** The listing's name holds its digest, so that two planners never overwrite each other. */
 export function listingName(sha256: string): string {
   return `_vtp/listing-${sha256.slice(0, 16)}.jsonl`
@@ -34,6 +47,10 @@ export function isRunFile(name: string): boolean {
     name.startsWith('_vtp/') ||
     name === MANIFEST ||
     name === LATENTS_STATS ||
+    /^((img_emb|text_emb)\/\w+_\d+\.npy|metadata\/metadata_\d+\.parquet)$/.test(name) ||
+    name === SAMPLES_NPZ ||
+    name.startsWith(PREVIEW) ||
+    isSampleImage(name) ||
     /^(part-\d{5,}\.(arrow|parquet)|rejects-\d{5,}\.jsonl|latents_rank00_shard\d{3,}\.(safetensors|keys\.jsonl))$/.test(
       name,
     )

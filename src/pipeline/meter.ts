@@ -12,6 +12,8 @@ export interface ProgressSnapshot {
   total: number | null
   rejects: number
   bytesRead: number
+  /** False for runs that read no images. */
+  reads?: boolean
   elapsedSeconds: number
   /** Images of this run per second. */
   imagesPerSecond: number
@@ -22,7 +24,7 @@ export interface ProgressSnapshot {
 }
 
 /** How many calls of each stage can run at once; a stage is saturated when all of them do. */
-export type StageWidths = Record<BottleneckStage, number>
+export type StageWidths = Record<Exclude<BottleneckStage, 'read'>, number>
 
 export interface Meter {
   readonly clocks: Record<BottleneckStage, BusyClock>
@@ -30,6 +32,8 @@ export interface Meter {
   rejects: number
   bytesRead: number
   unitsDone: number
+  /** How long everything behind the readers had to wait for them. */
+  starvedSeconds: number
   snapshot(): ProgressSnapshot
   bottleneck(): BottleneckStage | null
   /** Seconds of work per stage so far. */
@@ -54,6 +58,7 @@ export function createMeter(start: MeterStart): Meter {
     rejects: 0,
     bytesRead: 0,
     unitsDone: start.unitsBefore,
+    starvedSeconds: 0,
     seconds: () => ({
       read: clocks.read.workSeconds,
       preprocess: clocks.preprocess.workSeconds,
@@ -66,7 +71,11 @@ export function createMeter(start: MeterStart): Meter {
       let best: BottleneckStage = 'encode'
       let bestShare = -1
       for (const stage of ['encode', 'preprocess', 'write', 'read'] as const) {
-        const share = clocks[stage].workSeconds / (elapsed * start.widths[stage])
+        // Reads are many and cheap; they hold the run up as far as the others wait for them.
+        const share =
+          stage === 'read'
+            ? meter.starvedSeconds / elapsed
+            : clocks[stage].workSeconds / (elapsed * start.widths[stage])
         if (share > bestShare * 1.02) [best, bestShare] = [stage, share]
       }
       return best

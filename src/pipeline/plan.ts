@@ -14,7 +14,7 @@ import { finished } from 'node:stream/promises'
 import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../errors.js'
 import type { Store } from '../io/store.js'
-import type { Source, TensorColumn } from '../types.js'
+import type { ListingLog, Source, TensorColumn } from '../types.js'
 import { PLAN } from './layout.js'
 
 const column = z.object({
@@ -38,7 +38,7 @@ const settingsSchema = z.object({
   layers: z.array(z.int()),
   layersNorm: z.boolean(),
   flip: z.boolean(),
-  format: z.enum(['arrow', 'parquet', 'safetensors']),
+  format: z.enum(['arrow', 'parquet', 'safetensors', 'npy']),
   columns: z.array(column),
   precision: z.string(),
   device: z.string(),
@@ -84,7 +84,7 @@ export async function writeListing(
   source: Source,
   file: string,
   unitRows: number,
-  options: { signal?: AbortSignal; onProgress?: (images: number) => void } = {},
+  options: { signal?: AbortSignal; log?: ListingLog; onProgress?: (images: number) => void } = {},
 ): Promise<WrittenListing> {
   const hash = createHash('sha256')
   const out = createWriteStream(file)
@@ -105,7 +105,7 @@ export async function writeListing(
     options.onProgress?.(images)
   }
   try {
-    for await (const entry of source.list(options.signal)) {
+    for await (const entry of source.list(options.signal, options.log)) {
       const line = `${JSON.stringify(entry)}\n`
       const size = Buffer.byteLength(line)
       if (!unit || unit.rows === unitRows) {
@@ -129,8 +129,24 @@ export async function writeListing(
   return { images, sha256: hash.digest('hex'), bytes, captions, units }
 }
 
-/** Reads DEST's plan; undefined when there is none. Throws VtpError `plan_unreadable` on a damaged one. */
-export async function loadPlan(store: Store): Promise<Plan | undefined> {
+/** The kinds of runs that a DEST can hold; plans of `encode` say nothing of their kind. */
+export type RunKind = 'encode' | 'generate'
+
+/**
+ * Reads the plan of a run of the given kind; undefined when there is none. Throws VtpError
+ * `plan_unreadable` on a damaged one and usage error `other_plan` on one of another kind.
+ */
+export async function loadPlanOf<T>(store: Store, kind: RunKind, schema: z.ZodType<T>): Promise<T | undefined> {
+  const value = await readPlan(store)
+  if (value === undefined) return undefined
+  const there = String((value as { kind?: unknown } | null)?.kind ?? 'encode')
+  if (there !== kind) throw otherPlan(store.uri, [`command: vtp ${there} there, vtp ${kind} now`])
+  const parsed = schema.safeParse(value)
+  if (!parsed.success) throw unreadablePlan(store, parsed.error)
+  return parsed.data
+}
+
+async function readPlan(store: Store): Promise<unknown> {
   let bytes: Uint8Array
   try {
     bytes = await store.get(PLAN)
@@ -139,17 +155,69 @@ export async function loadPlan(store: Store): Promise<Plan | undefined> {
     throw error
   }
   try {
-    return planSchema.parse(JSON.parse(Buffer.from(bytes).toString()))
+    return JSON.parse(Buffer.from(bytes).toString())
   } catch (error) {
-    throw new VtpError(`The plan ${PLAN} in ${store.uri} cannot be read: ${errorText(error).slice(0, 200)}`, {
-      code: 'plan_unreadable',
-      suggestions: ['choose another --out folder', 'start anew with --overwrite'],
-      cause: error,
-    })
+    throw unreadablePlan(store, error)
   }
 }
 
-function difference(name: string, before: unknown, now: unknown): string | undefined {
+function unreadablePlan(store: Store, error: unknown): VtpError {
+  return new VtpError(`The plan ${PLAN} in ${store.uri} cannot be read: ${errorText(error).slice(0, 200)}`, {
+    code: 'plan_unreadable',
+    suggestions: ['choose another --out folder', 'start anew with --overwrite'],
+    cause: error,
+  })
+}
+
+/** Reads DEST's plan; undefined when there is none. Throws as `loadPlanOf`. */
+export function loadPlan(store: Store): Promise<Plan | undefined> {
+  return loadPlanOf(store, 'encode', planSchema)
+}
+
+const outlineSchema = z.object({
+  kind: z.enum(['encode', 'generate']).default('encode'),
+  hash: z.string(),
+  source: z.object({ images: z.int() }).optional(),
+  num: z.int().optional(),
+  units: z.array(z.object({ rows: z.int().positive() })),
+})
+
+/** What the plans of all kinds of runs have. */
+export interface RunOutline {
+  kind: RunKind
+  hash: string
+  images: number
+  units: { rows: number }[]
+}
+
+/** The outline of DEST's plan, of whatever kind; undefined when there is none. Throws VtpError `plan_unreadable`. */
+export async function loadOutline(store: Store): Promise<RunOutline | undefined> {
+  const value = await readPlan(store)
+  if (value === undefined) return undefined
+  const parsed = outlineSchema.safeParse(value)
+  if (!parsed.success) throw unreadablePlan(store, parsed.error)
+  const { source, num, ...rest } = parsed.data
+  return { ...rest, images: source?.images ?? num ?? 0 }
+}
+
+/**
+ * Stores a plan unless DEST holds one, and returns the one that counts. `check` throws when the other one
+ * is not the same.
+ */
+export async function claimPlan<T>(
+  store: Store,
+  plan: T,
+  load: () => Promise<T | undefined>,
+  check: (there: T) => void,
+): Promise<T> {
+  if (await store.putIfAbsent(PLAN, Buffer.from(`${JSON.stringify(plan)}\n`))) return plan
+  const first = await load()
+  if (first) check(first)
+  return first ?? plan
+}
+
+/** One line when two values differ. */
+export function difference(name: string, before: unknown, now: unknown): string | undefined {
   const [a, b] = [JSON.stringify(before), JSON.stringify(now)]
   return a === b ? undefined : `${name}: ${a} there, ${b} now`
 }
@@ -190,7 +258,12 @@ function describeColumns(settings: PlanSettings): string[] {
 export function assertSamePlan(there: PlanSettings, now: PlanSettings, dest: string): void {
   const lines = planDifferences(there, now)
   if (lines.length === 0) return
-  throw usageError(
+  throw otherPlan(dest, lines)
+}
+
+/** The usage error for a DEST that holds another run. */
+export function otherPlan(dest: string, lines: string[]): VtpError {
+  return usageError(
     'other_plan',
     `${dest} holds the output of another run. What differs:\n${lines.map((l) => `  ${l}`).join('\n')}`,
     [

@@ -2,21 +2,24 @@
  * From what the user asked for to a stored plan: resolves source, model and transform, lists the source
  * and compares with the plan that DEST may already hold.
  */
-import { createReadStream } from 'node:fs'
-import { mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { usageError, VtpError } from '../errors.js'
+import { errorText, systemCode, usageError, VtpError } from '../errors.js'
 import { parseTransform, type Transform } from '../image/transform.js'
 import type { ShardFormat } from '../io/shards/index.js'
 import { openSource, type SourceOptions } from '../io/sources/index.js'
-import { openStore, type Store } from '../io/store.js'
+import { openTextLines } from '../io/sources/text-lines.js'
+import { openStore, type Store, uriScheme } from '../io/store.js'
 import { describeOutputs, type Model, openModel } from '../model/index.js'
 import type { Source, TensorColumn } from '../types.js'
 import { engineVersion, vtpVersion } from '../version.js'
 import { isRunFile, listingName, PLAN } from './layout.js'
+import { openListingLog } from './listing-log.js'
 import { OUTPUTS, type Output } from './outputs.js'
-import { assertSamePlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
+import { assertSamePlan, claimPlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
+import { CAPTION_COLUMN } from './texts.js'
 
 export interface PlanRequest {
   source: string
@@ -25,6 +28,10 @@ export interface PlanRequest {
   model: string
   cacheDir?: string
   outputs: Output[]
+  /** Whether the source is a file of texts, one per line, and not of images. */
+  texts?: boolean
+  /** Add the output `text` when the source has captions. */
+  captionsToo?: boolean
   /** Block indices, or the last n blocks; needed when `layers` is among the outputs. */
   layers?: number[] | { last: number }
   /** Whether the final norm is applied to intermediate layers (as the reference's default). */
@@ -40,6 +47,8 @@ export interface PlanRequest {
   precision: string
   device: string
   overwrite?: boolean
+  /** One of several workers: a plan that DEST holds is taken as it is, and its source is not listed again. */
+  shared?: boolean
   signal?: AbortSignal
   onListing?: (images: number) => void
   /** How often the model download progresses, and the like. */
@@ -52,8 +61,8 @@ export interface PreparedPlan {
   model: Model
   transform: Transform
   store: Store
-  /** The listing as a local file; removed by `close`. */
-  listingFile: string
+  /** The listing as a local file, where this call made it; removed by `close`. */
+  listingFile: string | undefined
   /** Whether DEST already holds this plan. */
   resumed: boolean
   close(): Promise<void>
@@ -92,6 +101,10 @@ export function planColumns(
   const available = describeOutputs(model, height, width, layers)
   const columns: TensorColumn[] = []
   for (const output of OUTPUTS.filter((name) => request.outputs.includes(name))) {
+    if (output === 'text') {
+      columns.push(textColumn(model, request))
+      continue
+    }
     if (output === 'pixels') {
       columns.push({ name: 'pixels', dtype: 'uint8', shape: [height, width, 3] })
       continue
@@ -104,8 +117,21 @@ export function planColumns(
     }
     columns.push(...found.map((c) => ({ ...c, dtype: request.dtype })))
   }
-  if (request.flip) columns.push(...columns.map((c) => ({ ...c, name: `${c.name}_flip` })))
+  if (request.flip) {
+    const images = columns.filter((c) => c.name !== CAPTION_COLUMN)
+    columns.push(...images.map((c) => ({ ...c, name: `${c.name}_flip` })))
+  }
   return columns
+}
+
+function textColumn(model: Model, request: PlanRequest): TensorColumn {
+  const { train_clip, text_embed_dim } = model.config
+  if (!train_clip) {
+    throw usageError('no_text_tower', `The model ${model.name} has no text tower (train_clip is false)`, [
+      'use a checkpoint that was trained with CLIP',
+    ])
+  }
+  return { name: request.texts ? 'clip' : CAPTION_COLUMN, dtype: request.dtype, shape: [text_embed_dim] }
 }
 
 /** The transform of the request, checked against the model's patch size. Throws usage errors. */
@@ -136,7 +162,12 @@ export function planTransform(
 }
 
 async function assertDestOutsideSource(source: Source, dest: string): Promise<void> {
-  if (source.kind !== 'folder' || /^[a-z][a-z0-9+.-]*:\/\//i.test(dest)) return
+  if (source.kind === 'folder' && `${dest}/`.startsWith(`${source.uri}/`) && source.uri.startsWith('s3://')) {
+    throw usageError('dest_inside_source', `The output ${dest} lies inside the source ${source.uri}`, [
+      'choose an --out prefix outside the images: the next run would read its own output',
+    ])
+  }
+  if (source.uri.startsWith('s3://') || source.kind !== 'folder' || /^[a-z][a-z0-9+.-]*:\/\//i.test(dest)) return
   const root = await realpath(source.uri)
   // DEST may not exist yet: resolve the nearest ancestor that does.
   let existing = path.resolve(dest)
@@ -154,7 +185,12 @@ async function assertDestOutsideSource(source: Source, dest: string): Promise<vo
   }
 }
 
-async function removeRun(store: Store): Promise<void> {
+function isAddress(uri: string): boolean {
+  return uriScheme(uri) !== undefined
+}
+
+/** Deletes what a run has written into DEST. */
+export async function removeRun(store: Store): Promise<void> {
   // The plan goes first: without it nothing that is left counts as committed work of it.
   await store.delete(PLAN)
   const names: string[] = []
@@ -165,10 +201,29 @@ async function removeRun(store: Store): Promise<void> {
 /** Resolves, lists and stores (or finds) the plan. Writes to DEST only its plan and listing, and only unless `dryRun`. */
 export async function preparePlan(request: PlanRequest, dryRun = false): Promise<PreparedPlan> {
   const model = await openModel(request.model, { cacheDir: request.cacheDir, onNote: request.onNote })
-  const needsModel = request.outputs.some((output) => output !== 'pixels')
-  const transform = planTransform(request, model, needsModel)
+  const needsModel = request.outputs.some((output) => output !== 'pixels' && output !== 'text')
+  const source = request.texts
+    ? await openTextLines(request.source, request.sourceOptions ?? {})
+    : await openSource(request.source, request.sourceOptions)
+  try {
+    return await planSource(request, dryRun, model, needsModel, source)
+  } catch (error) {
+    await source.close().catch(() => {})
+    throw error
+  }
+}
+
+async function planSource(
+  request: PlanRequest,
+  dryRun: boolean,
+  model: Model,
+  needsModel: boolean,
+  source: Source,
+): Promise<PreparedPlan> {
+  // Pixels that were preprocessed before are taken as they are, unless something else is asked for.
+  const imageSize = request.imageSize ?? (request.transform === undefined ? source.pixelSize : undefined)
+  const transform = planTransform({ transform: request.transform, imageSize }, model, needsModel)
   const layers = request.outputs.includes('layers') ? resolveLayers(request.layers, model.config.vision_depth) : []
-  const columns = planColumns(model, request, transform, layers)
   if (request.format === 'safetensors' && !request.outputs.includes('latents')) {
     throw usageError(
       'format_needs_latents',
@@ -176,7 +231,13 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       ['add latents to --outputs, or use --format arrow or parquet'],
     )
   }
-  const source = await openSource(request.source, request.sourceOptions)
+  const wanted = new Set(request.outputs)
+  planColumns(model, request, transform, layers) // wrong outputs are told before the listing
+  if (request.format === 'npy' && request.outputs.some((output) => output !== 'clip' && output !== 'text')) {
+    throw usageError('format_needs_clip', 'The npy format is for embeddings: it holds clip and text, nothing else', [
+      'use --format arrow or parquet for other outputs',
+    ])
+  }
   let store: Store | undefined
   const tmp = await mkdtemp(path.join(tmpdir(), 'vtp-plan-'))
   try {
@@ -185,12 +246,32 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
     store = await openStore(request.dest)
     if (request.overwrite && !dryRun) await removeRun(store)
 
-    const listingFile = path.join(tmp, 'listing.jsonl')
-    const listing = await writeListing(source, listingFile, request.shardRows, {
-      signal: request.signal,
-      onProgress: request.onListing,
-    })
-    if (listing.images === 0) {
+    const before = await loadPlan(store)
+    // A plan is made once: workers and buckets would spend hours on listing again what is listed.
+    const known =
+      before?.source.uri === source.uri && source.uri !== '-' && (request.shared || isAddress(source.uri)) && !dryRun
+        ? before
+        : undefined
+    const log =
+      known || dryRun || !isAddress(source.uri)
+        ? undefined
+        : await openListingLog(store, source.uri, (pieces) =>
+            request.onNote?.(`Going on with a listing that was interrupted (${pieces} pieces of it are stored).`),
+          )
+    const listingFile = known ? undefined : path.join(tmp, 'listing.jsonl')
+    const listing = listingFile
+      ? await writeListing(source, listingFile, request.shardRows, {
+          signal: request.signal,
+          log,
+          onProgress: request.onListing,
+        })
+      : undefined
+    if (listing?.images === 0 && request.texts) {
+      throw usageError('no_texts', `No line of text found in ${source.uri}`, [
+        '--text is a file with one text per line',
+      ])
+    }
+    if (listing?.images === 0) {
       throw usageError(
         'no_images',
         `No image found in ${source.uri}${source.ignored > 0 ? ` (${source.ignored} other files passed over)` : ''}`,
@@ -199,18 +280,27 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
         ],
       )
     }
+    const captions = listing?.captions ?? known!.source.captions
+    if (request.captionsToo && captions && model.config.train_clip) wanted.add('text')
+    if (wanted.has('text') && !captions) {
+      throw usageError('no_captions', `${source.uri} has no captions to embed`, ['leave "text" out of --outputs'])
+    }
+    const outputs = OUTPUTS.filter((name) => wanted.has(name))
+    const columns = planColumns(model, { ...request, outputs }, transform, layers)
     const settings: PlanSettings = {
       version: 1,
-      source: {
-        kind: source.kind,
-        uri: source.uri,
-        images: listing.images,
-        listing: { sha256: listing.sha256, bytes: listing.bytes },
-        captions: listing.captions,
-      },
+      source: listing
+        ? {
+            kind: source.kind,
+            uri: source.uri,
+            images: listing.images,
+            listing: { sha256: listing.sha256, bytes: listing.bytes },
+            captions: listing.captions,
+          }
+        : known!.source,
       model: { name: model.name, digest: model.digest },
       transform: transform.spec,
-      outputs: OUTPUTS.filter((name) => request.outputs.includes(name)),
+      outputs,
       layers,
       layersNorm: request.layersNorm,
       flip: request.flip,
@@ -221,26 +311,29 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       shardRows: request.shardRows,
       engine: engineVersion(),
     }
-    let plan: Plan = {
-      ...settings,
-      hash: planHash(settings),
-      vtp: vtpVersion(),
-      listingFile: listingName(listing.sha256),
-      classes: source.classes ? [...source.classes] : null,
-      units: listing.units,
-    }
-    const stored = await loadPlan(store)
+    const stored = known ?? (await loadPlan(store))
+    let plan: Plan
     if (stored) {
       assertSamePlan(stored, settings, request.dest)
       plan = stored
-    } else if (!dryRun) {
-      await store.putFile(plan.listingFile, listingFile, { ifAbsent: true, keep: true })
-      if (!(await store.putIfAbsent(PLAN, Buffer.from(`${JSON.stringify(plan)}\n`)))) {
-        const first = await loadPlan(store)
-        if (first) assertSamePlan(first, settings, request.dest)
-        plan = first ?? plan
+    } else {
+      const { sha256, units } = listing!
+      plan = {
+        ...settings,
+        hash: planHash(settings),
+        vtp: vtpVersion(),
+        listingFile: listingName(sha256),
+        classes: source.classes ? [...source.classes] : null,
+        units,
       }
     }
+    if (!stored && !dryRun) {
+      await store.putFile(plan.listingFile, listingFile!, { ifAbsent: true, keep: true })
+      const target = store
+      const check = (there: Plan): void => assertSamePlan(there, settings, request.dest)
+      plan = await claimPlan(store, plan, () => loadPlan(target), check)
+    }
+    await log?.clear()
     const opened = store
     return {
       plan,
@@ -255,16 +348,17 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       },
     }
   } catch (error) {
-    await Promise.allSettled([source.close(), store?.close(), rm(tmp, { recursive: true, force: true })])
+    await Promise.allSettled([store?.close(), rm(tmp, { recursive: true, force: true })])
     throw error
   }
 }
 
-async function makeFolder(dest: string): Promise<void> {
+/** Makes DEST. Throws VtpError `dest_unwritable`. */
+export async function makeFolder(dest: string): Promise<void> {
   try {
     await mkdir(dest, { recursive: true })
   } catch (error) {
-    throw new VtpError(`The output folder ${dest} cannot be made: ${(error as Error).message}`, {
+    throw new VtpError(`The output folder ${dest} cannot be made: ${await whyNotMade(dest, error)}`, {
       code: 'dest_unwritable',
       suggestions: ['choose an --out folder that you may write to'],
       cause: error,
@@ -272,10 +366,34 @@ async function makeFolder(dest: string): Promise<void> {
   }
 }
 
-/** The lines of one unit, from the listing file. */
-export async function readUnitLines(listingFile: string, unit: { offset: number; bytes: number }): Promise<string[]> {
-  const chunks: Buffer[] = []
-  const stream = createReadStream(listingFile, { start: unit.offset, end: unit.offset + unit.bytes - 1 })
-  for await (const chunk of stream) chunks.push(chunk as Buffer)
-  return Buffer.concat(chunks).toString().split('\n').slice(0, -1)
+/** Node says ENOENT for every folder that it cannot make recursively; the nearest one that exists knows better. */
+async function whyNotMade(dest: string, error: unknown): Promise<string> {
+  let nearest = path.resolve(dest)
+  let found = await stat(nearest).catch(() => undefined)
+  while (!found && path.dirname(nearest) !== nearest) {
+    nearest = path.dirname(nearest)
+    found = await stat(nearest).catch(() => undefined)
+  }
+  if (found && !found.isDirectory()) return `${nearest} is a file`
+  const refused = await access(nearest, constants.W_OK).catch(systemCode)
+  if (refused === 'EROFS') return 'the file system is read-only'
+  if (refused === 'EACCES') return `you may not write to ${nearest}`
+  return errorText(error)
+}
+
+/** The lines of one unit, from the listing in DEST. Throws VtpError `listing_damaged`. */
+export async function readUnitLines(
+  { plan, store }: Pick<PreparedPlan, 'plan' | 'store'>,
+  unit: number,
+): Promise<string[]> {
+  const { offset, bytes, rows } = plan.units[unit]!
+  const text = Buffer.from(await store.get(plan.listingFile, { offset, size: bytes })).toString()
+  const lines = text.split('\n').slice(0, -1)
+  if (lines.length !== rows || Buffer.byteLength(text) !== bytes) {
+    throw new VtpError(
+      `The listing ${plan.listingFile} in ${store.uri} is damaged: unit ${unit} has ${lines.length} of ${rows} lines`,
+      { code: 'listing_damaged', suggestions: ['start anew with --overwrite'] },
+    )
+  }
+  return lines
 }

@@ -5,7 +5,7 @@ import { usageError } from '../errors.js'
 import { type Moments, mergeMoments, momentsToStats, rowMoments } from '../io/moments.js'
 import { findShards, openShard } from '../io/shards/index.js'
 import { columnSize } from '../io/shards/rebatch.js'
-import { openStore } from '../io/store.js'
+import { openStore, uriScheme } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
 import { committedUnits } from './commits.js'
 import { visitCommits } from './finalize.js'
@@ -25,10 +25,12 @@ const BATCH_ROWS = 64
 
 /** Statistics of a run's folder or of shards. Throws usage errors when there are no latents. */
 export async function latentsStats(input: string, fromShards = false): Promise<LatentsStats> {
-  const info = await stat(input).catch(() => undefined)
-  if (!info)
+  const remote = uriScheme(input) === 's3'
+  const info = remote ? undefined : await stat(input).catch(() => undefined)
+  if (!remote && !info)
     throw usageError('input_missing', `${input} does not exist`, ['give the --out folder of `vtp encode`, or a shard'])
-  const known = info.isDirectory() && !fromShards ? await fromCommits(input) : undefined
+  const isRun = remote ? !/\.(arrow|parquet|safetensors)$/.test(input) : info!.isDirectory()
+  const known = isRun && !fromShards ? await fromCommits(input) : undefined
   const { moments, rows } = known ?? (await fromFiles(input))
   if (!moments || moments.count < 2)
     throw usageError('no_latents', `${input} holds no latents`, ['encode with --outputs latents'])
@@ -82,5 +84,5 @@ async function fromFiles(input: string): Promise<Sums> {
 export async function writeLatentsStats(stats: LatentsStats, folder: string): Promise<string> {
   const store = await openStore(folder)
   await store.put('latents_stats.pt', encodeLatentsStats(Float32Array.from(stats.mean), Float32Array.from(stats.std)))
-  return path.join(folder, 'latents_stats.pt')
+  return uriScheme(folder) ? `${store.uri}/latents_stats.pt` : path.join(folder, 'latents_stats.pt')
 }

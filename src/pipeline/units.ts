@@ -4,7 +4,7 @@
  * work is safe: names are deterministic and the first commit counts.
  */
 import type { Store } from '../io/store.js'
-import { committedUnits } from './commits.js'
+import { committedUnits, isCommitted } from './commits.js'
 
 /** The units of this worker's slice, or those that were given by number. */
 export function ownUnits(all: number[], worker: { index: number; count: number }, given?: number[]): number[] {
@@ -37,14 +37,19 @@ export function shuffled<T>(items: readonly T[], seed: number): T[] {
   return out
 }
 
-/** Units without a commit, looked up again before each one. */
+/** Those of the given units that still have no commit, looked up again right before each one. */
+export async function* withoutCommit(store: Store, units: number[]): AsyncGenerator<number> {
+  for (const unit of units) if (!(await isCommitted(store, unit))) yield unit
+}
+
+/** Units of any worker without a commit, in this worker's own order. */
 export async function* unitsToHelp(store: Store, all: number[], seed: number): AsyncGenerator<number> {
-  let done = await committedUnits(store)
-  for (const unit of shuffled(
-    all.filter((u) => !done.has(u)),
-    seed,
-  )) {
-    done = await committedUnits(store)
-    if (!done.has(unit)) yield unit
-  }
+  const done = await committedUnits(store)
+  yield* withoutCommit(
+    store,
+    shuffled(
+      all.filter((unit) => !done.has(unit)),
+      seed,
+    ),
+  )
 }

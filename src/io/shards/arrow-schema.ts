@@ -27,13 +27,16 @@ const TENSOR_TYPES = { float16: () => new Float16(), float32: () => new Float32(
 export interface SchemaOptions {
   columns: TensorColumn[]
   captions: boolean
+  /** See `ShardSpec`. */
+  imagePaths?: boolean
   provenance: Record<string, string>
 }
 
-export function shardSchema({ columns, captions, provenance }: SchemaOptions): Schema {
+export function shardSchema({ columns, captions, imagePaths, provenance }: SchemaOptions): Schema {
   const fields: Field[] = [
     new Field('key', new Utf8(), false),
     new Field('uri', new Utf8(), false),
+    ...(imagePaths ? [new Field('image_path', new Utf8(), false)] : []),
     new Field('label', new Int32(), true),
     ...(captions ? [new Field('caption', new Utf8(), true)] : []),
     new Field('width', new Int32(), false),

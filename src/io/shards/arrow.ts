@@ -2,7 +2,7 @@
 import path from 'node:path'
 import { AsyncByteQueue, RecordBatchFileWriter } from 'apache-arrow'
 import { shardSchema, toRecordBatch } from './arrow-schema.js'
-import { openFileSink } from './file-sink.js'
+import { openFileSink, tempName } from './file-sink.js'
 import type { FormatWriter, ShardSpec } from './index.js'
 import { createRebatcher, rowsPerBatch } from './rebatch.js'
 
@@ -20,7 +20,7 @@ class ChunkQueue extends AsyncByteQueue {
 /** Holds about two record batches (16 MiB), whatever the shard's size. */
 export async function openArrowWriter(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
   const schema = shardSchema(spec)
-  const sink = await openFileSink(path.join(tmpDir, `${name}.tmp-${process.pid}`))
+  const sink = await openFileSink(path.join(tmpDir, tempName(name)))
   const queue = new ChunkQueue()
   const writer = new RecordBatchFileWriter()
   writer.reset(queue as never, schema)

@@ -5,8 +5,10 @@ import { columnSize } from './rebatch.js'
 
 export { findShards, openShard, type Shard } from './read.js'
 
+/** Formats for any columns (safetensors: with latents). */
 export const FORMATS = ['arrow', 'parquet', 'safetensors'] as const
-export type ShardFormat = (typeof FORMATS)[number]
+/** `npy` holds embeddings only. */
+export type ShardFormat = (typeof FORMATS)[number] | 'npy'
 
 export interface ShardSpec {
   format: ShardFormat
@@ -14,6 +16,12 @@ export interface ShardSpec {
   columns: TensorColumn[]
   /** Whether there is a caption column. */
   captions: boolean
+  /** Whether the rows are texts, not images (npy names its folders by it). */
+  texts?: boolean
+  /** How many shards the run has (npy pads its numbers by it). */
+  shards?: number
+  /** Whether the URI also goes into a column `image_path`, as clip-retrieval looks for it. */
+  imagePaths?: boolean
   /** Schema metadata. */
   provenance: Record<string, string>
 }
@@ -57,8 +65,13 @@ export function shardName(format: ShardFormat, unit: number): string {
   return `part-${String(unit).padStart(5, '0')}.${format}`
 }
 
-async function openFormat(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
+async function openFormat(spec: ShardSpec, unit: number, tmpDir: string): Promise<FormatWriter> {
+  const name = shardName(spec.format, unit)
   switch (spec.format) {
+    case 'npy': {
+      const number = String(unit).padStart(String(spec.shards ?? 1).length, '0')
+      return (await import('./npy.js')).openNpyWriter(spec, number, tmpDir)
+    }
     case 'arrow':
       return (await import('./arrow.js')).openArrowWriter(spec, name, tmpDir)
     case 'parquet':
@@ -70,7 +83,7 @@ async function openFormat(spec: ShardSpec, name: string, tmpDir: string): Promis
 
 /** Opens the writer of a unit's shard; its files lie in `tmpDir` until they are committed. */
 export async function openShardWriter(spec: ShardSpec, unit: number, tmpDir: string): Promise<ShardWriter> {
-  const writer = await openFormat(spec, shardName(spec.format, unit), tmpDir)
+  const writer = await openFormat(spec, unit, tmpDir)
   const latents = spec.columns.find((column) => column.name === 'latents')
   let rows = 0
   let moments: Moments | null = null

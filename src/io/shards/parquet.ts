@@ -15,7 +15,7 @@ import { writeMetadata } from 'hyparquet-writer/src/metadata.js'
 import { serializeTCompactProtocol } from 'hyparquet-writer/src/thrift.js'
 import type { RowBatch, TensorColumn } from '../../types.js'
 import { shardSchema } from './arrow-schema.js'
-import { openFileSink } from './file-sink.js'
+import { openFileSink, tempName } from './file-sink.js'
 import type { FormatWriter, ShardSpec } from './index.js'
 import { columnSize, createRebatcher, rowsPerBatch } from './rebatch.js'
 
@@ -46,7 +46,7 @@ interface Page {
 /** Holds one row group (16 MiB) and its metadata columns, whatever the shard's size. */
 export async function openParquetWriter(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
   const columns = fileColumns(spec)
-  const sink = await openFileSink(path.join(tmpDir, `${name}.tmp-${process.pid}`))
+  const sink = await openFileSink(path.join(tmpDir, tempName(name)))
   await sink.write(MAGIC)
   const groups: RowGroup[] = []
   let rows = 0
@@ -99,7 +99,6 @@ export async function openParquetWriter(spec: ShardSpec, name: string, tmpDir: s
     append: (batch) => rebatcher.append(batch),
     async finish() {
       await rebatcher.flush()
-      const footer = new ByteWriter()
       const top = columns.map((column) => column.schema)
       const metadata: FileMetaData = {
         version: 2,
@@ -113,12 +112,28 @@ export async function openParquetWriter(spec: ShardSpec, name: string, tmpDir: s
         created_by: 'vtp',
         metadata_length: 0,
       }
-      writeMetadata(footer, metadata)
-      await sink.write(new Uint8Array(footer.getBuffer()), MAGIC)
+      await sink.write(encodeFooter(metadata), MAGIC)
       return [{ name, ...(await sink.finish()) }]
     },
     abort: () => sink.abort(),
   }
+}
+
+const THRIFT_EMPTY_LIST_OF_STRUCTS = 0x0c
+
+function encodeFooter(metadata: FileMetaData): Uint8Array {
+  const encode = (groups: RowGroup[]): Uint8Array => {
+    const writer = new ByteWriter()
+    writeMetadata(writer, { ...metadata, row_groups: groups })
+    return new Uint8Array(writer.getBuffer())
+  }
+  const footer = encode(metadata.row_groups)
+  if (metadata.row_groups.length > 0) return footer
+  // The thrift writer guesses a list's element type from its first element. Strict readers (parquet-rs) want
+  // that of an empty list, too: its header is the first byte that a group would change.
+  const other = encode([{ columns: [], total_byte_size: 0n, num_rows: 0n }])
+  footer[footer.findIndex((byte, i) => byte !== other[i])] = THRIFT_EMPTY_LIST_OF_STRUCTS
+  return footer
 }
 
 function pageHeader(page: Page, size: number): Uint8Array {
@@ -149,6 +164,7 @@ function fileColumns(spec: ShardSpec): ParquetColumn[] {
   return [
     textColumn('key', 'REQUIRED', (batch) => batch.rows.map((row) => row.key)),
     textColumn('uri', 'REQUIRED', (batch) => batch.rows.map((row) => row.uri)),
+    ...(spec.imagePaths ? [textColumn('image_path', 'REQUIRED', (batch) => batch.rows.map((row) => row.uri))] : []),
     intColumn('label', 'OPTIONAL', (batch) => batch.rows.map((row) => row.label)),
     ...(spec.captions ? [textColumn('caption', 'OPTIONAL', (batch) => batch.rows.map((row) => row.caption))] : []),
     intColumn('width', 'REQUIRED', (batch) => batch.rows.map((row) => row.width)),

@@ -1,6 +1,10 @@
-/** Reading shards back, batch by batch: Arrow and Parquet of ours, safetensors of ours and of the reference. */
+/**
+ * Reading shards back, batch by batch: Arrow and Parquet of ours, safetensors of ours and of the reference.
+ * Shards in a bucket come to a temporary file first: whoever reads one reads most of it.
+ */
 import { openAsBlob } from 'node:fs'
-import { open, readdir, readFile, stat } from 'node:fs/promises'
+import { mkdtemp, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import {
   type DataType,
@@ -13,6 +17,7 @@ import {
 import { errorText, usageError, VtpError } from '../../errors.js'
 import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js'
 import { openSafetensors, type SafetensorsFile } from '../safetensors.js'
+import { openStore, uriScheme } from '../store.js'
 import { columnSize } from './rebatch.js'
 
 export interface Shard {
@@ -23,28 +28,83 @@ export interface Shard {
   readonly provenance: Record<string, string>
   /** Row metadata and the named tensors, in batches of at most `batchRows` rows. */
   read(columns: string[], batchRows: number): AsyncGenerator<RowBatch>
+  /** Record batches or row groups that `readGroup` takes; absent in formats without them. */
+  readonly groups?: number
+  /** All rows of one group. */
+  readGroup?(index: number, columns: string[]): Promise<RowBatch>
   close(): Promise<void>
 }
 
-const SHARD_FILE = /\.(arrow|parquet|safetensors)$/
+const SHARD_FILE = /\.(arrow|parquet|safetensors|npy)$/
 
 /** The shards of a folder in order, or the one file. Throws a usage error when there are none. */
 export async function findShards(input: string): Promise<string[]> {
-  if (!(await stat(input)).isDirectory()) return [input]
-  const names = (await readdir(input)).filter((name) => SHARD_FILE.test(name)).sort()
+  const remote = uriScheme(input) === 's3'
+  if (remote ? SHARD_FILE.test(input) : !(await stat(input)).isDirectory()) return [input]
+  const entries = remote ? await remoteNames(input) : await readdir(input)
+  // The layout of clip-retrieval; its metadata goes with its arrays.
+  const folder = ['img_emb', 'text_emb'].find((name) => entries.includes(name))
+  if (folder && !remote) return findShards(path.join(input, folder))
+  const names = entries.filter((name) => SHARD_FILE.test(name)).sort()
   if (names.length === 0) {
-    throw usageError('no_shards', `${input} holds no shards (.arrow, .parquet or .safetensors)`, [
+    throw usageError('no_shards', `${input} holds no shards (.arrow, .parquet, .safetensors or .npy)`, [
       'give the --out folder of `vtp encode`',
     ])
   }
-  return names.map((name) => path.join(input, name))
+  return names.map((name) => (remote ? `${input.replace(/\/+$/, '')}/${name}` : path.join(input, name)))
+}
+
+async function remoteNames(input: string): Promise<string[]> {
+  const store = await openStore(input)
+  try {
+    const names: string[] = []
+    for await (const name of store.names('')) if (!name.includes('/')) names.push(name)
+    return names
+  } finally {
+    await store.close()
+  }
+}
+
+/** A shard of a bucket (and its sidecar) as a local file that goes when the shard is closed. */
+async function openRemoteShard(uri: string): Promise<Shard> {
+  const { downloadObject } = await import('../s3/download.js')
+  const folder = await mkdtemp(path.join(tmpdir(), 'vtp-shard-'))
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
+  try {
+    const file = path.join(folder, path.posix.basename(uri))
+    await downloadObject(uri, file)
+    if (file.endsWith('.safetensors')) {
+      const sidecar = (name: string): string => name.replace(/\.safetensors$/, '.keys.jsonl')
+      await downloadObject(sidecar(uri), sidecar(file)).catch((error: unknown) => {
+        if (!(error instanceof VtpError) || error.code !== 'not_found') throw error
+      })
+    }
+    const shard = await openShard(file)
+    const { read, columns, rows, provenance } = shard
+    return {
+      path: uri,
+      rows,
+      columns,
+      provenance,
+      read,
+      async close() {
+        await shard.close()
+        await remove()
+      },
+    }
+  } catch (error) {
+    await remove()
+    throw error
+  }
 }
 
 /** Opens a shard. Throws VtpError `bad_shard` for damaged files. */
 export async function openShard(file: string): Promise<Shard> {
+  if (uriScheme(file) === 's3') return openRemoteShard(file)
   try {
     if (file.endsWith('.arrow')) return await openArrow(file)
     if (file.endsWith('.parquet')) return await openParquet(file)
+    if (file.endsWith('.npy')) return await (await import('./npy.js')).openNpyShard(file)
     if (file.endsWith('.safetensors')) return await openSafetensorsShard(file)
   } catch (error) {
     if (error instanceof VtpError) throw error
@@ -54,7 +114,7 @@ export async function openShard(file: string): Promise<Shard> {
       cause: error,
     })
   }
-  throw usageError('unknown_shard', `${file} is no shard (.arrow, .parquet or .safetensors)`)
+  throw usageError('unknown_shard', `${file} is no shard (.arrow, .parquet, .safetensors or .npy)`)
 }
 
 /** Tensor columns of an Arrow schema: those of the extension type, and plain fixed-size lists. */
@@ -123,6 +183,23 @@ function* slices(batch: RowBatch, columns: TensorColumn[], batchRows: number): G
   }
 }
 
+function joinBatches(parts: RowBatch[], columns: TensorColumn[]): RowBatch {
+  if (parts.length === 1) return parts[0]!
+  const rows = parts.flatMap((part) => part.rows)
+  const tensors = columns.map((column): [string, TensorData] => {
+    const size = columnSize(column)
+    const TensorArray = { float16: Uint16Array, float32: Float32Array, uint8: Uint8Array }[column.dtype]
+    const out = new TensorArray(rows.length * size)
+    let at = 0
+    for (const part of parts) {
+      out.set(part.tensors[column.name]!, at)
+      at += part.rows.length * size
+    }
+    return [column.name, out]
+  })
+  return { rows, tensors: Object.fromEntries(tensors) }
+}
+
 async function openArrow(file: string): Promise<Shard> {
   const handle = await open(file)
   try {
@@ -145,6 +222,12 @@ async function openArrow(file: string): Promise<Shard> {
           if (batch) yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
         }
       },
+      groups: reader.numRecordBatches,
+      async readGroup(index, names) {
+        const batch = await reader.readRecordBatch(index)
+        if (!batch) throw new VtpError(`${file} has no record batch ${index}`, { code: 'bad_shard' })
+        return fromRecordBatch(batch, pick(columns, names, file))
+      },
       close: async () => {
         await reader.cancel()
         await handle.close().catch(() => {})
@@ -156,13 +239,16 @@ async function openArrow(file: string): Promise<Shard> {
   }
 }
 
-async function openParquet(file: string): Promise<Shard> {
+export async function openParquet(file: string): Promise<Shard> {
   const { ParquetFile } = await import('parquet-wasm')
   const parquet = await ParquetFile.fromFile(await openAsBlob(file))
   const schema = tableFromIPC(parquet.schema().intoIPCStream()).schema
   const columns = tensorColumns(schema)
   const metadata = parquet.metadata()
   const provenance = Object.fromEntries(metadata.fileMetadata().keyValueMetadata()) as Record<string, string>
+  const metas = ['key', 'uri', 'label', 'caption', 'width', 'height', 'sha256'].filter((name) =>
+    schema.fields.some((f) => f.name === name),
+  )
   return {
     path: file,
     rows: metadata.fileMetadata().numRows(),
@@ -170,9 +256,6 @@ async function openParquet(file: string): Promise<Shard> {
     provenance: { ...Object.fromEntries(schema.metadata), ...provenance },
     async *read(names, batchRows) {
       const wanted = pick(columns, names, file)
-      const metas = ['key', 'uri', 'label', 'caption', 'width', 'height', 'sha256'].filter((name) =>
-        schema.fields.some((f) => f.name === name),
-      )
       const stream = await parquet.stream({ columns: [...metas, ...names], batchSize: batchRows })
       const reader = stream.getReader()
       for (;;) {
@@ -181,6 +264,13 @@ async function openParquet(file: string): Promise<Shard> {
         for (const batch of tableFromIPC(value.intoIPCStream()).batches)
           yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
       }
+    },
+    groups: metadata.numRowGroups(),
+    async readGroup(index, names) {
+      const wanted = pick(columns, names, file)
+      const table = await parquet.read({ columns: [...metas, ...names], rowGroups: [index] })
+      const parts = tableFromIPC(table.intoIPCStream()).batches.map((batch) => fromRecordBatch(batch, wanted))
+      return joinBatches(parts, wanted)
     },
     close: async () => parquet.free(),
   }

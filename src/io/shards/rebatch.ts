@@ -27,23 +27,22 @@ export function emptyTensor(column: TensorColumn, rows: number): TensorData {
 }
 
 export interface Rebatcher {
+  /** Emits full batches on the way. */
   append(batch: RowBatch): Promise<void>
   /** Emits what is left. */
   flush(): Promise<void>
 }
 
+/** `emit` has to be done with the tensors when it resolves: their memory serves the next batch. */
 export function createRebatcher(
   columns: TensorColumn[],
   rows: number,
   emit: (batch: RowBatch) => Promise<void>,
 ): Rebatcher {
   let metas: RowMeta[] = []
-  let tensors: Record<string, TensorData> = {}
-  const start = (): void => {
-    metas = []
-    tensors = Object.fromEntries(columns.map((column) => [column.name, emptyTensor(column, rows)]))
-  }
-  start()
+  const tensors: Record<string, TensorData> = Object.fromEntries(
+    columns.map((column) => [column.name, emptyTensor(column, rows)]),
+  )
   const flush = async (): Promise<void> => {
     if (metas.length === 0) return
     const full = metas.length === rows
@@ -54,7 +53,7 @@ export function createRebatcher(
       ]),
     )
     const batch = { rows: metas, tensors: out }
-    start()
+    metas = []
     await emit(batch)
   }
   return {

@@ -1,4 +1,10 @@
 import path from 'node:path'
+import { uriScheme } from '../store.js'
+
+/** An absolute path; addresses as they are. */
+export function absolutePath(file: string): string {
+  return uriScheme(file) === undefined ? path.resolve(file) : file
+}
 
 /** The deepest folder that holds all files: keys name a file by what follows it. */
 export function commonFolder(files: string[]): string {

@@ -2,16 +2,21 @@
  * A list of images: one path per line (.txt, or standard input), or one JSON object per line (.jsonl):
  * {"uri": …, "key"?, "label"?, "caption"?}; `path`, `image` and `text` are understood, too. Relative paths
  * are relative to the list. Order is the list's. A line that is wrong becomes a reject, not an error.
+ *
+ * Addresses may be s3:// and http(s)://. One with a user, a password or a signature in it is never stored:
+ * its entry points back to the line of the list, which is read again when its image is due.
  */
 import { createReadStream } from 'node:fs'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
-import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../../errors.js'
-import type { ListingEntry, Source } from '../../types.js'
+import { type ListingEntry, RejectError, type Source } from '../../types.js'
+import { type Line, readLines } from '../lines.js'
+import { openRangeReader, type RangeReader } from '../range-reader.js'
+import { redactUrl, shownAddress } from '../redact.js'
 import { uriScheme } from '../store.js'
+import { absolutePath } from './common-folder.js'
 import type { SourceOptions } from './index.js'
 import { readLocation } from './read-file.js'
 import { createSeenKeys } from './unique-keys.js'
@@ -28,20 +33,31 @@ const lineSchema = z.object({
 
 export async function openList(spec: string, options: SourceOptions): Promise<Source> {
   if (spec === '-' && !options.stdin) throw usageError('no_stdin', 'SOURCE is -, but there is no standard input')
-  const uri = spec === '-' ? '-' : path.resolve(spec)
+  const uri = spec === '-' ? '-' : absolutePath(spec)
+  let list: Promise<RangeReader> | undefined
   return {
     kind: 'list',
     uri,
     ignored: 0,
     list: (signal) => listLines(uri, options, signal),
-    read: (entry) => readLocation(entry, options.maxBytes),
-    close: async () => {},
+    async read(entry) {
+      if (entry.at.kind !== 'line') return readLocation(entry, options)
+      list ??= openRangeReader(uri)
+      const bytes = await (await list).read(entry.at.offset, entry.at.size)
+      const address = lineAddress(bytes.toString('utf8'))
+      if (address === undefined || redactUrl(address).text !== entry.uri)
+        throw new RejectError('changed', 'read', 'the list is not the one that was planned with')
+      return readLocation({ ...entry, at: { kind: 'file', path: address } }, options)
+    },
+    close: async () => {
+      await list?.then((reader) => reader.close()).catch(() => {})
+    },
   }
 }
 
 async function* listLines(uri: string, options: SourceOptions, signal?: AbortSignal): AsyncGenerator<ListingEntry> {
   const base = uri === '-' ? process.cwd() : path.dirname(uri)
-  const input = uri === '-' ? Readable.from(options.stdin!) : createReadStream(uri)
+  const input = uri === '-' ? options.stdin! : await openStream(uri)
   const seen = createSeenKeys()
   const unique = (key: string, line: number): string => {
     for (let candidate = key, i = 0; ; candidate = `${key}#${line}${i ? `.${i}` : ''}`, i++)
@@ -50,14 +66,17 @@ async function* listLines(uri: string, options: SourceOptions, signal?: AbortSig
   let number = 0
   let json = uri.endsWith('.jsonl')
   try {
-    for await (const raw of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    for await (const raw of readLines(input)) {
       signal?.throwIfAborted()
       number++
-      const line = number === 1 ? raw.replace(/^\uFEFF/, '') : raw
+      const line = number === 1 ? raw.text.replace(/^\uFEFF/, '') : raw.text
       if (line.trim() === '') continue
+      const place = { list: uri, line: raw }
       // Standard input may carry either kind; the first line tells.
       if (uri === '-' && number === 1) json = line.trimStart().startsWith('{')
-      yield json ? parseJsonLine(line, number, base, unique) : pathEntry(line, base, unique(line, number))
+      yield json
+        ? parseJsonLine(line, number, base, unique, place)
+        : pathEntry(line, base, unique(shownAddress(line), number), place)
     }
   } catch (error) {
     if (error instanceof VtpError || signal?.aborted) throw error
@@ -70,14 +89,57 @@ async function* listLines(uri: string, options: SourceOptions, signal?: AbortSig
   }
 }
 
-function pathEntry(text: string, base: string, key: string): ListingEntry {
+async function openStream(uri: string): Promise<AsyncIterable<Uint8Array>> {
+  if (uriScheme(uri) !== 's3') return createReadStream(uri)
+  const [{ readObject }, { parseS3Uri }] = await Promise.all([import('../s3/upload.js'), import('../s3/uri.js')])
+  return readObject(parseS3Uri(uri))
+}
+
+/** The address in a line of either kind. */
+function lineAddress(text: string): string | undefined {
+  const line = text.replace(/^\uFEFF/, '')
+  if (!line.trimStart().startsWith('{')) return line
+  try {
+    const parsed = lineSchema.parse(JSON.parse(line))
+    return parsed.uri ?? parsed.path ?? parsed.image
+  } catch {
+    return undefined
+  }
+}
+
+/** Where an entry comes from. */
+interface ListPlace {
+  list: string
+  line: Line
+}
+
+function webEntry(text: string, key: string, { list, line }: ListPlace): ListingEntry {
+  const { text: uri, secret } = redactUrl(text)
+  if (!secret) return { key, uri, at: { kind: 'file', path: text } }
+  if (list === '-') {
+    const message = 'an address with a signature is not stored: give the list as a file instead of standard input'
+    return { key, uri, at: { kind: 'bad', code: 'bad_entry', message } }
+  }
+  return { key, uri, at: { kind: 'line', path: list, offset: line.offset, size: line.bytes } }
+}
+
+function pathEntry(text: string, base: string, key: string, place: ListPlace): ListingEntry {
   const scheme = uriScheme(text)
   if (scheme === 'file') {
     const file = fileURLToPath(text)
     return { key, uri: file, at: { kind: 'file', path: file } }
   }
-  if (scheme)
-    return { key, uri: text, at: { kind: 'bad', code: 'bad_entry', message: `${scheme}:// is not supported` } }
+  if (scheme === 'http' || scheme === 'https') return webEntry(text, key, place)
+  if (scheme === 's3' && !/^s3:\/\/[^/]*@/i.test(text)) return { key, uri: text, at: { kind: 'file', path: text } }
+  if (scheme) {
+    const message = scheme === 's3' ? 'the address holds credentials' : `${scheme}:// is not supported`
+    return { key, uri: shownAddress(text), at: { kind: 'bad', code: 'bad_entry', message } }
+  }
+  // A list in a bucket names its neighbours.
+  if (uriScheme(base) === 's3' && !path.isAbsolute(text)) {
+    const uri = `${base}/${path.posix.normalize(text)}`
+    return { key, uri, at: { kind: 'file', path: uri } }
+  }
   const file = path.resolve(base, text)
   return { key, uri: file, at: { kind: 'file', path: file } }
 }
@@ -87,10 +149,11 @@ function parseJsonLine(
   number: number,
   base: string,
   unique: (key: string, line: number) => string,
+  place: ListPlace,
 ): ListingEntry {
   const bad = (message: string): ListingEntry => ({
     key: unique(`line-${number}`, number),
-    uri: line.slice(0, 200),
+    uri: redactUrl(line.slice(0, 200)).text,
     at: { kind: 'bad', code: 'bad_entry', message },
   })
   let parsed: z.infer<typeof lineSchema>
@@ -103,7 +166,8 @@ function parseJsonLine(
   }
   const file = parsed.uri ?? parsed.path ?? parsed.image
   if (file === undefined) return bad(`line ${number} has no "uri"`)
-  const entry = pathEntry(file, base, unique(parsed.key ?? file, number))
+  const key = unique(shownAddress(parsed.key ?? file), number)
+  const entry = pathEntry(file, base, key, place)
   if (parsed.label !== undefined) entry.label = parsed.label
   const caption = parsed.caption ?? parsed.text
   if (caption !== undefined) entry.caption = caption

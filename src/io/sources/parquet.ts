@@ -5,7 +5,7 @@
  */
 import path from 'node:path'
 import {
-  asyncBufferFromFile,
+  type AsyncBuffer,
   type FileMetaData,
   parquetMetadataAsync,
   parquetReadObjects,
@@ -14,16 +14,21 @@ import {
 import { compressors } from 'hyparquet-compressors'
 import { errorText, usageError, VtpError } from '../../errors.js'
 import { type ListingEntry, RejectError, type Source } from '../../types.js'
-import { commonFolder } from './common-folder.js'
+import { mapOrdered } from '../map-ordered.js'
+import { openRangeReader, type RangeReader } from '../range-reader.js'
+import { absolutePath, commonFolder } from './common-folder.js'
 import type { SourceOptions } from './index.js'
 import { DEFAULT_MAX_BYTES } from './read-file.js'
 
 /** Row groups whose images are kept: reads come in order, from one or two at a time. */
-const CACHED_GROUPS = 2
+const CACHED_GROUPS = 3
+/** Files whose footers are read at once while listing. */
+const FILES_AT_ONCE = 8
 
 interface ImageFile {
   path: string
-  buffer: Awaited<ReturnType<typeof asyncBufferFromFile>>
+  buffer: AsyncBuffer
+  reader: RangeReader
   metadata: FileMetaData
   image: string
   label?: string
@@ -33,13 +38,20 @@ interface ImageFile {
 }
 
 export async function openParquet(specs: string[], options: SourceOptions): Promise<Source> {
-  const files = new Map<string, ImageFile>()
-  const order: string[] = []
-  for (const spec of specs) {
-    const file = path.resolve(spec)
-    order.push(file)
-    files.set(file, await openImageFile(file, options.imageColumn))
+  const order = specs.map(absolutePath)
+  const known = new Set(order)
+  const files = new Map<string, Promise<ImageFile>>()
+  const openFile = (name: string): Promise<ImageFile> => {
+    let file = files.get(name)
+    if (!file) {
+      file = openImageFile(name, options.imageColumn)
+      file.catch(() => {})
+      files.set(name, file)
+    }
+    return file
   }
+  // A wrong kind of file is told at once; a worker needs only the files of its units.
+  await openFile(order[0]!)
   const cache = new Map<string, Promise<unknown[]>>()
 
   const group = (file: ImageFile, index: number): Promise<unknown[]> => {
@@ -60,8 +72,7 @@ export async function openParquet(specs: string[], options: SourceOptions): Prom
     ignored: 0,
     async *list(signal) {
       const base = commonFolder(order)
-      for (const name of order) {
-        const file = files.get(name)!
+      for await (const file of mapOrdered(order, FILES_AT_ONCE, openFile)) {
         const wanted = [file.label, file.caption].filter((column) => column !== undefined)
         for (let index = 0; index < file.starts.length; index++) {
           signal?.throwIfAborted()
@@ -74,17 +85,30 @@ export async function openParquet(specs: string[], options: SourceOptions): Prom
     async read(entry) {
       if (entry.at.kind !== 'parquet')
         throw new RejectError('bad_entry', 'read', `the entry is of kind ${entry.at.kind}`)
-      const file = files.get(entry.at.path)
-      if (!file) throw new RejectError('not_found', 'read', `${entry.at.path} is not part of the source`)
+      if (!known.has(entry.at.path))
+        throw new RejectError('not_found', 'read', `${entry.at.path} is not part of the source`)
       let value: unknown
       try {
+        const file = await openFile(entry.at.path)
+        if (entry.at.etag !== undefined && file.reader.etag !== entry.at.etag)
+          throw new RejectError('changed', 'read', 'the file is not the one that was listed (its ETag differs)')
         value = (await group(file, entry.at.rowGroup))[entry.at.row]
       } catch (error) {
+        if (error instanceof RejectError) throw error
+        if (error instanceof VtpError) {
+          if (error.code === 'not_found') throw new RejectError('not_found', 'read', 'no such object', error)
+          if (error.code === 's3_changed') throw new RejectError('changed', 'read', 'the file changed', error)
+          // The service as a whole: no image may be lost to it.
+          if (error.code.startsWith('s3_')) throw error
+        }
         throw new RejectError('unreadable', 'read', `row group ${entry.at.rowGroup}: ${errorText(error)}`, error)
       }
       return imageBytes(value, options.maxBytes ?? DEFAULT_MAX_BYTES)
     },
-    close: async () => cache.clear(),
+    close: async () => {
+      cache.clear()
+      await Promise.allSettled([...files.values()].map(async (file) => (await file).reader.close()))
+    },
   }
 }
 
@@ -109,7 +133,13 @@ function toEntry(
   const entry: ListingEntry = {
     key: `${path.relative(base, file.path)}/${String(number).padStart(8, '0')}`,
     uri: `${file.path}#row=${number}`,
-    at: { kind: 'parquet', path: file.path, rowGroup, row },
+    at: {
+      kind: 'parquet',
+      path: file.path,
+      rowGroup,
+      row,
+      ...(file.reader.etag ? { etag: file.reader.etag } : {}),
+    },
   }
   const label = file.label && meta?.[file.label]
   if (typeof label === 'number' || typeof label === 'bigint') entry.label = Number(label)
@@ -126,12 +156,23 @@ async function readColumns(file: ImageFile, columns: string[], group: number): P
 }
 
 async function openImageFile(file: string, wanted: string | undefined): Promise<ImageFile> {
-  let buffer: ImageFile['buffer']
+  let reader: RangeReader
   let metadata: FileMetaData
+  let buffer: AsyncBuffer
   try {
-    buffer = await asyncBufferFromFile(file)
+    const opened = await openRangeReader(file)
+    reader = opened
+    buffer = {
+      byteLength: opened.size,
+      slice: async (start, end = opened.size) => {
+        const from = start < 0 ? opened.size + start : start
+        const bytes = await opened.read(from, end - from)
+        return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer
+      },
+    }
     metadata = await parquetMetadataAsync(buffer)
   } catch (error) {
+    if (error instanceof VtpError) throw error
     throw new VtpError(`${file} cannot be read as Parquet: ${errorText(error)}`, {
       code: 'bad_parquet',
       suggestions: ['the file may be truncated: copy it again'],
@@ -155,7 +196,7 @@ async function openImageFile(file: string, wanted: string | undefined): Promise<
     starts.push(rows)
     rows += Number(rowGroup.num_rows)
   }
-  return { path: file, buffer, metadata, image, label, caption, starts }
+  return { path: file, buffer, reader, metadata, image, label, caption, starts }
 }
 
 interface TopColumn {

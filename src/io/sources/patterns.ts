@@ -40,7 +40,8 @@ export function expandBraces(pattern: string): string[] {
     .flatMap((part) => expandBraces(tail).map((rest) => head + part + rest))
 }
 
-function globToRegExp(glob: string): RegExp {
+/** A regular expression for a glob; `*` and `?` match no slash. */
+export function globToRegExp(glob: string): RegExp {
   const text = glob
     .replace(/[.+^$()|\\]/g, '\\$&')
     .replaceAll('*', '[^/]*')

@@ -1,4 +1,4 @@
-/** Reading one image's bytes from local files. What is wrong with one image is a RejectError. */
+/** Reading one image's bytes: local files here, objects and web addresses by their own modules. What is wrong with one image is a RejectError. */
 import { type FileHandle, open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorText, systemCode } from '../../errors.js'
@@ -29,11 +29,27 @@ async function openPatiently(file: string | Buffer): Promise<FileHandle> {
   }
 }
 
-/** Reads a file or a byte range of one. Throws RejectError (stage `read`). */
-export async function readLocation(entry: ListingEntry, maxBytes = DEFAULT_MAX_BYTES): Promise<Uint8Array> {
+export interface ReadOptions {
+  /** Largest file of one image in bytes. */
+  maxBytes?: number
+  /** Whether http(s) addresses of private networks may be read. */
+  allowPrivateUrls?: boolean
+}
+
+/** Reads a file or a byte range of one, wherever it lies. Throws RejectError (stage `read`). */
+export async function readLocation(entry: ListingEntry, options: ReadOptions = {}): Promise<Uint8Array> {
   const { at } = entry
+  const maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES
   if (at.kind !== 'file' && at.kind !== 'range') throw fail('bad_entry', `the entry is of kind ${at.kind}`)
   const scheme = uriScheme(at.path)
+  if (scheme === 's3') {
+    const { readObjectBytes } = await import('./read-object.js')
+    return readObjectBytes(at.path, at.kind === 'range' ? at : undefined, at.etag, maxBytes)
+  }
+  if (scheme === 'http' || scheme === 'https') {
+    const { readHttp } = await import('./read-http.js')
+    return readHttp(at.path, { maxBytes, allowPrivate: options.allowPrivateUrls ?? false })
+  }
   if (scheme) throw fail('bad_entry', `${scheme}:// is not supported`)
   let handle: FileHandle | undefined
   try {

@@ -4,11 +4,13 @@
  * `.json` may hold both. Listing reads headers only; images are read later by their byte range. Names are
  * keys, never paths. Formats: POSIX.1-1988 ustar, pax, GNU long names.
  */
-import { type FileHandle, open } from 'node:fs/promises'
 import path from 'node:path'
 import { errorText, VtpError } from '../../errors.js'
 import type { ListingEntry, Location, Source } from '../../types.js'
-import { commonFolder } from './common-folder.js'
+import { mapOrdered } from '../map-ordered.js'
+import { openRangeReader, type RangeReader, windowed } from '../range-reader.js'
+import { uriScheme } from '../store.js'
+import { absolutePath, commonFolder } from './common-folder.js'
 import { isImageName } from './folder.js'
 import type { SourceOptions } from './index.js'
 import { readLocation } from './read-file.js'
@@ -17,6 +19,8 @@ import { createSeenKeys } from './unique-keys.js'
 const BLOCK = 512
 /** Members that describe a sample (label, caption, JSON) are read whole up to this size. */
 const MAX_SIDE_BYTES = 1 << 20
+/** Archives in a bucket that are listed at once; the samples of as many are held. */
+const REMOTE_AT_ONCE = 16
 
 export interface TarMember {
   name: string
@@ -26,16 +30,19 @@ export interface TarMember {
 }
 
 /** Reads members' headers in order. Throws VtpError `tar_damaged` where the archive stops making sense. */
-export async function* readTarMembers(handle: FileHandle, file: string, fileBytes: number): AsyncGenerator<TarMember> {
+export async function* readTarMembers(
+  read: (offset: number, size: number) => Promise<Buffer>,
+  file: string,
+  fileBytes: number,
+): AsyncGenerator<TarMember> {
   const damaged = (what: string): VtpError => new VtpError(`${file}: ${what}`, { code: 'tar_damaged' })
-  const block = Buffer.alloc(BLOCK)
   let pax: Record<string, string> = {}
   let globalPax: Record<string, string> = {}
   let longName: string | undefined
   for (let at = 0; ; ) {
-    const { bytesRead } = await handle.read(block, 0, BLOCK, at)
-    if (bytesRead === 0) return // no end marker, but nothing missing either
-    if (bytesRead < BLOCK) throw damaged(`the archive is cut off in a header at byte ${at}`)
+    const block = await read(at, BLOCK)
+    if (block.length === 0) return // no end marker, but nothing missing either
+    if (block.length < BLOCK) throw damaged(`the archive is cut off in a header at byte ${at}`)
     if (block.every((byte) => byte === 0)) return
     if (!checksumOk(block)) throw damaged(`no tar header at byte ${at}`)
     const type = String.fromCharCode(block[156]!)
@@ -44,8 +51,7 @@ export async function* readTarMembers(handle: FileHandle, file: string, fileByte
     if (type === 'x' || type === 'g' || type === 'L' || type === 'K') {
       if (size > MAX_SIDE_BYTES || start + size > fileBytes)
         throw damaged(`an extended header at byte ${at} claims ${size} bytes`)
-      const data = Buffer.alloc(size)
-      await handle.read(data, 0, size, start)
+      const data = await read(start, size)
       if (type === 'x') pax = parsePax(data)
       else if (type === 'g') globalPax = { ...globalPax, ...parsePax(data) }
       else if (type === 'L') longName = text(data)
@@ -121,7 +127,7 @@ interface Sample {
 }
 
 export async function openTars(specs: string[], options: SourceOptions): Promise<Source> {
-  const files = specs.map((file) => path.resolve(file))
+  const files = specs.map(absolutePath)
   const state = { ignored: 0 }
   return {
     kind: 'tar',
@@ -132,13 +138,21 @@ export async function openTars(specs: string[], options: SourceOptions): Promise
     async *list(signal) {
       const base = commonFolder(files)
       const seen = createSeenKeys()
-      for (const file of files) {
-        for await (const sample of readSamples(file, state, signal)) {
-          yield toEntry(sample, file, path.relative(base, file), seen)
-        }
+      const entry = (sample: Sample, file: string): ListingEntry =>
+        toEntry(sample, file, path.relative(base, file), seen)
+      if (uriScheme(files[0]!) === undefined) {
+        for (const file of files) for await (const sample of readSamples(file, state, signal)) yield entry(sample, file)
+        return
       }
+      const readAll = async (file: string): Promise<{ file: string; samples: Sample[] }> => {
+        const samples: Sample[] = []
+        for await (const sample of readSamples(file, state, signal)) samples.push(sample)
+        return { file, samples }
+      }
+      for await (const { file, samples } of mapOrdered(files, REMOTE_AT_ONCE, readAll))
+        for (const sample of samples) yield entry(sample, file)
     },
-    read: (entry) => readLocation(entry, options.maxBytes),
+    read: (entry) => readLocation(entry, options),
     close: async () => {},
   }
 }
@@ -165,10 +179,11 @@ function toEntry(sample: Sample, file: string, tar: string, seen: { add(key: str
 }
 
 async function* readSamples(file: string, state: { ignored: number }, signal?: AbortSignal): AsyncGenerator<Sample> {
-  let handle: FileHandle
+  let reader: RangeReader
   try {
-    handle = await open(file)
+    reader = await openRangeReader(file)
   } catch (error) {
+    if (error instanceof VtpError && error.code !== 'not_found') throw error
     throw new VtpError(`${file} cannot be opened: ${errorText(error)}`, { code: 'tar_unreadable', cause: error })
   }
   let current: Sample | undefined
@@ -183,8 +198,8 @@ async function* readSamples(file: string, state: { ignored: number }, signal?: A
     return done
   }
   try {
-    const { size: fileBytes } = await handle.stat()
-    for await (const member of readTarMembers(handle, file, fileBytes)) {
+    const read = windowed(reader)
+    for await (const member of readTarMembers(read, file, reader.size)) {
       signal?.throwIfAborted()
       if (member.type === '5') continue // a folder
       const { key, extension } = splitMemberName(member.name)
@@ -193,7 +208,7 @@ async function* readSamples(file: string, state: { ignored: number }, signal?: A
         if (done) yield done
         current = { key, member: member.name }
       }
-      await addMember(current!, member, extension, handle, file, state)
+      await addMember(current!, member, extension, read, reader, state)
     }
     const done = complete()
     if (done) yield done
@@ -204,7 +219,7 @@ async function* readSamples(file: string, state: { ignored: number }, signal?: A
     // What came before the damage is kept; the rest is one reject that says so.
     yield { key: '(damaged)', member: '(damaged)', problem: `${error.message}; members behind it are lost` }
   } finally {
-    await handle.close()
+    await reader.close()
   }
 }
 
@@ -212,8 +227,8 @@ async function addMember(
   sample: Sample,
   member: TarMember,
   extension: string,
-  handle: FileHandle,
-  file: string,
+  read: (offset: number, size: number) => Promise<Buffer>,
+  reader: RangeReader,
   state: { ignored: number },
 ): Promise<void> {
   if (isImageName(`x.${extension}`)) {
@@ -221,7 +236,10 @@ async function addMember(
     if (member.type !== '0' && member.type !== '\0' && member.type !== '7') {
       sample.problem = `the member is no regular file (type ${JSON.stringify(member.type)})`
     } else if (sample.at) sample.problem = 'the sample has more than one image'
-    else sample.at = { kind: 'range', path: file, offset: member.offset, size: member.size }
+    else {
+      const { uri, etag } = reader
+      sample.at = { kind: 'range', path: uri, offset: member.offset, size: member.size, ...(etag ? { etag } : {}) }
+    }
     return
   }
   if (!['cls', 'txt', 'json'].includes(extension)) {
@@ -232,9 +250,7 @@ async function addMember(
     sample.problem = `its .${extension} member has ${member.size} bytes`
     return
   }
-  const data = Buffer.alloc(member.size)
-  await handle.read(data, 0, member.size, member.offset)
-  const content = data.toString('utf8')
+  const content = (await read(member.offset, member.size)).toString('utf8')
   if (extension === 'txt') sample.caption = content
   else if (extension === 'cls') {
     const label = Number(content.trim())

@@ -114,10 +114,13 @@ async function loadSet(
   const { metrics, flavour, dims } = request
   const needsFeatures = metrics.includes('kid') || metrics.includes('prec')
   const needsLogits = judged && metrics.includes('is')
+  let stored: SetStats | undefined
   if (/\.npz$/i.test(spec)) {
     const file = await readStatsFile(spec)
     // ADM's files hold images and statistics of its own network: they are taken for that flavour.
     const useStats = file.stats && (!file.images || flavour === 'adm')
+    // Distances are to the stored statistics (of more images) even where the stored images are needed, too.
+    if (useStats && (!metrics.includes('sfid') || file.stats?.spatial)) stored = file.stats
     if (useStats && !needsFeatures && !needsLogits && (!metrics.includes('sfid') || file.stats?.spatial)) {
       return { stats: file.stats!, close: async () => {} }
     }
@@ -146,7 +149,8 @@ async function loadSet(
       await collector.close()
       return undefined
     }
-    return { stats: await collector.finish(), close: () => collector.close() }
+    const stats = await collector.finish()
+    return { stats: { ...stats, ...stored }, close: () => collector.close() }
   } catch (error) {
     await collector.close()
     throw error

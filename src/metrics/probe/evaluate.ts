@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
-import { openModel } from '../../model/index.js'
+import { openModel, type Precision } from '../../model/index.js'
 import { mapOrdered } from '../../pipeline/stages.js'
 import { engineVersion } from '../../version.js'
 import { createFeatureFile } from '../fid/feature-file.js'
@@ -44,8 +44,8 @@ export interface ProbeRequest {
   seed: number
   /** Neighbours of the k-NN classifier; with stored features only. */
   neighbours: number
-  precision: string
-  device: 'cpu' | 'cuda'
+  precision: Precision
+  device: string
   providers: string[]
   threads: number
   limit?: number

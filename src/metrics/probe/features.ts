@@ -9,7 +9,7 @@ import { decodeImage } from '../../image/decode.js'
 import { applyTransform, parseTransform } from '../../image/transform.js'
 import { float16ToFloat32 } from '../../io/half.js'
 import { findShards, openShard } from '../../io/shards/index.js'
-import { compileEncoder, type EncoderSpec, type Model } from '../../model/index.js'
+import { compileEncoder, type EncoderSpec, type Model, type Precision } from '../../model/index.js'
 import { createLimiter } from '../../pipeline/stages.js'
 import { RejectError, type RgbImage, type TensorData } from '../../types.js'
 import { createFeatureFile, type FeatureFile } from '../fid/feature-file.js'
@@ -61,8 +61,8 @@ export interface ImageFeatures {
 export interface ImageFeatureOptions {
   blocks: number
   cacheDir?: string
-  precision: string
-  device: 'cpu' | 'cuda'
+  precision: Precision
+  device: string
   providers: string[]
   threads: number
   maxPixels: number
@@ -74,7 +74,7 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
     { length: Math.min(options.blocks, depth) },
     (_, i) => depth - Math.min(options.blocks, depth) + i,
   )
-  const precision = options.precision as EncoderSpec['precision']
+  const { precision } = options
   const spec: EncoderSpec = {
     height: PROBE_SIZE,
     width: PROBE_SIZE,
@@ -82,7 +82,7 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
     layers,
     dtype: 'float32',
     precision,
-    device: options.device as 'cpu',
+    device: options.device,
   }
   const graph = await compileEncoder(model, spec, { cacheDir: options.cacheDir })
   const session: Session = await openSession({

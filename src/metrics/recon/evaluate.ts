@@ -9,7 +9,14 @@ import path from 'node:path'
 import { openSession, type Session } from '../../engine/session.js'
 import { usageError } from '../../errors.js'
 import { encodePng } from '../../image/png.js'
-import { compileDecoder, compileEncoder, type EncoderSpec, type Model, openModel } from '../../model/index.js'
+import {
+  compileDecoder,
+  compileEncoder,
+  type EncoderSpec,
+  type Model,
+  openModel,
+  type Precision,
+} from '../../model/index.js'
 import type { PreparedBatch } from '../../pipeline/batches.js'
 import { mapOrdered } from '../../pipeline/stages.js'
 import { engineVersion } from '../../version.js'
@@ -33,8 +40,8 @@ export interface ReconRequest {
   metrics: ReconMetric[]
   /** Transform spec; default adm-crop at the model's size. */
   transform?: string
-  precision: string
-  device: 'cpu' | 'cuda'
+  precision: Precision
+  device: string
   network: NetworkOptions
   batchSize: number
   /** The official script averages SSIM and LPIPS per batch first: its batch size. */
@@ -185,14 +192,14 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
   closers.push(() => set.close())
   const { height, width } = set.transform
   const patch = model.config.vision_patch_size
-  const precision = request.precision as EncoderSpec['precision']
+  const { precision } = request
   const spec: EncoderSpec = {
     height,
     width,
     outputs: ['latents'],
     dtype: 'float32',
     precision,
-    device: request.device as 'cpu',
+    device: request.device,
   }
   const encoderGraph = await compileEncoder(model, spec, { cacheDir })
   const grid = { height: Math.floor(height / patch), width: Math.floor(width / patch) }

@@ -2,7 +2,7 @@
 import { openSession } from '../../engine/session.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
-import { compileEncoder, type EncoderSpec, type Model, openModel } from '../../model/index.js'
+import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../../model/index.js'
 import { mapOrdered } from '../../pipeline/stages.js'
 import type { Reject } from '../../types.js'
 import { engineVersion } from '../../version.js'
@@ -17,8 +17,8 @@ export interface ZeroshotRequest {
   classnames?: string
   templates?: string
   transform?: string
-  precision: string
-  device: 'cpu' | 'cuda'
+  precision: Precision
+  device: string
   providers: string[]
   threads: number
   batchSize: number
@@ -196,14 +196,14 @@ async function passOver(
   closers: (() => Promise<unknown>)[],
 ): Promise<boolean> {
   const { height, width } = set.transform
-  const precision = request.precision as EncoderSpec['precision']
+  const { precision } = request
   const spec: EncoderSpec = {
     height,
     width,
     outputs: ['clip'],
     dtype: 'float32',
     precision,
-    device: request.device as 'cpu',
+    device: request.device,
   }
   const graph = await compileEncoder(model, spec, { cacheDir: request.cacheDir })
   const session = await openSession({ path: graph.path, providers: request.providers, threads: request.threads })

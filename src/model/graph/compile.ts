@@ -10,10 +10,13 @@ import { systemCode, VtpError } from '../../errors.js'
 import { writeAtomically } from '../cache.js'
 import { GRAPH_VERSION } from '../graph-version.js'
 import { type BlobTensor, GraphBuilder, type Port } from './onnx.js'
+import type { Precision } from './precision.js'
 
 export interface GraphFile {
   /** The .onnx file; its external data lies beside it. */
   path: string
+  /** The file of weights beside it. */
+  weights: string
   digest: string
   inputs: Port[]
   outputs: Port[]
@@ -24,6 +27,8 @@ export interface CompileRequest {
   modelDigest: string
   /** Names the weight blob: graphs of one tower share it. */
   tower: string
+  /** Each precision has weights of its own. Default fp32. */
+  precision?: Precision
   /** Everything besides the checkpoint that shapes the graph. */
   spec: object
   build: (graph: GraphBuilder) => Promise<void>
@@ -39,9 +44,10 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
   const folder = graphFolder(request.cacheDir, request.modelDigest)
   const graph = new GraphBuilder()
   await request.build(graph)
-  const blobName = `${request.tower}.weights`
+  const { precision = 'fp32' } = request
+  const blobName = `${request.tower}${precision === 'fp32' ? '' : `-${precision}`}.weights`
   const digest = createHash('sha256')
-    .update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, request.spec]))
+    .update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, precision, request.spec]))
     .digest('hex')
   const file = path.join(folder, `${request.tower}-${digest.slice(0, 16)}.onnx`)
   const bytes = graph.encode(blobName)
@@ -60,7 +66,7 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
       cause: error,
     })
   }
-  return { path: file, digest, inputs: graph.inputs, outputs: graph.outputs }
+  return { path: file, weights: path.join(folder, blobName), digest, inputs: graph.inputs, outputs: graph.outputs }
 }
 
 async function ensureBlob(file: string, tensors: BlobTensor[], bytes: number): Promise<void> {

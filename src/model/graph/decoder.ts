@@ -6,7 +6,9 @@
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
 import { DECODER_UPSCALE, latentChannels, type VtpConfig } from '../config.js'
 import { decoderShape } from '../tensors.js'
+import { activationWeight, addCast } from './linear.js'
 import type { GraphBuilder } from './onnx.js'
+import { activationDtype, type Precision } from './precision.js'
 import {
   addBlock,
   addNorm,
@@ -15,8 +17,11 @@ import {
   normWeights,
   type ReadTensor,
   type Stream,
+  type Tower,
   transpose,
 } from './vit.js'
+
+const HALF = [0.5, 0.5, 0.5]
 
 export interface DecoderSpec {
   /** Size of the latents' grid. */
@@ -24,6 +29,10 @@ export interface DecoderSpec {
   width: number
   /** `pixels` is uint8 [N, H, W, 3]; `image` is float32 [N, 3, H, W], normalised as the model's input. */
   outputs?: ('pixels' | 'image')[]
+  /** Default fp32. */
+  precision?: Precision
+  /** What `pixels` undoes: ImageNet's mean and deviation (default), or 0.5 and 0.5 ("half" in the reference). */
+  normalize?: 'half'
 }
 
 export async function buildDecoder(
@@ -33,35 +42,42 @@ export async function buildDecoder(
   spec: DecoderSpec,
 ): Promise<void> {
   const shape = decoderShape(config)
+  const precision = spec.precision ?? 'fp32'
+  const tower: Tower = { graph, read, shape, precision }
   const { dim } = shape
   const channels = latentChannels(config)
   const { height: h, width: w } = spec
   const up = DECODER_UPSCALE
   const outChannels = 3 * up * up
 
-  const projIn = graph.weight('pixel_decoder.proj_in.weight', [channels, dim], async () =>
+  // The first and the last product are small and stay in floating point.
+  const projIn = activationWeight(graph, precision, 'pixel_decoder.proj_in.weight', [channels, dim], async () =>
     transpose(await read('pixel_decoder.proj_in.weight'), dim, channels),
   )
-  const projInBias = graph.weight('pixel_decoder.proj_in.bias', [dim], () => read('pixel_decoder.proj_in.bias'))
-  const blocks = Array.from({ length: shape.depth }, (_, i) => blockWeights(graph, read, shape, i))
-  const finalNorm = normWeights(graph, read, shape, 'pixel_decoder.norm')
-  const projOut = graph.weight('pixel_decoder.proj_out.weight', [dim, outChannels], async () =>
+  const projInBias = activationWeight(graph, precision, 'pixel_decoder.proj_in.bias', [dim], () =>
+    read('pixel_decoder.proj_in.bias'),
+  )
+  const blocks = Array.from({ length: shape.depth }, (_, i) => blockWeights(tower, i))
+  const finalNorm = normWeights(tower, 'pixel_decoder.norm')
+  const projOut = activationWeight(graph, precision, 'pixel_decoder.proj_out.weight', [dim, outChannels], async () =>
     transpose(await read('pixel_decoder.proj_out.weight'), outChannels, dim),
   )
-  const projOutBias = graph.weight('pixel_decoder.proj_out.bias', [outChannels], () =>
+  const projOutBias = activationWeight(graph, precision, 'pixel_decoder.proj_out.bias', [outChannels], () =>
     read('pixel_decoder.proj_out.bias'),
   )
 
-  const latents = graph.input({ name: 'latents', dtype: 'float32', shape: ['N', channels, h, w] })
+  const input = graph.input({ name: 'latents', dtype: 'float32', shape: ['N', channels, h, w] })
+  const latents = addCast(graph, input, 'float32', activationDtype(precision))
   const last = graph.op('Transpose', [latents], { perm: [0, 2, 3, 1] }) // [N, h, w, C]
   const rows = graph.op('Reshape', [last, graph.ints([-1, channels])])
   const first = graph.op('Gemm', [rows, projIn, projInBias])
-  const rope = await addRopeConstants(graph, read, shape, { h, w }, false)
-  let stream: Stream = { sum: first, normed: addNorm(graph, shape, first, blocks[0]!.norm1) }
+  const rope = await addRopeConstants(tower, { h, w }, false)
+  let stream: Stream = { sum: first, normed: addNorm(tower, first, blocks[0]!.norm1) }
   blocks.forEach((weights, i) => {
-    stream = addBlock(graph, shape, weights, rope, stream, blocks[i + 1]?.norm1 ?? finalNorm)
+    stream = addBlock(tower, weights, rope, stream, blocks[i + 1]?.norm1 ?? finalNorm)
   })
-  const projected = graph.op('Gemm', [stream.normed, projOut, projOutBias]) // [N·h·w, 3·16·16]
+  const enlarged = graph.op('Gemm', [stream.normed, projOut, projOutBias]) // [N·h·w, 3·16·16]
+  const projected = addCast(graph, enlarged, activationDtype(precision), 'float32')
   const shuffled = graph.op('Reshape', [projected, graph.ints([-1, h, w, 3, up, up])])
 
   const outputs = spec.outputs ?? ['pixels']
@@ -74,12 +90,13 @@ export async function buildDecoder(
     const interleaved = graph.op('Transpose', [shuffled], { perm: [0, 1, 4, 2, 5, 3] }) // [N, h, 16, w, 16, 3]
     const image = graph.op('Reshape', [interleaved, graph.ints([-1, h * up, w * up, 3])])
     // The reference denormalises by Normalize(-mean/std, 1/std), in float32.
+    const [means, stds] = spec.normalize === 'half' ? [HALF, HALF] : [IMAGENET_MEAN, IMAGENET_STD]
     const mean = graph.constant(
-      IMAGENET_MEAN.map((m, c) => -m / IMAGENET_STD[c]!),
+      means.map((m, c) => -m / stds[c]!),
       [3],
     )
     const std = graph.constant(
-      IMAGENET_STD.map((s) => 1 / s),
+      stds.map((s) => 1 / s),
       [3],
     )
     const unit = graph.op('Div', [graph.op('Sub', [image, mean]), std])

@@ -8,7 +8,9 @@ import type { TensorColumn } from '../../types.js'
 import type { VtpConfig } from '../config.js'
 import { hasBottleneck, latentChannels } from '../config.js'
 import { visionShape } from '../tensors.js'
+import { activationWeight, addCast } from './linear.js'
 import type { GraphBuilder } from './onnx.js'
+import { type ActivationDtype, activationDtype, type Precision } from './precision.js'
 import {
   addBlock,
   addNorm,
@@ -17,6 +19,7 @@ import {
   normWeights,
   type ReadTensor,
   type Stream,
+  type Tower,
   transpose,
 } from './vit.js'
 
@@ -34,8 +37,9 @@ export interface EncoderSpec {
   layersNorm?: boolean
   /** Element type of the outputs. */
   dtype: 'float16' | 'float32'
-  precision: 'fp32'
-  device: 'cpu'
+  precision: Precision
+  /** The kind of device that the graph is meant for. */
+  device: string
 }
 
 /** Shapes of all outputs for one image, in the order of a shard's columns; float32. */
@@ -66,10 +70,17 @@ export function addL2Normalize(graph: GraphBuilder, x: string): string {
  * Mean over tokens, [N, L, D] → [N, D], as a product with a row of ones: the order of summation of
  * ReduceMean over a middle axis, and so the last bit, depends on the batch size and on the threads.
  */
-function addMeanOfTokens(graph: GraphBuilder, tokens: string, count: number, dim: number): string {
+function addMeanOfTokens(
+  graph: GraphBuilder,
+  tokens: string,
+  dtype: ActivationDtype,
+  count: number,
+  dim: number,
+): string {
   const ones = graph.constant(new Float32Array(count).fill(1), [1, count])
-  const sums = graph.op('Reshape', [graph.op('MatMul', [ones, tokens]), graph.ints([-1, dim])])
-  return graph.op('Mul', [sums, graph.scalar(1 / count)])
+  const wide = addCast(graph, tokens, dtype, 'float32')
+  const sums = graph.op('Reshape', [graph.op('MatMul', [ones, wide]), graph.ints([-1, dim])])
+  return addCast(graph, graph.op('Mul', [sums, graph.scalar(1 / count)]), 'float32', dtype)
 }
 
 /** Builds the graph. Weights are registered in a fixed order, whatever the outputs. */
@@ -80,6 +91,11 @@ export async function buildEncoder(
   spec: EncoderSpec,
 ): Promise<void> {
   const shape = visionShape(config)
+  const { precision } = spec
+  const float = activationDtype(precision)
+  const tower: Tower = { graph, read, shape, precision }
+  const own = (name: string, dims: number[], make: () => Promise<Float32Array>): string =>
+    activationWeight(graph, precision, name, dims, make)
   const { dim } = shape
   const patch = config.vision_patch_size
   const [h, w] = [Math.floor(spec.height / patch), Math.floor(spec.width / patch)]
@@ -87,8 +103,9 @@ export async function buildEncoder(
   const channels = latentChannels(config)
   const patchBytes = patch * patch * 3
 
-  // Weights, always all of them and in this order.
-  const patchWeight = graph.weight('trunk.patch_embed.weight', [patchBytes, dim], async () => {
+  // Weights, always all of them and in this order. The patch embedding and the products after the last block are
+  // small and stay in floating point.
+  const patchWeight = own('trunk.patch_embed.weight', [patchBytes, dim], async () => {
     const conv = await read('trunk.patch_embed.proj.weight') // [D, 3, P, P]
     const out = new Float32Array(patchBytes * dim)
     const area = patch * patch
@@ -98,18 +115,18 @@ export async function buildEncoder(
     }
     return out
   })
-  const patchBias = graph.weight('trunk.patch_embed.bias', [dim], () => read('trunk.patch_embed.proj.bias'))
-  const clsToken = graph.weight('trunk.cls_token', [1, 1, dim], () => read('trunk.cls_token'))
-  const blocks = Array.from({ length: shape.depth }, (_, i) => blockWeights(graph, read, shape, i))
-  const finalNorm = normWeights(graph, read, shape, 'trunk.norm')
+  const patchBias = own('trunk.patch_embed.bias', [dim], () => read('trunk.patch_embed.proj.bias'))
+  const clsToken = own('trunk.cls_token', [1, 1, dim], () => read('trunk.cls_token'))
+  const blocks = Array.from({ length: shape.depth }, (_, i) => blockWeights(tower, i))
+  const finalNorm = normWeights(tower, 'trunk.norm')
   const bottleneck = hasBottleneck(config)
-    ? graph.weight('trunk.feature_bottleneck.weight', [dim, channels], async () =>
+    ? own('trunk.feature_bottleneck.weight', [dim, channels], async () =>
         transpose(await read('trunk.feature_bottleneck.weight'), channels, dim),
       )
     : undefined
   const clipInput = config.vision_bottleneck_ae_only ? dim : channels
   const visualProj = config.train_clip
-    ? graph.weight('visual_proj.weight', [clipInput, config.text_embed_dim], async () =>
+    ? own('visual_proj.weight', [clipInput, config.text_embed_dim], async () =>
         transpose(await read('visual_proj.weight'), config.text_embed_dim, clipInput),
       )
     : undefined
@@ -125,25 +142,26 @@ export async function buildEncoder(
   const unit = graph.op('Div', [colours, graph.scalar(255)])
   const centred = graph.op('Sub', [unit, graph.constant([...IMAGENET_MEAN], [3])])
   const normalised = graph.op('Div', [centred, graph.constant([...IMAGENET_STD], [3])])
-  const patches = graph.op('Reshape', [normalised, graph.ints([-1, patchBytes])])
+  const flat = graph.op('Reshape', [normalised, graph.ints([-1, patchBytes])])
+  const patches = addCast(graph, flat, 'float32', float)
   const embedded = graph.op('Gemm', [patches, patchWeight, patchBias]) // [N·h·w, D]
   const grid = graph.op('Reshape', [embedded, graph.ints([-1, count, dim])])
   const batch = graph.op('Slice', [graph.op('Shape', [grid]), graph.ints([0]), graph.ints([1])])
   const clsShape = graph.op('Concat', [batch, graph.ints([1, dim])], { axis: 0 })
   const tokens = graph.op('Concat', [graph.op('Expand', [clsToken, clsShape]), grid], { axis: 1 }) // [N, 1 + h·w, D]
 
-  const rope = await addRopeConstants(graph, read, shape, { h, w }, true)
+  const rope = await addRopeConstants(tower, { h, w }, true)
   const first = graph.op('Reshape', [tokens, graph.ints([-1, dim])])
-  let stream: Stream = { sum: first, normed: addNorm(graph, shape, first, blocks[0]!.norm1) }
+  let stream: Stream = { sum: first, normed: addNorm(tower, first, blocks[0]!.norm1) }
   const taps = new Map<number, string>()
   const wanted = new Set(spec.outputs.includes('layers') ? (spec.layers ?? []) : [])
   const deepest = spec.outputs.some((o) => o !== 'layers') ? shape.depth - 1 : Math.max(...wanted)
   for (let i = 0; i <= deepest; i++) {
     const last = i === shape.depth - 1
-    stream = addBlock(graph, shape, blocks[i]!, rope, stream, last ? finalNorm : blocks[i + 1]!.norm1)
+    stream = addBlock(tower, blocks[i]!, rope, stream, last ? finalNorm : blocks[i + 1]!.norm1)
     if (wanted.has(i)) {
       const normed = last ? stream.normed : undefined
-      taps.set(i, spec.layersNorm === false ? stream.sum : (normed ?? addNorm(graph, shape, stream.sum, finalNorm)))
+      taps.set(i, spec.layersNorm === false ? stream.sum : (normed ?? addNorm(tower, stream.sum, finalNorm)))
     }
   }
 
@@ -151,9 +169,8 @@ export async function buildEncoder(
   const takeCls = (x: string): string => graph.op('Gather', [x, graph.constant([0], [], 'int64')], { axis: 1 }) // [N, D]
   const takePatches = (x: string): string =>
     graph.op('Slice', [x, graph.ints([1]), graph.ints([count + 1]), graph.ints([1])]) // [N, h·w, D]
-  const emit = (name: string, value: string, ...rest: number[]): void => {
-    const cast = spec.dtype === 'float16' ? graph.op('Cast', [value], { to: 10 }) : value
-    graph.output(cast, { name, dtype: spec.dtype, shape: ['N', ...rest] })
+  const emit = (name: string, value: string, from: ActivationDtype, ...rest: number[]): void => {
+    graph.output(addCast(graph, value, from, spec.dtype), { name, dtype: spec.dtype, shape: ['N', ...rest] })
   }
   const has = (output: EncoderOutput): boolean => spec.outputs.includes(output)
   const squeeze = (x: string): string => (bottleneck ? graph.op('MatMul', [x, bottleneck]) : x)
@@ -163,24 +180,25 @@ export async function buildEncoder(
   const cls = needsLast ? takeCls(last) : ''
   const patchTokens = needsLast ? takePatches(last) : ''
   if (has('latents')) {
-    const flat = graph.op('Transpose', [squeeze(patchTokens)], { perm: [0, 2, 1] }) // [N, C, h·w]
-    emit('latents', graph.op('Reshape', [flat, graph.ints([-1, channels, h, w])]), channels, h, w)
+    const planes = graph.op('Transpose', [squeeze(patchTokens)], { perm: [0, 2, 1] }) // [N, C, h·w]
+    emit('latents', graph.op('Reshape', [planes, graph.ints([-1, channels, h, w])]), float, channels, h, w)
   }
   if (has('clip') || has('clip_features')) {
     const pooled = config.vision_clip_feat === 'pooled'
     let feature = cls
     // The bottleneck is linear, so pooling before it is the same and cheaper.
-    if (pooled) feature = addMeanOfTokens(graph, patchTokens, count, dim)
+    if (pooled) feature = addMeanOfTokens(graph, patchTokens, float, count, dim)
     if (!config.vision_bottleneck_ae_only) feature = squeeze(feature)
-    const projected = graph.op('MatMul', [feature, visualProj!])
-    if (has('clip')) emit('clip', addL2Normalize(graph, projected), config.text_embed_dim)
-    if (has('clip_features')) emit('clip_features', projected, config.text_embed_dim)
+    // Norms of halves could overflow: from here on in float32.
+    const projected = addCast(graph, graph.op('MatMul', [feature, visualProj!]), float, 'float32')
+    if (has('clip')) emit('clip', addL2Normalize(graph, projected), 'float32', config.text_embed_dim)
+    if (has('clip_features')) emit('clip_features', projected, 'float32', config.text_embed_dim)
   }
-  if (has('latent_cls')) emit('latent_cls', squeeze(cls), channels)
-  if (has('cls')) emit('cls', cls, dim)
-  if (has('patches')) emit('patches', patchTokens, count, dim)
+  if (has('latent_cls')) emit('latent_cls', squeeze(cls), float, channels)
+  if (has('cls')) emit('cls', cls, float, dim)
+  if (has('patches')) emit('patches', patchTokens, float, count, dim)
   for (const [k, value] of taps) {
-    emit(`layer_${k}_cls`, takeCls(rows(value)), dim)
-    emit(`layer_${k}_patches`, takePatches(rows(value)), count, dim)
+    emit(`layer_${k}_cls`, takeCls(rows(value)), float, dim)
+    emit(`layer_${k}_patches`, takePatches(rows(value)), float, count, dim)
   }
 }

@@ -6,6 +6,7 @@
  * github.com/onnx/onnx, onnx/onnx.proto) that these graphs use.
  */
 import protobuf from 'protobufjs'
+import { float32ToBfloat16, float32ToFloat16 } from '../../io/half.js'
 
 const root = protobuf.Root.fromJSON({
   nested: {
@@ -68,8 +69,22 @@ const root = protobuf.Root.fromJSON({
 const Model = root.lookupType('Model')
 
 /** TensorProto.DataType */
-export const ELEMENT = { float32: 1, uint8: 2, int32: 6, int64: 7, float16: 10, float64: 11, bfloat16: 16 } as const
+export const ELEMENT = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  float16: 10,
+  float64: 11,
+  bfloat16: 16,
+} as const
 export type Element = keyof typeof ELEMENT
+
+/** Element types of weights; float16 and bfloat16 are raw bits. */
+export type WeightDtype = 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8'
+export type WeightData = Float32Array | Uint16Array | Int8Array | Uint8Array
+export const WEIGHT_BYTES: Record<WeightDtype, number> = { float32: 4, float16: 2, bfloat16: 2, int8: 1, uint8: 1 }
 
 /** A graph input or output; `N` in the shape is the batch size, free at run time. */
 export interface Port {
@@ -80,13 +95,25 @@ export interface Port {
 
 export type AttributeValue = number | string | number[] | { float: number }
 
-/** A float32 tensor of the blob. `make` computes it from the checkpoint when the blob is written. */
+/** A tensor of the blob. `make` computes it from the checkpoint when the blob is written. */
 export interface BlobTensor {
   name: string
+  dtype: WeightDtype
   shape: number[]
   offset: number
   bytes: number
-  make: () => Promise<Float32Array>
+  make: () => Promise<WeightData>
+}
+
+export type ConstantDtype = 'float32' | 'float16' | 'bfloat16' | 'int64' | 'int8' | 'uint8'
+
+const CONSTANT_ARRAYS: Record<ConstantDtype, (values: Float32Array | number[]) => ArrayBufferView> = {
+  float32: (values) => Float32Array.from(values),
+  float16: (values) => float32ToFloat16(Float32Array.from(values)),
+  bfloat16: (values) => float32ToBfloat16(Float32Array.from(values)),
+  int64: (values) => BigInt64Array.from(Array.from(values, BigInt)),
+  int8: (values) => Int8Array.from(values),
+  uint8: (values) => Uint8Array.from(values),
 }
 
 /** Large tensors start on a page, so that mapping one touches no other. */
@@ -115,21 +142,18 @@ export class GraphBuilder {
   }
 
   /** Registers a weight; its bytes are computed only when the blob is written. */
-  weight(name: string, shape: number[], make: () => Promise<Float32Array>): string {
-    const bytes = shape.reduce((a, b) => a * b, 1) * 4
+  weight(name: string, shape: number[], make: () => Promise<WeightData>, dtype: WeightDtype = 'float32'): string {
+    const bytes = shape.reduce((a, b) => a * b, 1) * WEIGHT_BYTES[dtype]
     const align = bytes >= 65536 ? PAGE : 64
     const offset = Math.ceil(this.blobBytes / align) * align
-    this.blob.push({ name, shape, offset, bytes, make })
+    this.blob.push({ name, dtype, shape, offset, bytes, make })
     this.blobBytes = offset + bytes
     return name
   }
 
   /** A small constant inside the model file. Equal constants are shared. */
-  constant(values: Float32Array | number[], shape: number[], dtype: 'float32' | 'int64' = 'float32'): string {
-    const raw =
-      dtype === 'int64'
-        ? Buffer.from(BigInt64Array.from(Array.from(values, BigInt)).buffer)
-        : Buffer.from(Float32Array.from(values).buffer)
+  constant(values: Float32Array | number[], shape: number[], dtype: ConstantDtype = 'float32'): string {
+    const raw = Buffer.from(CONSTANT_ARRAYS[dtype](values).buffer as ArrayBuffer)
     const key = `${dtype}[${shape}]${raw.length <= 64 ? raw.toString('hex') : this.counter++}`
     const name = `const.${key}`
     if (!this.constants.has(name)) {
@@ -176,10 +200,10 @@ export class GraphBuilder {
       ...this.constants.values(),
       ...this.blob
         .filter(({ name }) => this.used.has(name))
-        .map(({ name, shape, offset, bytes }) => ({
+        .map(({ name, dtype, shape, offset, bytes }) => ({
           name,
           dims: shape,
-          dataType: ELEMENT.float32,
+          dataType: ELEMENT[dtype],
           dataLocation: 1,
           externalData: [
             { key: 'location', value: blobName },

@@ -5,7 +5,9 @@
  */
 import { textLength, type VtpConfig } from '../config.js'
 import { addL2Normalize } from './encoder.js'
+import { activationWeight, addCast, addProduct, type Linear, linear, prepareRows } from './linear.js'
 import type { GraphBuilder } from './onnx.js'
+import { activationDtype, type Precision } from './precision.js'
 import { type ReadTensor, transpose } from './vit.js'
 
 const MS = 'com.microsoft'
@@ -14,6 +16,8 @@ const EPSILON = { float: 1e-5 }
 export interface TextSpec {
   /** `clip` is L2-normalised, `features` is not; both [N, D], or [N, L, D] when the pooling is "none". */
   outputs?: ('clip' | 'features')[]
+  /** Default fp32. */
+  precision?: Precision
 }
 
 export async function buildText(
@@ -26,31 +30,42 @@ export async function buildText(
   const heads = config.text_num_heads
   const length = textLength(config)
   const hidden = Math.trunc(dim * config.text_mlp_ratio)
-  const own = (name: string, shape: number[]): string => graph.weight(name, shape, () => read(name))
-  const matrix = (name: string, out: number, inner: number): string =>
-    graph.weight(`${name}.T`, [inner, out], async () => transpose(await read(name), out, inner))
+  const precision = spec.precision ?? 'fp32'
+  const float = activationDtype(precision)
+  const own = (name: string, shape: number[]): string =>
+    activationWeight(graph, precision, name, shape, () => read(name))
+  const product = (name: string, out: number, inner: number): Linear =>
+    linear(graph, precision, {
+      name,
+      inner,
+      outer: out,
+      weight: async () => transpose(await read(`${name}.weight`), out, inner),
+      bias: () => read(`${name}.bias`),
+    })
 
   const embedding = own('token_embedding.weight', [config.text_vocab_size, dim])
   const positions = own('positional_embedding', [length, dim])
   const blocks = Array.from({ length: config.text_depth }, (_, i) => {
     const base = `text_transformer.resblocks.${i}`
-    const part = (name: string, at: number): [string, string] => [
-      graph.weight(`${base}.attn.${name}.weight`, [dim, dim], async () => {
-        const packed = await read(`${base}.attn.in_proj_weight`)
-        return transpose(packed.subarray(at * dim * dim, (at + 1) * dim * dim), dim, dim)
-      }),
-      graph.weight(`${base}.attn.${name}.bias`, [dim], async () =>
-        (await read(`${base}.attn.in_proj_bias`)).slice(at * dim, (at + 1) * dim),
-      ),
-    ]
+    const part = (name: string, at: number): Linear =>
+      linear(graph, precision, {
+        name: `${base}.attn.${name}`,
+        inner: dim,
+        outer: dim,
+        weight: async () => {
+          const packed = await read(`${base}.attn.in_proj_weight`)
+          return transpose(packed.subarray(at * dim * dim, (at + 1) * dim * dim), dim, dim)
+        },
+        bias: async () => (await read(`${base}.attn.in_proj_bias`)).slice(at * dim, (at + 1) * dim),
+      })
     const scale = config.text_ls_init_value !== null
     return {
       ln1: [own(`${base}.ln_1.weight`, [dim]), own(`${base}.ln_1.bias`, [dim])],
       ln2: [own(`${base}.ln_2.weight`, [dim]), own(`${base}.ln_2.bias`, [dim])],
       qkv: [part('q', 0), part('k', 1), part('v', 2)],
-      out: [matrix(`${base}.attn.out_proj.weight`, dim, dim), own(`${base}.attn.out_proj.bias`, [dim])],
-      fc: [matrix(`${base}.mlp.c_fc.weight`, hidden, dim), own(`${base}.mlp.c_fc.bias`, [hidden])],
-      proj: [matrix(`${base}.mlp.c_proj.weight`, dim, hidden), own(`${base}.mlp.c_proj.bias`, [dim])],
+      out: product(`${base}.attn.out_proj`, dim, dim),
+      fc: product(`${base}.mlp.c_fc`, hidden, dim),
+      proj: product(`${base}.mlp.c_proj`, dim, hidden),
       ls1: scale ? own(`${base}.ls_1.gamma`, [dim]) : undefined,
       ls2: scale ? own(`${base}.ls_2.gamma`, [dim]) : undefined,
     }
@@ -60,7 +75,9 @@ export async function buildText(
   let projectionBias: string | undefined
   if (config.text_proj_type !== 'none') {
     if (config.text_proj_bias) {
-      projection = matrix('text_projection.weight', dim, dim)
+      projection = activationWeight(graph, precision, 'text_projection.weight.T', [dim, dim], async () =>
+        transpose(await read('text_projection.weight'), dim, dim),
+      )
       projectionBias = own('text_projection.bias', [dim])
     } else projection = own('text_projection', [dim, dim]) // used as x @ P
   }
@@ -72,7 +89,8 @@ export async function buildText(
   const branch = (value: string, scale: string | undefined): string => (scale ? graph.op('Mul', [value, scale]) : value)
   for (const block of blocks) {
     const normed = graph.op('LayerNormalization', [x, ...block.ln1], { axis: -1, epsilon: EPSILON })
-    const [q, k, v] = block.qkv.map((names) => graph.op('Reshape', [graph.op('Gemm', [normed, ...names]), flat]))
+    const rows = prepareRows(graph, precision, normed)
+    const [q, k, v] = block.qkv.map((weight) => graph.op('Reshape', [addProduct(graph, rows, weight), flat]))
     const attended = graph.op(
       'MultiHeadAttention',
       [q!, k!, v!],
@@ -83,14 +101,14 @@ export async function buildText(
       },
       MS,
     )
-    const rows = graph.op('Reshape', [attended, graph.ints([-1, dim])])
-    x = graph.op('Add', [x, branch(graph.op('Gemm', [rows, ...block.out]), block.ls1)])
+    const mixed = prepareRows(graph, precision, graph.op('Reshape', [attended, graph.ints([-1, dim])]))
+    x = graph.op('Add', [x, branch(addProduct(graph, mixed, block.out), block.ls1)])
     const second = graph.op('LayerNormalization', [x, ...block.ln2], { axis: -1, epsilon: EPSILON })
-    const up = graph.op('Gemm', [second, ...block.fc])
+    const up = addProduct(graph, prepareRows(graph, precision, second), block.fc)
     const activated = config.text_quick_gelu
       ? graph.op('QuickGelu', [up], { alpha: { float: 1.702 } }, MS)
       : graph.op('Gelu', [up], {}, MS)
-    x = graph.op('Add', [x, branch(graph.op('Gemm', [activated, ...block.proj]), block.ls2)])
+    x = graph.op('Add', [x, branch(addProduct(graph, prepareRows(graph, precision, activated), block.proj), block.ls2)])
   }
 
   // ln_final works on each token by itself, so pooling comes first.
@@ -98,6 +116,7 @@ export async function buildText(
   let features = graph.op('LayerNormalization', [pooled, ...lnFinal], { axis: -1, epsilon: EPSILON })
   if (projection) features = graph.op('MatMul', [features, projection])
   if (projectionBias) features = graph.op('Add', [features, projectionBias])
+  features = addCast(graph, features, float, 'float32')
   const tokens = config.text_pool_type === 'none' ? [length] : []
   const outputs = spec.outputs ?? ['clip']
   if (outputs.includes('clip')) {

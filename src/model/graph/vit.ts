@@ -9,7 +9,19 @@ import type { Checkpoint } from '../checkpoint.js'
 import { normEpsilon } from '../config.js'
 import { type RopeTables, ropeTables } from '../rope.js'
 import type { VitShape } from '../tensors.js'
+import { type Balance, balanced, blockBalance } from './balance.js'
+import {
+  activationWeight,
+  addProduct,
+  type Linear,
+  linear,
+  prepareRows,
+  type Rows,
+  roundSimulated,
+  toBf16,
+} from './linear.js'
 import type { GraphBuilder } from './onnx.js'
+import { activationDtype, type Precision, roundsRotation } from './precision.js'
 
 const MS = 'com.microsoft'
 const QK_NORM_EPSILON = 1e-5
@@ -40,56 +52,74 @@ function scaleRows(matrix: Float32Array, rows: number, scale: Float32Array): Flo
   return out
 }
 
-/** Names of a block's weights in the graph. */
+/** What the parts of one tower share while its graph is built. */
+export interface Tower {
+  graph: GraphBuilder
+  read: ReadTensor
+  shape: VitShape
+  precision: Precision
+}
+
+/** A block's weights in the graph. */
 interface BlockWeights {
   norm1: string[]
   norm2: string[]
-  q: string
-  qBias: string
-  k: string
-  kBias: string
-  v: string
-  proj: string
+  q: Linear
+  k: Linear
+  v: Linear
+  proj: Linear
   /** Projection bias with the bias of v and LayerScale folded in. */
   projBias: string
   qNorm?: string
   kNorm?: string
   /** First feed-forward products: [w1, w2] of a SwiGLU or [fc1] of an MLP. */
-  up: [string, string][]
-  down: string
+  up: Linear[]
+  down: Linear
   downBias: string
 }
 
-/** Registers a norm's weight (and bias). */
-export function normWeights(graph: GraphBuilder, read: ReadTensor, shape: VitShape, name: string): string[] {
-  const names = [graph.weight(`${name}.weight`, [shape.dim], () => read(`${name}.weight`))]
-  if (shape.norm !== 'rmsnorm') names.push(graph.weight(`${name}.bias`, [shape.dim], () => read(`${name}.bias`)))
-  return names
+/** Registers a norm's weight (and bias), each channel divided by `balance` where there is one. */
+export function normWeights(tower: Tower, name: string, balance?: Balance): string[] {
+  const { graph, read, shape, precision } = tower
+  const vector = (part: 'weight' | 'bias'): string =>
+    activationWeight(graph, precision, `${name}.${part}`, [shape.dim], async () => {
+      const [values, divisor] = await Promise.all([read(`${name}.${part}`), balance?.()])
+      return divisor ? values.map((value, i) => value / divisor[i]!) : values
+    })
+  return shape.norm === 'rmsnorm' ? [vector('weight')] : [vector('weight'), vector('bias')]
 }
 
 /** Registers the weights of block `index` in a fixed order: the blob's layout depends on nothing but the model. */
-export function blockWeights(graph: GraphBuilder, read: ReadTensor, shape: VitShape, index: number): BlockWeights {
+export function blockWeights(tower: Tower, index: number): BlockWeights {
+  const { graph, read, shape, precision } = tower
   const { dim, ffnWidth } = shape
   const base = `${shape.prefix}.blocks.${index}`
   const gamma = async (which: 'ls1' | 'ls2'): Promise<Float32Array | undefined> =>
     shape.layerScale ? read(`${base}.${which}.gamma`) : undefined
+  // In floating point channels need no balancing.
+  const balance = precision === 'int8' ? blockBalance(read, shape, base) : undefined
 
-  const norm1 = normWeights(graph, read, shape, `${base}.norm1`)
-  const part = (name: 'q' | 'k' | 'v', at: number): string =>
-    graph.weight(`${base}.attn.${name}.weight`, [dim, dim], async () => {
-      const qkv = await read(`${base}.attn.qkv.weight`) // [3D, D]
-      return transpose(qkv.subarray(at * dim * dim, (at + 1) * dim * dim), dim, dim)
+  const norm1 = normWeights(tower, `${base}.norm1`, balance?.norm1)
+  const part = (name: 'q' | 'k' | 'v', at: number): Linear =>
+    linear(graph, precision, {
+      name: `${base}.attn.${name}`,
+      inner: dim,
+      outer: dim,
+      weight: async () => {
+        const qkv = await read(`${base}.attn.qkv.weight`) // [3D, D]
+        const matrix = transpose(qkv.subarray(at * dim * dim, (at + 1) * dim * dim), dim, dim)
+        return balanced(matrix, balance?.norm1, name === 'v' ? balance?.values : undefined)
+      },
+      bias:
+        name === 'v' ? undefined : async () => (await read(`${base}.attn.qkv.bias`)).slice(at * dim, (at + 1) * dim),
     })
-  const partBias = (name: 'q' | 'k', at: number): string =>
-    graph.weight(`${base}.attn.${name}.bias`, [dim], async () =>
-      (await read(`${base}.attn.qkv.bias`)).slice(at * dim, (at + 1) * dim),
-    )
-  const [q, k, v] = [part('q', 0), part('k', 1), part('v', 2)]
-  const [qBias, kBias] = [partBias('q', 0), partBias('k', 1)]
+  const q = part('q', 0)
+  const k = part('k', 1)
+  const v = part('v', 2)
   const d = dim / shape.heads
   const qkNorm = shape.qkNorm
     ? (['q_norm', 'k_norm'] as const).map((n) =>
-        graph.weight(`${base}.attn.${n}.weight`, [d], () => read(`${base}.attn.${n}.weight`)),
+        activationWeight(graph, precision, `${base}.attn.${n}.weight`, [d], () => read(`${base}.attn.${n}.weight`)),
       )
     : []
 
@@ -97,10 +127,14 @@ export function blockWeights(graph: GraphBuilder, read: ReadTensor, shape: VitSh
     const [matrix, scale] = await Promise.all([read(name), gamma(which)])
     return scale ? scaleRows(matrix, rows, scale) : matrix
   }
-  const proj = graph.weight(`${base}.attn.proj.weight`, [dim, dim], async () =>
-    transpose(await scaled(`${base}.attn.proj.weight`, dim, 'ls1'), dim, dim),
-  )
-  const projBias = graph.weight(`${base}.attn.proj.bias`, [dim], async () => {
+  const proj = linear(graph, precision, {
+    name: `${base}.attn.proj`,
+    inner: dim,
+    outer: dim,
+    weight: async () =>
+      balanced(transpose(await scaled(`${base}.attn.proj.weight`, dim, 'ls1'), dim, dim), balance?.values),
+  })
+  const projBias = activationWeight(graph, precision, `${base}.attn.proj.bias`, [dim], async () => {
     // softmax rows add up to 1: attention(v + b) = attention(v) + b, and b goes through the projection.
     const matrix = await read(`${base}.attn.proj.weight`)
     const vBias = (await read(`${base}.attn.qkv.bias`)).subarray(2 * dim)
@@ -113,26 +147,35 @@ export function blockWeights(graph: GraphBuilder, read: ReadTensor, shape: VitSh
     })
   })
 
-  const norm2 = normWeights(graph, read, shape, `${base}.norm2`)
+  const norm2 = normWeights(tower, `${base}.norm2`, balance?.norm2)
   const upNames = shape.ffn === 'mlp' ? ['fc1'] : ['w1', 'w2']
   const downName = shape.ffn === 'mlp' ? 'fc2' : 'w3'
-  const up = upNames.map((name): [string, string] => [
-    graph.weight(`${base}.mlp.${name}.weight`, [dim, ffnWidth], async () =>
-      transpose(await read(`${base}.mlp.${name}.weight`), ffnWidth, dim),
-    ),
-    graph.weight(`${base}.mlp.${name}.bias`, [ffnWidth], () => read(`${base}.mlp.${name}.bias`)),
-  ])
-  const down = graph.weight(`${base}.mlp.${downName}.weight`, [ffnWidth, dim], async () =>
-    transpose(await scaled(`${base}.mlp.${downName}.weight`, dim, 'ls2'), dim, ffnWidth),
-  )
-  const downBias = graph.weight(`${base}.mlp.${downName}.bias`, [dim], () =>
+  const up = upNames.map((name) => {
+    const columns = name === 'w2' ? balance?.hidden : undefined
+    return linear(graph, precision, {
+      name: `${base}.mlp.${name}`,
+      inner: dim,
+      outer: ffnWidth,
+      weight: async () =>
+        balanced(transpose(await read(`${base}.mlp.${name}.weight`), ffnWidth, dim), balance?.norm2, columns),
+      bias: async () => balanced(await read(`${base}.mlp.${name}.bias`), undefined, columns),
+    })
+  })
+  const down = linear(graph, precision, {
+    name: `${base}.mlp.${downName}`,
+    inner: ffnWidth,
+    outer: dim,
+    weight: async () =>
+      balanced(transpose(await scaled(`${base}.mlp.${downName}.weight`, dim, 'ls2'), dim, ffnWidth), balance?.hidden),
+  })
+  const downBias = activationWeight(graph, precision, `${base}.mlp.${downName}.bias`, [dim], () =>
     scaled(`${base}.mlp.${downName}.bias`, dim, 'ls2'),
   )
-  return { norm1, norm2, q, qBias, k, kBias, v, proj, projBias, qNorm: qkNorm[0], kNorm: qkNorm[1], up, down, downBias }
+  return { norm1, norm2, q, k, v, proj, projBias, qNorm: qkNorm[0], kNorm: qkNorm[1], up, down, downBias }
 }
 
 /** A norm over the last axis. */
-export function addNorm(graph: GraphBuilder, shape: VitShape, x: string, weights: string[]): string {
+export function addNorm({ graph, shape }: Tower, x: string, weights: string[]): string {
   const epsilon = { float: normEpsilon(shape.norm) }
   if (shape.norm === 'rmsnorm') return graph.op('SimplifiedLayerNormalization', [x, ...weights], { axis: -1, epsilon })
   return graph.op('LayerNormalization', [x, ...weights], { axis: -1, epsilon })
@@ -140,8 +183,7 @@ export function addNorm(graph: GraphBuilder, shape: VitShape, x: string, weights
 
 /** residual + branch + bias, and its norm: [sum, norm(sum)]. */
 function addSkipNorm(
-  graph: GraphBuilder,
-  shape: VitShape,
+  { graph, shape, precision }: Tower,
   branch: string,
   residual: string,
   bias: string,
@@ -151,15 +193,15 @@ function addSkipNorm(
   const epsilon = { float: normEpsilon(shape.norm) }
   const wanted = [true, false, false, true]
   const outputs = graph.ops(type, [branch, residual, ...norm, bias], 4, { epsilon }, MS, wanted)
-  return { normed: outputs[0]!, sum: outputs[3]! }
+  return { normed: outputs[0]!, sum: roundSimulated(graph, precision, outputs[3]!) }
 }
 
 /** Rotation tables as graph constants. A leading cls token has cos 1 and sin 0: it is rounded, not rotated. */
 export interface RopeConstants {
-  /** [L, D] for a token matrix viewed as [N, L, D]: cos of every head side by side. */
+  /** [L, 1, d] for tokens viewed as [N, L, H, d]; only where the rotation rounds step by step. */
   cos: string
-  /** Cache of `RotaryEmbedding`: zeros, [L, d/2]. */
-  zero: string
+  /** Cache of `RotaryEmbedding`, [L, d/2]: cos, or zeros where the rotation rounds step by step. */
+  cosCache: string
   /** Cache of `RotaryEmbedding`: sin, [L, d/2]. */
   sin: string
   positions: string
@@ -167,9 +209,7 @@ export interface RopeConstants {
 }
 
 export async function addRopeConstants(
-  graph: GraphBuilder,
-  read: ReadTensor,
-  shape: VitShape,
+  { graph, read, shape, precision }: Tower,
   grid: { h: number; w: number },
   cls: boolean,
 ): Promise<RopeConstants> {
@@ -186,18 +226,21 @@ export async function addRopeConstants(
     // Both halves of a row are equal.
     sin.set(tables.sin.subarray(t * d, t * d + half), (t + lead) * half)
   }
+  const positions = graph.constant([0], [1], 'int64')
+  const dtype = activationDtype(precision)
+  if (!roundsRotation(precision)) {
+    const firstHalves = new Float32Array(length * half)
+    for (let t = 0; t < length; t++) firstHalves.set(cos.subarray(t * d, t * d + half), t * half)
+    const cache = graph.constant(firstHalves, [length, half], dtype)
+    return { cos: '', cosCache: cache, sin: graph.constant(sin, [length, half], dtype), positions, length }
+  }
   return {
     cos: graph.constant(cos, [length, 1, d]),
-    zero: graph.constant(new Float32Array(length * half), [length, half]),
+    cosCache: graph.constant(new Float32Array(length * half), [length, half]),
     sin: graph.constant(sin, [length, half]),
-    positions: graph.constant([0], [1], 'int64'),
+    positions,
     length,
   }
-}
-
-/** Rounds to bfloat16 and back. */
-function toBf16(graph: GraphBuilder, x: string): string {
-  return graph.op('Cast', [graph.op('Cast', [x], { to: 16 })], { to: 1 })
 }
 
 /**
@@ -205,13 +248,8 @@ function toBf16(graph: GraphBuilder, x: string): string {
  * bf16(bf16(x cos) + bf16(rotate_half(x) sin)) of x rounded to bf16.
  * `RotaryEmbedding` with cos = 0 gives rotate_half(x) · sin in one pass.
  */
-function addRope(
-  graph: GraphBuilder,
-  shape: VitShape,
-  x: string,
-  rope: RopeConstants,
-  norm: string | undefined,
-): string {
+function addRope(tower: Tower, x: string, rope: RopeConstants, norm: string | undefined): string {
+  const { graph, shape, precision } = tower
   const { dim, heads } = shape
   const d = dim / heads
   const byHead = graph.ints([-1, rope.length, heads, d])
@@ -219,10 +257,12 @@ function addRope(
   let value = graph.op('Reshape', [x, byHead]) // [N, L, H, d]
   if (norm)
     value = graph.op('SimplifiedLayerNormalization', [value, norm], { axis: -1, epsilon: { float: QK_NORM_EPSILON } })
+  const rotate = (tokens: string): string =>
+    graph.op('RotaryEmbedding', [tokens, rope.positions, rope.cosCache, rope.sin], { num_heads: heads }, MS)
+  if (!roundsRotation(precision)) return rotate(graph.op('Reshape', [value, flat]))
   const rounded = toBf16(graph, value)
   const straight = toBf16(graph, graph.op('Mul', [rounded, rope.cos]))
-  const tokens = graph.op('Reshape', [rounded, flat]) // [N, L, D]
-  const turned = graph.op('RotaryEmbedding', [tokens, rope.positions, rope.zero, rope.sin], { num_heads: heads }, MS)
+  const turned = rotate(graph.op('Reshape', [rounded, flat])) // [N, L, D]
   const sum = graph.op('Add', [graph.op('Reshape', [straight, flat]), toBf16(graph, turned)])
   return toBf16(graph, sum)
 }
@@ -238,32 +278,34 @@ export interface Stream {
  * the next block or the final norm).
  */
 export function addBlock(
-  graph: GraphBuilder,
-  shape: VitShape,
+  tower: Tower,
   weights: BlockWeights,
   rope: RopeConstants,
   stream: Stream,
   nextNorm: string[],
 ): Stream {
+  const { graph, shape, precision } = tower
   const { dim, heads } = shape
   const flat = graph.ints([-1, rope.length, dim])
-  const q = addRope(graph, shape, graph.op('Gemm', [stream.normed, weights.q, weights.qBias]), rope, weights.qNorm)
-  const k = addRope(graph, shape, graph.op('Gemm', [stream.normed, weights.k, weights.kBias]), rope, weights.kNorm)
-  const v = graph.op('Reshape', [graph.op('MatMul', [stream.normed, weights.v]), flat])
+  const product = (x: Rows, weight: Linear): string => roundSimulated(graph, precision, addProduct(graph, x, weight))
+  const normed = prepareRows(graph, precision, stream.normed)
+  const q = addRope(tower, product(normed, weights.q), rope, weights.qNorm)
+  const k = addRope(tower, product(normed, weights.k), rope, weights.kNorm)
+  const v = graph.op('Reshape', [product(normed, weights.v), flat])
   const attended = graph.op(
     'MultiHeadAttention',
     [q, k, v],
     { num_heads: heads, scale: { float: 1 / Math.sqrt(dim / heads) } },
     MS,
   )
-  const rows = graph.op('Reshape', [attended, graph.ints([-1, dim])])
-  const projected = graph.op('MatMul', [rows, weights.proj])
-  const middle = addSkipNorm(graph, shape, projected, stream.sum, weights.projBias, weights.norm2)
+  const rows = prepareRows(graph, precision, graph.op('Reshape', [attended, graph.ints([-1, dim])]))
+  const middle = addSkipNorm(tower, product(rows, weights.proj), stream.sum, weights.projBias, weights.norm2)
 
-  const [first, second] = weights.up.map(([weight, bias]) => graph.op('Gemm', [middle.normed, weight, bias]))
+  const fed = prepareRows(graph, precision, middle.normed)
+  const [first, second] = weights.up.map((weight) => product(fed, weight))
   const hidden = second
     ? graph.op('Mul', [graph.op('QuickGelu', [first!], { alpha: { float: 1 } }, MS), second])
     : graph.op('Gelu', [first!], {}, MS)
-  const fed = graph.op('MatMul', [hidden, weights.down])
-  return addSkipNorm(graph, shape, fed, middle.sum, weights.downBias, nextNorm)
+  const down = product(prepareRows(graph, precision, hidden), weights.down)
+  return addSkipNorm(tower, down, middle.sum, weights.downBias, nextNorm)
 }

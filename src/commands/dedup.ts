@@ -1,0 +1,37 @@
+import { Flags } from '@oclif/core'
+import { BaseCommand } from '../cli/base-command.js'
+import { INDEX_ARG } from '../cli/retrieval-flags.js'
+
+export default class Dedup extends BaseCommand<typeof Dedup> {
+  static override summary = 'List groups of near-duplicates of an indexed dataset.'
+  static override description =
+    `Rows whose cosine similarity is at least --threshold belong to one group, and so do those that are linked through
+others. Prints one group per paragraph, the first row first; with --out, JSON lines. With an hnsw or lancedb index
+each row is compared with its 32 nearest neighbours, with --exact or an exact index with all rows.`
+  static override examples = [
+    { description: 'Groups of near-duplicates', command: '<%= config.bin %> <%= command.id %> photos.index' },
+    {
+      description: 'Only what is almost the same image, into a file',
+      command: '<%= config.bin %> <%= command.id %> photos.index --threshold 0.99 --out duplicates.jsonl',
+    },
+  ]
+
+  static override args = { index: INDEX_ARG }
+
+  static override flags = {
+    threshold: Flags.string({
+      char: 't',
+      default: '0.95',
+      summary: 'Cosine similarity from which on two images are near-duplicates, up to 1.',
+      helpValue: 'S',
+    }),
+    exact: Flags.boolean({ default: false, summary: 'Compare all pairs, whatever the index has.' }),
+    out: Flags.string({ char: 'o', summary: 'Write the groups as JSON lines to a file.', helpValue: 'FILE' }),
+  }
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.input(Dedup)
+    const { runDedupCommand } = await import('../cli/dedup-command.js')
+    return runDedupCommand(this.context(), { ...flags, index: args.index })
+  }
+}

@@ -1,0 +1,79 @@
+import { Args, Flags } from '@oclif/core'
+import { BaseCommand } from '../cli/base-command.js'
+import { parseCount, parseFraction, parseImageSize, parseUnits } from '../cli/parse.js'
+import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+
+export default class Embed extends BaseCommand<typeof Embed> {
+  static override summary = 'Embed images or texts with CLIP: unit vectors to search, compare and classify with.'
+  static override description =
+    `Writes the CLIP embedding of every image of SOURCE (column clip, L2-normalised) with key, uri, label, caption
+and size, in Parquet. Where the source has captions (.txt members of a tar, a caption column or field), they are
+embedded, too (column clip_text; zeros where an image has none). With --text, lines of text are embedded instead:
+key is the line's number from 0, caption the line.
+
+Like encode, a run is resumable, repeats byte for byte, and turns what cannot be read into rejects.`
+  static override examples = [
+    { description: 'Embeddings of a folder', command: '<%= config.bin %> <%= command.id %> photos --out embeddings' },
+    {
+      description:
+        'Image-text pairs of WebDataset shards, in the layout of clip-retrieval (img_emb, text_emb, metadata)',
+      command: '<%= config.bin %> <%= command.id %> "pairs-{000..099}.tar" --out embeddings --format npy',
+    },
+    {
+      description: 'Embeddings of texts, one per line',
+      command: '<%= config.bin %> <%= command.id %> --text captions.txt --out texts',
+    },
+  ]
+
+  static override args = { source: Args.string({ ...DATASET_ARG, required: false, ignoreStdin: true }) }
+
+  static override flags = {
+    out: Flags.string({ char: 'o', required: true, summary: 'Folder to write the embeddings to.', helpValue: 'DEST' }),
+    text: Flags.string({
+      summary: 'Embed the lines of a file (- for stdin) instead of images.',
+      helpValue: 'FILE',
+      exclusive: ['transform', 'image-size'],
+    }),
+    captions: Flags.boolean({
+      default: true,
+      allowNo: true,
+      summary: 'Embed captions, too, where the source has them.',
+    }),
+    model: MODEL_FLAG,
+    format: Flags.string({
+      default: 'parquet',
+      options: ['parquet', 'arrow', 'npy'],
+      summary: "File format: parquet (a vector column), arrow, or npy (clip-retrieval's layout).",
+    }),
+    dtype: Flags.string({
+      default: 'float16',
+      options: ['float16', 'float32'],
+      summary: 'Element type of the embeddings.',
+    }),
+    transform: Flags.string({
+      summary: 'Preprocessing, e.g. "resize(256,256,bilinear)" (the default at the model\'s size).',
+      helpValue: 'SPEC',
+    }),
+    'image-size': Flags.string({
+      summary: "Size of the model's input: S or HxW. Default: the checkpoint's.",
+      helpValue: 'S|HxW',
+    }),
+    ...RUN_FLAGS,
+  }
+
+  async run(): Promise<unknown> {
+    const { args, flags } = await this.input(Embed)
+    const { embedSource } = await import('../cli/embed-command.js')
+    const { runEncodeCommand } = await import('../cli/encode-command.js')
+    return runEncodeCommand(this.context(), {
+      ...flags,
+      ...embedSource(args.source, flags.text, flags.captions),
+      flip: false,
+      'layers-norm': true,
+      imageSize: parseImageSize(flags['image-size']),
+      units: parseUnits(flags.units),
+      maxBad: parseFraction('--max-bad', flags['max-bad']),
+      batchSize: parseCount('--batch-size', flags['batch-size']),
+    })
+  }
+}

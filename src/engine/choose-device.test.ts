@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest'
+import { chooseDevice, type DeviceProbes } from './choose-device.js'
+import { countGpus, providerOption } from './providers.js'
+
+const machine = (gpus: number, hasCuda: boolean, bundled = ['cpu']): DeviceProbes => ({
+  bundled: () => bundled,
+  hasCuda: () => hasCuda,
+  gpus: () => gpus,
+  cores: () => 4,
+})
+const choose = (device: string, probes: DeviceProbes, precision = 'auto', requireGpu = false) =>
+  chooseDevice({ device, precision, requireGpu }, probes)
+
+describe('auto', () => {
+  it('is fp32 on a CPU and never int8', () => {
+    expect(choose('auto', machine(0, false))).toMatchObject({ kind: 'cpu', precision: 'fp32', lanes: [['cpu']] })
+    expect(choose('cpu', machine(2, true))).toMatchObject({ kind: 'cpu', precision: 'fp32' })
+  })
+  it('is fp16 on every GPU, two sessions each, where GPU and provider are there', () => {
+    const device = choose('auto', machine(2, true))
+    expect(device).toMatchObject({ kind: 'cuda', precision: 'fp16', summary: 'cuda:0, cuda:1, fp16' })
+    expect(device.lanes.map(([first]) => first)).toEqual(['cuda:0', 'cuda:0', 'cuda:1', 'cuda:1'])
+    expect(device.lanes.every((lane) => lane.at(-1) === 'cpu')).toBe(true)
+  })
+  it('stays on the CPU while the provider or the GPU is missing', () => {
+    expect(choose('auto', machine(1, false)).kind).toBe('cpu')
+    expect(choose('auto', machine(0, true)).kind).toBe('cpu')
+  })
+})
+
+describe('a GPU that is asked for', () => {
+  it.each([
+    ['cuda', machine(1, false), 'no CUDA provider'],
+    ['cuda', machine(0, true), 'no NVIDIA GPU'],
+    ['cuda:2', machine(2, true), 'no cuda:2'],
+    ['webgpu', machine(0, false), 'no webgpu provider'],
+  ])('%s is refused with the reason when it cannot be used', (device, probes, reason) => {
+    expect(() => choose(device, probes)).toThrow(reason)
+  })
+  it('is refused by --require-gpu on a machine without one', () => {
+    expect(() => choose('auto', machine(0, false), 'auto', true)).toThrow('no CUDA provider')
+    expect(() => choose('cpu', machine(1, true), 'auto', true)).toThrow('--device cpu')
+  })
+  it('may be one of several', () => {
+    expect(choose('cuda:1', machine(2, true)).lanes).toEqual([
+      ['cuda:1', 'cpu'],
+      ['cuda:1', 'cpu'],
+    ])
+    expect(choose('webgpu', machine(0, false, ['cpu', 'webgpu'])).lanes).toEqual([['webgpu', 'cpu']])
+  })
+})
+
+it('precisions are offered where they make sense', () => {
+  expect(choose('cpu', machine(0, false), 'int8').precision).toBe('int8')
+  expect(choose('cuda', machine(1, true), 'bf16').precision).toBe('bf16')
+  expect(choose('cuda', machine(1, true), 'fp32').precision).toBe('fp32')
+  expect(() => choose('cpu', machine(0, false), 'fp16')).toThrow('not offered on the device cpu')
+  expect(() => choose('cuda', machine(1, true), 'int8')).toThrow('not offered on the device cuda')
+  expect(() => choose('cpu', machine(0, false), 'fp7')).toThrow('not known')
+  expect(() => choose('gpu', machine(0, false))).toThrow('--device gpu is not known')
+})
+
+it('ONNX Runtime gets the number of the GPU apart from the name', () => {
+  expect(providerOption('cuda:1')).toEqual({ name: 'cuda', deviceId: 1 })
+  expect(providerOption('cpu')).toBe('cpu')
+})
+
+it('without a driver there are no GPUs', () => {
+  expect(countGpus({}, '/nonexistent')).toBe(0)
+  expect(countGpus({ CUDA_VISIBLE_DEVICES: '' }, '/')).toBe(0)
+})

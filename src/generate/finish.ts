@@ -1,0 +1,108 @@
+/**
+ * What is made once all units of a generation run are committed: the manifest, and on request one .npz of
+ * all images (the layout of ADM's evaluation: `arr_0` images, `arr_1` classes) and a preview. All of it is a
+ * function of the committed images.
+ */
+import { mkdir, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { decodeImage } from '../image/decode.js'
+import { grid as makeGrid } from '../image/montage.js'
+import { encodePng } from '../image/png.js'
+import { mergeMoments, momentsToStats } from '../io/moments.js'
+import { writeNpz } from '../io/numpy/npz-writer.js'
+import type { Store } from '../io/store.js'
+import { encodeLatentsStats } from '../io/torch-stats.js'
+import { type ManifestFile, type Totals, visitCommits } from '../pipeline/finalize.js'
+import { LATENTS_STATS, MANIFEST, PREVIEW, SAMPLES_NPZ, sampleImageName } from '../pipeline/layout.js'
+import { mapOrdered } from '../pipeline/stages.js'
+import type { RgbImage } from '../types.js'
+import type { PreparedGenerate } from './prepare.js'
+import { generateProvenance } from './unit-output.js'
+
+export interface Extras {
+  npz: boolean
+  grid?: { rows: number; columns: number }
+}
+
+/** Writes the manifest and the extras; returns totals and the extras' names. */
+export async function finishGenerate(
+  prepared: PreparedGenerate,
+  extras: Extras,
+): Promise<{ totals: Totals; extras: string[] }> {
+  const { plan, store } = prepared
+  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
+  const files: ManifestFile[] = []
+  await visitCommits(store, [...plan.units.keys()], (commit) => {
+    totals.rows += commit.rows
+    for (const file of commit.files) {
+      totals.bytes += file.bytes
+      files.push({ ...file, rows: file.name.endsWith('.png') ? 1 : commit.rows })
+    }
+    if (commit.moments) totals.moments = totals.moments ? mergeMoments(totals.moments, commit.moments) : commit.moments
+  })
+  const stats = totals.moments && totals.moments.count > 1 ? momentsToStats(totals.moments) : null
+  if (stats && plan.latents?.format === 'safetensors')
+    await store.put(LATENTS_STATS, encodeLatentsStats(stats.mean, stats.std))
+  const manifest = {
+    version: 1,
+    kind: plan.kind,
+    plan: plan.hash,
+    images: plan.num,
+    rows: totals.rows,
+    rejects: 0,
+    bytes: totals.bytes,
+    format: 'png',
+    image: plan.image,
+    latents: plan.latents,
+    sampler: plan.sampler,
+    guidance: plan.guidance,
+    provenance: generateProvenance(plan),
+    files,
+  }
+  await store.put(MANIFEST, Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`))
+  const made: string[] = []
+  if (extras.npz) made.push(await putNpz(prepared))
+  if (extras.grid) made.push(await putGrid(prepared, extras.grid))
+  return { totals, extras: made }
+}
+
+async function readImage(store: Store, index: number): Promise<RgbImage> {
+  return decodeImage(Buffer.from(await store.get(sampleImageName(index))))
+}
+
+/** All images in order, a few read ahead. */
+function readImages(store: Store, count: number): AsyncGenerator<RgbImage> {
+  return mapOrdered(Array(count).keys(), 8, (index) => readImage(store, index))
+}
+
+async function putNpz({ plan, store, labels }: PreparedGenerate): Promise<string> {
+  const dir = await store.tempDir()
+  await mkdir(dir, { recursive: true })
+  const file = path.join(dir, `samples-${process.pid}.npz`)
+  async function* pixels(): AsyncGenerator<Uint8Array> {
+    for await (const image of readImages(store, plan.num)) yield image.data
+  }
+  try {
+    const classes = BigInt64Array.from(labels, BigInt)
+    await writeNpz(file, [
+      { name: 'arr_0', dtype: '|u1', shape: [plan.num, plan.image.height, plan.image.width, 3], data: pixels() },
+      { name: 'arr_1', dtype: '<i8', shape: [plan.num], data: [new Uint8Array(classes.buffer)] },
+    ])
+    await store.putFile(SAMPLES_NPZ, file, { ifAbsent: false })
+  } finally {
+    await rm(file, { force: true })
+  }
+  return SAMPLES_NPZ
+}
+
+/** The first rows × columns images side by side, without gaps, as the reference's demonstration sheet. */
+async function putGrid(
+  { plan, store }: PreparedGenerate,
+  { rows, columns }: { rows: number; columns: number },
+): Promise<string> {
+  const images: RgbImage[] = []
+  for await (const image of readImages(store, Math.min(rows * columns, plan.num))) images.push(image)
+  const name = `${PREVIEW}grid-${rows}x${columns}.png`
+  await store.put(name, await encodePng(makeGrid(images, columns, 0)))
+  return name
+}

@@ -1,0 +1,310 @@
+/**
+ * `vtp generate` as a batch job: the units of the plan that have no commit yet are sampled, decoded and
+ * written; a unit's commit comes last. Sample i is a function of the plan and of i alone, so batches, workers
+ * and interruptions leave the same files. An image that an interrupted attempt has left is kept: it has its
+ * name only once it is whole.
+ */
+import { openSession, type Session } from '../engine/session.js'
+import { createPool } from '../engine/session-pool.js'
+import { VtpError } from '../errors.js'
+import { assertConditionalWrites } from '../io/probe.js'
+import { compileDecoder, type Precision } from '../model/index.js'
+import { committedUnits, startAttempt } from '../pipeline/commits.js'
+import { partialTotals } from '../pipeline/encode.js'
+import type { Totals } from '../pipeline/finalize.js'
+import { isSampleImage, sampleImageName } from '../pipeline/layout.js'
+import { createMeter, type Meter, type ProgressSnapshot } from '../pipeline/meter.js'
+import { mapOrdered } from '../pipeline/stages.js'
+import { ownUnits, unitsToHelp } from '../pipeline/units.js'
+import { createDitModel, type DitModel } from './evaluate.js'
+import { finishGenerate } from './finish.js'
+import { denormalise } from './latent-stats.js'
+import { compileDit } from './model.js'
+import type { GeneratePlan } from './plan.js'
+import { type GenerateOptions, type PreparedGenerate, prepareGenerate } from './prepare.js'
+import { sample } from './samplers.js'
+import { createUnitOutput, type DecodedBatch, type UnitOutput } from './unit-output.js'
+
+export interface GenerateRequest extends GenerateOptions {
+  /** Samples per run of the engine; guidance doubles the rows. It does not change the images. */
+  batchSize: number
+  threads: number
+  /** Providers of every session that samples at once: one on a CPU, two per GPU. */
+  lanes: string[][]
+  worker: { index: number; count: number }
+  units?: number[]
+  helpOthers: boolean
+  /** Also write all images into samples.npz. */
+  npz: boolean
+  stop?: AbortSignal
+  onStart?: (info: GenerateInfo) => void
+  onProgress?: (snapshot: ProgressSnapshot) => void
+}
+
+export interface GenerateInfo {
+  plan: GeneratePlan
+  resumed: boolean
+  unitsLeft: number
+  prepared: PreparedGenerate
+}
+
+export interface GenerateResult extends Totals {
+  newImages: number
+  unitsDone: number
+  unitsTotal: number
+  seconds: number
+  imagesPerSecond: number
+  /** Rows of the transformer's batches of this run, guidance included, and how often the engine ran. */
+  evaluations: number
+  interrupted: boolean
+  complete: boolean
+  /** What was made of the images: names in DEST. */
+  extras: string[]
+  peakMemoryBytes: number
+}
+
+/** Runs the job; resumable. Throws VtpError. */
+export async function runGenerate(request: GenerateRequest): Promise<GenerateResult> {
+  const prepared = await prepareGenerate(request)
+  try {
+    return await generatePlan(prepared, request)
+  } finally {
+    await prepared.close()
+  }
+}
+
+async function generatePlan(prepared: PreparedGenerate, request: GenerateRequest): Promise<GenerateResult> {
+  const { plan, store } = prepared
+  const began = performance.now()
+  if (request.worker.count > 1 || request.units) await assertConditionalWrites(store)
+  const all = [...plan.units.keys()]
+  const done = await committedUnits(store)
+  const left = ownUnits(all, request.worker, request.units).filter((unit) => !done.has(unit))
+  request.onStart?.({ plan, resumed: prepared.resumed, unitsLeft: left.length, prepared })
+  const meter = createMeter({
+    total: plan.num,
+    doneBefore: all.filter((u) => done.has(u)).reduce((sum, u) => sum + plan.units[u]!.rows, 0),
+    unitsBefore: done.size,
+    unitsTotal: all.length,
+    widths: { preprocess: 1, encode: 1, write: 1 },
+  })
+  const helps = request.helpOthers && request.worker.count > 1 && !request.units
+  let run = { images: 0, evaluations: 0, interrupted: false }
+  if (left.length > 0 || (helps && done.size < all.length)) {
+    run = await generateUnits(prepared, request, meter, async function* () {
+      yield* left
+      if (helps) yield* unitsToHelp(store, all, request.worker.index)
+    })
+  }
+  const committed = await committedUnits(store)
+  const complete = all.every((unit) => committed.has(unit))
+  const finished = complete
+    ? await finishGenerate(prepared, { npz: request.npz, grid: request.grid })
+    : { totals: await partialTotals(store, all, committed), extras: [] }
+  const seconds = (performance.now() - began) / 1000
+  return {
+    ...finished.totals,
+    newImages: run.images,
+    unitsDone: committed.size,
+    unitsTotal: all.length,
+    seconds,
+    imagesPerSecond: run.images / Math.max(seconds, 1e-3),
+    evaluations: run.evaluations,
+    interrupted: run.interrupted && !complete,
+    complete,
+    extras: finished.extras,
+    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+  }
+}
+
+/** Sampling is always the bottleneck: it is not named. */
+function progressOf(meter: Meter): ProgressSnapshot {
+  return { ...meter.snapshot(), reads: false, bottleneck: null }
+}
+
+/** Consecutive samples of one unit that are sampled together. */
+interface SampleJob {
+  output: UnitOutput
+  indices: number[]
+  last: boolean
+}
+
+/** Samples that share a step size, or single ones. */
+function groupsOf(first: number, rows: number, group: number): number[][] {
+  return Array.from({ length: Math.ceil(rows / group) }, (_, g) =>
+    Array.from({ length: Math.min(group, rows - g * group) }, (_, i) => first + g * group + i),
+  )
+}
+
+/** The batches of a unit: whole groups, up to `batchSize` samples, without groups whose images exist. */
+export function planBatches(
+  first: number,
+  rows: number,
+  group: number,
+  batchSize: number,
+  exists: (index: number) => boolean,
+): number[][] {
+  const batches: number[][] = []
+  for (const indices of groupsOf(first, rows, group)) {
+    if (indices.every(exists)) continue
+    const last = batches.at(-1)
+    if (last && last.length + indices.length <= batchSize) last.push(...indices)
+    else batches.push(indices)
+  }
+  return batches
+}
+
+async function openModels(
+  prepared: PreparedGenerate,
+  request: GenerateRequest,
+): Promise<{ dit: DitModel; ditSession: Session; decoder: Session }> {
+  const { plan, model, dit, guidance } = prepared
+  const { inputSize: size, inChannels } = dit.config
+  const { lanes, threads, cacheDir } = request
+  const precision = plan.precision as Precision
+  const graph = await compileDit(dit, { guidedChannels: plan.guidance?.channels ?? 0, precision }, cacheDir)
+  const normalize = plan.normalize === 'half' ? { normalize: 'half' as const } : {}
+  const decoderSpec = { height: size, width: size, precision, ...normalize }
+  const decoderGraph = await compileDecoder(model, decoderSpec, { cacheDir })
+  const sessions: Session[] = []
+  try {
+    for (const providers of lanes) sessions.push(await openSession({ path: graph.path, threads, providers }))
+    const decoder = await openSession({ path: decoderGraph.path, threads, providers: lanes[0]! })
+    const ditSession = sessions.length === 1 ? sessions[0]! : createPool(sessions)
+    return { ditSession, decoder, dit: createDitModel(ditSession, [inChannels, size, size], guidance) }
+  } catch (error) {
+    await Promise.allSettled(sessions.map((session) => session.close()))
+    throw error
+  }
+}
+
+async function generateUnits(
+  prepared: PreparedGenerate,
+  request: GenerateRequest,
+  meter: Meter,
+  nextUnits: () => AsyncIterable<number>,
+): Promise<{ images: number; evaluations: number; interrupted: boolean }> {
+  const { plan, store } = prepared
+  const group = plan.sampler.adaptive?.group ?? 1
+  const total = { images: 0, evaluations: 0, interrupted: false }
+  // Images of earlier attempts: only those written now would be missed, and they are recognised when put.
+  const images = new Map<string, number>()
+  for await (const { name, size } of store.list('')) if (isSampleImage(name)) images.set(name, size)
+  const keep = (index: number): boolean => plan.latents === null && images.has(sampleImageName(index))
+  const { dit, ditSession, decoder } = await openModels(prepared, request)
+  const open = new Set<UnitOutput>()
+  const timer = setInterval(() => request.onProgress?.(progressOf(meter)), 200)
+
+  async function* jobs(): AsyncGenerator<SampleJob> {
+    for await (const unit of nextUnits()) {
+      if (request.stop?.aborted) break
+      const first = unit * plan.shardRows
+      const { rows } = plan.units[unit]!
+      const attempt = await startAttempt(store, unit)
+      const output = await createUnitOutput({ store, prepared, unit, first, rows, attempt, meter })
+      open.add(output)
+      const batches = planBatches(first, rows, group, request.batchSize, keep)
+      meter.images += rows - batches.reduce((sum, batch) => sum + batch.length, 0)
+      for (const [i, indices] of batches.entries()) {
+        if (request.stop?.aborted) break
+        yield { output, indices, last: i === batches.length - 1 }
+      }
+      if (batches.length === 0) yield { output, indices: [], last: true }
+    }
+  }
+
+  const sampleJob = async (job: SampleJob): Promise<{ job: SampleJob; latents: Float32Array } | undefined> => {
+    if (request.stop?.aborted) return undefined
+    const latents = await meter.clocks.encode.time(() => sampleBatch(prepared, dit, job.indices, request.stop, meter))
+    return latents && { job, latents }
+  }
+  const decodeJob = async (
+    sampled: { job: SampleJob; latents: Float32Array } | undefined,
+  ): Promise<{ job: SampleJob; batch: DecodedBatch } | undefined> => {
+    if (!sampled) return undefined
+    const { job, latents } = sampled
+    return { job, batch: { indices: job.indices, latents, pixels: await decodeLatents(decoder, latents, dit.shape) } }
+  }
+
+  try {
+    // On GPUs every lane has a batch, and one is decoded meanwhile. On a CPU that would only delay the moment
+    // at which finished images are safe.
+    const onCpu = request.device === 'cpu'
+    const decoded = mapOrdered(mapOrdered(jobs(), request.lanes.length, sampleJob), onCpu ? 1 : 2, decodeJob)
+    for await (const result of decoded) {
+      if (!result) continue
+      const { job, batch } = result
+      await meter.clocks.write.time(() => job.output.append(batch))
+      if (!job.last) continue
+      total.images += await job.output.commit()
+      open.delete(job.output)
+    }
+    total.interrupted = request.stop?.aborted ?? false
+  } finally {
+    clearInterval(timer)
+    await Promise.allSettled([...open].map((output) => output.abort()))
+    await Promise.allSettled([ditSession.close(), decoder.close()])
+  }
+  total.evaluations = dit.rowsComputed
+  request.onProgress?.(progressOf(meter))
+  return total
+}
+
+/** Denormalised latents [N, C, H, W] of the samples; undefined when stopped. Throws VtpError `non_finite`. */
+async function sampleBatch(
+  prepared: PreparedGenerate,
+  dit: DitModel,
+  indices: number[],
+  stop: AbortSignal | undefined,
+  meter: Meter,
+): Promise<Float32Array | undefined> {
+  const { plan, noise, labels, stats, grid } = prepared
+  if (indices.length === 0) return new Float32Array(0)
+  const [channels, height, width] = dit.shape
+  const size = channels * height * width
+  const start = new Float32Array(indices.length * size)
+  for (const [i, index] of indices.entries()) start.set(await noise.read(index), i * size)
+  const { method, adaptive } = plan.sampler
+  const evaluations = (grid.length - 1) * (method === 'heun' ? 2 : 1)
+  const settings = { method, grid, atol: adaptive?.atol ?? 0, rtol: adaptive?.rtol ?? 0, group: adaptive?.group ?? 1 }
+  // A batch may take minutes: its share that is done counts, so that progress and the rest of the time are right.
+  let counted = 0
+  const count = (images: number): void => {
+    meter.images += images - counted
+    counted = images
+  }
+  let done = 0
+  const samples = await sample(dit, settings, {
+    noise: start,
+    labels: indices.map((index) => labels[index]!),
+    stop,
+    onEvaluation: () => {
+      done++
+      if (method !== 'dopri5') count((indices.length * done) / evaluations)
+    },
+  })
+  count(samples ? indices.length : 0)
+  if (!samples) return undefined
+  const latents = denormalise(samples, stats, plan.latentMultiplier, height * width)
+  const bad = latents.findIndex((value) => !Number.isFinite(value))
+  if (bad >= 0) {
+    throw new VtpError(`Sample ${indices[Math.floor(bad / size)]} is not finite`, {
+      code: 'non_finite',
+      suggestions: ['check the checkpoint: a trained model gives finite samples', 'lower --cfg-scale'],
+    })
+  }
+  return latents
+}
+
+/** Latents [N, C, h, w] → pixels uint8 [N, H, W, 3]. */
+async function decodeLatents(
+  decoder: Session,
+  latents: Float32Array,
+  [channels, height, width]: DitModel['shape'],
+): Promise<{ data: Uint8Array; dims: number[] }> {
+  const count = latents.length / (channels * height * width)
+  if (count === 0) return { data: new Uint8Array(0), dims: [0, 0, 0, 3] }
+  const input = { data: latents.slice(), dtype: 'float32', dims: [count, channels, height, width] }
+  const { outputs } = await decoder.run({ latents: input }, ['pixels'])
+  return outputs.pixels as { data: Uint8Array; dims: number[] }
+}

@@ -1,0 +1,85 @@
+/**
+ * A prefix of a bucket as a store. Conditional writes (`If-None-Match: *`) make put-if-absent exact on
+ * stores that honour them (probe.ts finds out). Files wait for their upload in a local folder.
+ */
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { hostname, tmpdir } from 'node:os'
+import path from 'node:path'
+import { systemCode, VtpError } from '../errors.js'
+import { storageError } from './local-store.js'
+import { deleteObject, getObject, headObject, listObjects, putObject } from './s3/objects.js'
+import { hashObject, putFileObject } from './s3/upload.js'
+import { folderKey, parseS3Uri, type S3Place, s3Uri } from './s3/uri.js'
+import type { Store } from './store.js'
+
+export function openS3Store(uri: string): Store {
+  const base = parseS3Uri(uri)
+  const prefix = folderKey(base.key)
+  let temp: string | undefined
+  const resolve = (name: string): S3Place => {
+    const parts = name.split('/')
+    if (name === '' || parts.includes('..') || parts.includes('.') || parts.includes('') || name.includes('\0')) {
+      throw new VtpError(`The name "${name}" leads out of ${uri}`, { code: 'bad_name' })
+    }
+    return { bucket: base.bucket, key: prefix + name }
+  }
+  return {
+    uri: s3Uri({ bucket: base.bucket, key: prefix }).replace(/\/$/, ''),
+    async *list(start) {
+      for await (const object of listObjects({ bucket: base.bucket, key: prefix + start })) {
+        const name = object.key.slice(prefix.length)
+        // Some tools mark folders by empty objects.
+        if (name === '' || name.endsWith('/')) continue
+        yield { name, size: object.size, modifiedMs: object.modifiedMs }
+      }
+    },
+    async *names(start) {
+      for await (const { name } of this.list(start)) yield name
+    },
+    async stat(name) {
+      return headObject(resolve(name))
+    },
+    get: async (name, range) => (await getObject(resolve(name), { range })).bytes,
+    async put(name, bytes) {
+      await putObject(resolve(name), bytes)
+    },
+    putIfAbsent: async (name, bytes) => putObject(resolve(name), bytes, true),
+    async putFile(name, file, { ifAbsent, keep = false, sha256 }) {
+      const stored = await putFileObject(resolve(name), file, ifAbsent, sha256)
+      if (!keep) await rm(file, { force: true })
+      return stored
+    },
+    delete: async (name) => deleteObject(resolve(name)),
+    sha256: async (name) => hashObject(resolve(name)),
+    async tempDir() {
+      try {
+        temp ??= await makeTempDir()
+      } catch (error) {
+        throw storageError('Cannot make a folder in', tmpdir(), error)
+      }
+      return temp
+    },
+    async close() {
+      if (temp) await rm(temp, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A folder that names its process: what killed processes of this machine have left is removed. */
+async function makeTempDir(): Promise<string> {
+  const mine = `vtp-upload-${hostname()}-`
+  for (const name of await readdir(tmpdir())) {
+    const pid = name.startsWith(mine) ? Number(name.slice(mine.length).split('-')[0]) : 0
+    if (pid > 0 && !isAlive(pid)) await rm(path.join(tmpdir(), name), { recursive: true, force: true })
+  }
+  return mkdtemp(path.join(tmpdir(), `${mine}${process.pid}-`))
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return systemCode(error) === 'EPERM'
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * The connection to object storage, shared by everything in this process: the SDK's client with the
+ * standard credential chain, kept-alive connections, one pacer, and one way of trying again that covers
+ * sending and reading the answer (the SDK's own retries end when the answer's head has come).
+ *
+ * Environment: AWS_ENDPOINT_URL (path style then), AWS_REGION, AWS_PROFILE and so on as in every AWS tool;
+ * AWS_MAX_ATTEMPTS; AWS_NO_SIGN_REQUEST=YES for public buckets and AWS_REQUEST_PAYER=requester as in GDAL.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
+import { classifyFailure, isUncertain, isUnreachable, s3Error } from './errors.js'
+import { createPacer } from './pacer.js'
+
+const MAX_CONNECTIONS = 256
+const DEFAULT_ATTEMPTS = 12
+const FIRST_DELAY_MS = 100
+const LONGEST_DELAY_MS = 20_000
+/** Attempts at a server that was never reached: a wrong address should not take a minute to be told. */
+const UNREACHABLE_ATTEMPTS = 4
+
+const pacer = createPacer({ initial: 64, max: MAX_CONNECTIONS })
+let opened: Promise<S3Client> | undefined
+let everReached = false
+
+/** What this process has asked of object storage so far; for metrics. */
+export interface S3Counters {
+  requests: Record<string, number>
+  retries: number
+  slowDowns: number
+  concurrencyLimit: number
+}
+const counters = { requests: {} as Record<string, number>, retries: 0, slowDowns: 0 }
+export function s3Counters(): S3Counters {
+  return { ...counters, requests: { ...counters.requests }, concurrencyLimit: Math.floor(pacer.limit) }
+}
+
+export function requestPayer(): { RequestPayer?: 'requester' } {
+  return process.env.AWS_REQUEST_PAYER === 'requester' ? { RequestPayer: 'requester' } : {}
+}
+
+async function openClient(): Promise<S3Client> {
+  // A notice about future versions of the SDK is of no use to users of this program.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
+  const endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL
+  const anonymous = /^(yes|true|1)$/i.test(process.env.AWS_NO_SIGN_REQUEST ?? '')
+  const agent = { keepAlive: true, maxSockets: MAX_CONNECTIONS }
+  const config: S3ClientConfig = {
+    maxAttempts: 1,
+    followRegionRedirects: true,
+    forcePathStyle: endpoint !== undefined && endpoint !== '',
+    requestHandler: { connectionTimeout: 10_000, socketTimeout: 60_000, httpAgent: agent, httpsAgent: agent },
+    logger: { debug() {}, info() {}, warn() {}, error() {} },
+  }
+  if (anonymous) config.signer = { sign: async (request) => request }
+  if (!process.env.AWS_REGION && process.env.AWS_DEFAULT_REGION) config.region = process.env.AWS_DEFAULT_REGION
+  const client = new S3Client(config)
+  try {
+    await client.config.region()
+    return client
+  } catch {
+    client.destroy()
+    return new S3Client({ ...config, region: 'us-east-1' })
+  }
+}
+
+/** The client of this process. */
+export function s3Client(): Promise<S3Client> {
+  opened ??= openClient()
+  return opened
+}
+
+/** Closes the connections; the next request opens a new client, which reads credentials anew. */
+export async function closeS3(): Promise<void> {
+  const client = await opened?.catch(() => undefined)
+  opened = undefined
+  client?.destroy()
+}
+
+function maxAttempts(): number {
+  const value = Number(process.env.AWS_MAX_ATTEMPTS)
+  return Number.isInteger(value) && value > 0 ? value : DEFAULT_ATTEMPTS
+}
+
+export interface S3Attempt {
+  client: S3Client
+  /** Aborts when the attempt takes too long. */
+  signal: AbortSignal
+  /** Whether an earlier attempt may have had its effect: its answer was lost. */
+  uncertain: boolean
+}
+
+export interface S3Call {
+  /** For people, e.g. "Cannot read". */
+  action: string
+  /** Short name, for counters. */
+  operation: string
+  uri: string
+  /** Bytes that travel, for the time limit. */
+  sizeBytes?: number
+}
+
+/**
+ * Makes a request, with patience: passing failures are tried again with growing, random delays. Throws
+ * VtpErrors (errors.ts).
+ */
+export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Promise<T>): Promise<T> {
+  const timeoutMs = 60_000 + Math.ceil((call.sizeBytes ?? 0) / 250)
+  let uncertain = false
+  let renewed = 0
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const result = await pacer.run(async () => {
+        counters.requests[call.operation] = (counters.requests[call.operation] ?? 0) + 1
+        return send({ client: await s3Client(), signal: AbortSignal.timeout(timeoutMs), uncertain })
+      })
+      pacer.succeeded()
+      everReached = true
+      return result
+    } catch (error) {
+      const kind = classifyFailure(error)
+      if (isUncertain(error)) uncertain = true
+      if (kind === 'throttled') {
+        counters.slowDowns++
+        pacer.slowDown()
+      }
+      if (kind === 'expired' && renewed++ < 2) await closeS3()
+      else if (kind === 'expired') throw s3Error(call.action, call.uri, error)
+      const patience = isUnreachable(error) && !everReached ? UNREACHABLE_ATTEMPTS : maxAttempts()
+      if (kind === 'lasting' || attempt >= patience) throw s3Error(call.action, call.uri, error)
+      counters.retries++
+      const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempt - 1))
+      await sleep(delay * (0.5 + Math.random() / 2))
+    }
+  }
+}

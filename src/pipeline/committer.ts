@@ -1,0 +1,120 @@
+/**
+ * The end of the pipeline: appends batches to the unit's shard, and when it is complete puts its files,
+ * then its rejects, and last its commit. The upload of one unit runs while the next one is written.
+ */
+import type { ShardFiles } from '../io/shards/index.js'
+import type { Store } from '../io/store.js'
+import type { Reject } from '../types.js'
+import type { EncodedBatch, PlacedReject } from './batches.js'
+import { type Attempt, writeCommit } from './commits.js'
+import { rejectsName } from './layout.js'
+import type { BottleneckStage, Meter } from './meter.js'
+import { isSamePart } from './parts.js'
+import type { Plan } from './plan.js'
+import type { RunEvent } from './run-events.js'
+import type { UnitWriter } from './unit-writer.js'
+
+export interface CommitterContext {
+  store: Store
+  plan: Plan
+  writer: UnitWriter
+  meter: Meter
+  /** Markers of units that are not committed yet. */
+  attempts: Map<number, Attempt>
+  onEvent?: (event: RunEvent) => void
+  onCommit(rows: number): void
+}
+
+export interface Committer {
+  /** Appends a batch; starts the commit after the last one of a unit. */
+  write(batch: EncodedBatch): Promise<void>
+  /** Waits for the commit that is under way. Throws what it threw. */
+  settled(): Promise<void>
+}
+
+export function createCommitter(context: CommitterContext): Committer {
+  const { store, plan, writer, meter, attempts, onEvent, onCommit } = context
+  let rejects: PlacedReject[] = []
+  let secondsBefore = meter.seconds()
+  let committing: Promise<void> = Promise.resolve()
+
+  const commitUnit = async (
+    unit: number,
+    shard: ShardFiles,
+    placed: PlacedReject[],
+    seconds: Record<string, number>,
+  ): Promise<void> => {
+    const files = shard.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }))
+    for (const file of shard.files) {
+      if (await store.putFile(file.name, file.path, { ifAbsent: true, sha256: file.sha256 })) continue
+      if (!(await isSamePart(store, unit, file.name, file.sha256))) return void (await yieldTo(unit))
+    }
+    if (placed.length > 0) await store.put(rejectsName(unit), encodeRejects(placed))
+    const first = await writeCommit(store, {
+      unit,
+      plan: plan.hash,
+      rows: shard.rows,
+      rejects: placed.length,
+      files,
+      moments: shard.moments,
+      seconds,
+    })
+    attempts.delete(unit)
+    meter.unitsDone++
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+    onEvent?.({ event: 'unit_committed', unit, rows: shard.rows, rejects: placed.length, bytes, seconds, first })
+    onCommit(shard.rows)
+  }
+
+  /** Another worker's commit stands: this one's work on the unit is not needed. */
+  const yieldTo = async (unit: number): Promise<void> => {
+    await attempts.get(unit)?.withdraw()
+    attempts.delete(unit)
+  }
+
+  return {
+    async write(batch) {
+      return meter.clocks.write.time(async () => {
+        if (batch.start === 0) {
+          rejects = []
+          await writer.open(batch.job.index)
+        }
+        const before = rejects.length
+        rejects.push(...batch.rejects)
+        const dropped = await writer.append(batch.batch)
+        for (const { index, column } of dropped) {
+          const { key, uri } = batch.rows[index]!
+          const message = `the model's output "${column}" is not finite (float16 ends at 65504; try --dtype float32)`
+          const reject: Reject = { key, uri, stage: 'encode', code: 'non_finite', message }
+          rejects.push({ position: batch.positions[index]!, reject })
+        }
+        for (const { reject } of rejects.slice(before)) onEvent?.({ event: 'reject', unit: batch.job.index, reject })
+        meter.images += batch.entries.length
+        meter.rejects += rejects.length - before
+        if (!batch.last) return
+        const shard = await writer.finish()
+        const placed = rejects.sort((a, b) => a.position - b.position)
+        const now = meter.seconds()
+        const seconds = Object.fromEntries(
+          Object.entries(now).map(([stage, value]) => [
+            stage,
+            Number((value - secondsBefore[stage as BottleneckStage]).toFixed(3)),
+          ]),
+        )
+        secondsBefore = now
+        await committing
+        committing = commitUnit(batch.job.index, shard, placed, seconds)
+        committing.catch(() => {})
+      })
+    },
+    settled: () => committing,
+  }
+}
+
+/** The lines of `rejects-NNNNN.jsonl`: always the same order of fields, so that the bytes repeat. */
+export function encodeRejects(placed: PlacedReject[]): Buffer {
+  const lines = placed.map(({ reject: { key, uri, stage, code, message } }) =>
+    JSON.stringify({ key, uri, stage, code, message }),
+  )
+  return Buffer.from(lines.map((line) => `${line}\n`).join(''))
+}

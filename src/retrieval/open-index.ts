@@ -1,0 +1,96 @@
+/** An index, open for searching. */
+import { stat } from 'node:fs/promises'
+import path from 'node:path'
+import { type ExactSearch, openExact } from './exact.js'
+import { filterMask, isEmptyFilter, type RowFilter } from './filters.js'
+import { openHnsw } from './hnsw.js'
+import { openLance } from './lance.js'
+import { type Manifest, requireManifest } from './manifest.js'
+import { type IndexRow, openRows, type RowReader } from './segments.js'
+import type { Hit } from './top-k.js'
+
+export interface SearchOptions {
+  k: number
+  filter?: RowFilter
+  /** Compare with every vector, whatever the index has. */
+  exact?: boolean
+}
+
+export interface OpenIndex {
+  readonly folder: string
+  readonly manifest: Manifest
+  readonly reader: RowReader
+  readonly exact: ExactSearch
+  /**
+   * The k nearest rows of each query, float32 [queries, dim] (unit vectors), best first. With a filter the
+   * search is exact: the best among all rows that meet it.
+   */
+  search(queries: Float32Array, options: SearchOptions): Promise<Hit[][]>
+  close(): Promise<void>
+}
+
+/** Masks of the last filters, since a page or a second query asks the same again. */
+const MASKS = 8
+
+/** Throws usage errors for folders that are no index, and `index_damaged`. */
+export async function openIndex(folder: string, options: { threads?: number } = {}): Promise<OpenIndex> {
+  const manifest = await requireManifest(folder)
+  const reader = openRows(folder, manifest.dim, manifest.segments)
+  const exact = openExact(folder, manifest, options.threads ?? 1)
+  try {
+    const hnsw = manifest.hnsw ? await openHnsw(folder, manifest, reader) : undefined
+    const lance = manifest.lancedb ? await openLance(folder, manifest, reader) : undefined
+    const masks = new Map<string, Promise<Uint8Array>>()
+    const maskOf = (filter: RowFilter): Promise<Uint8Array> => {
+      const key = JSON.stringify(filter)
+      let found = masks.get(key)
+      if (!found) {
+        found = filterMask(reader, manifest.rows, filter)
+        found.catch(() => masks.delete(key))
+        masks.set(key, found)
+        if (masks.size > MASKS) masks.delete([...masks.keys()][0]!)
+      }
+      return found
+    }
+    return {
+      folder,
+      manifest,
+      reader,
+      exact,
+      async search(queries, { k, filter, exact: force }) {
+        if (filter && !isEmptyFilter(filter)) return exact.search(queries, k, await maskOf(filter))
+        const approximate = force ? undefined : (hnsw ?? lance)
+        return approximate ? approximate.search(queries, k) : exact.search(queries, k)
+      },
+      async close() {
+        lance?.close()
+        await Promise.allSettled([exact.close(), reader.close()])
+      },
+    }
+  } catch (error) {
+    await Promise.allSettled([exact.close(), reader.close()])
+    throw error
+  }
+}
+
+/** The file that holds a row's image; undefined when the index does not know one. */
+export function imageFile(row: IndexRow): string | undefined {
+  if (row.at && 'path' in row.at) return row.at.path
+  return path.isAbsolute(row.uri) ? row.uri : undefined
+}
+
+/** Whether the file of a row's image is gone. Rows without a file are never missing. */
+export async function isMissing(row: IndexRow): Promise<boolean> {
+  const file = imageFile(row)
+  return file !== undefined && (await stat(file).catch(() => undefined)) === undefined
+}
+
+/** The shard and its row that a row id stands for. */
+export function shardRow(manifest: Manifest, id: number): { shard: string; shardRow: number } {
+  let first = 0
+  for (const shard of manifest.shards) {
+    if (id < first + shard.rows) return { shard: shard.path, shardRow: id - first }
+    first += shard.rows
+  }
+  return { shard: '', shardRow: -1 }
+}

@@ -1,0 +1,157 @@
+/**
+ * Graphs of lower precision against the exact one: what int8 and fp16 cost on the reference cases, and
+ * that a row stays independent of its batch. (On the CPU, fp16 graphs run through casts of ONNX Runtime.)
+ */
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import * as ort from 'onnxruntime-node'
+import { afterAll, describe, expect, it } from 'vitest'
+import { openSafetensors } from '../../src/io/safetensors.js'
+import {
+  compileDecoder,
+  compileEncoder,
+  compileText,
+  type EncoderOutput,
+  type GraphFile,
+  openModel,
+  type Precision,
+} from '../../src/model/index.js'
+import { goldenPath } from '../golden.js'
+
+const cacheDir = mkdtempSync(path.join(tmpdir(), 'vtp-precision-'))
+afterAll(() => rmSync(cacheDir, { recursive: true, force: true }))
+
+const cases = readdirSync(goldenPath('models')).filter((name) => statSync(goldenPath('models', name)).isDirectory())
+
+type Feeds = Record<string, ort.Tensor>
+
+async function runGraph(graph: GraphFile, batches: Feeds[]): Promise<Record<string, Float32Array>[]> {
+  const session = await ort.InferenceSession.create(graph.path, { intraOpNumThreads: 2 })
+  const out: Record<string, Float32Array>[] = []
+  for (const feeds of batches) {
+    const results = await session.run(feeds)
+    out.push(Object.fromEntries(Object.entries(results).map(([name, t]) => [name, t.data as Float32Array])))
+  }
+  await session.release()
+  return out
+}
+
+/** ||a − b|| / ||b|| */
+function distance(a: Float32Array, b: Float32Array): number {
+  let [diff, norm] = [0, 0]
+  for (let i = 0; i < b.length; i++) {
+    diff += (a[i]! - b[i]!) ** 2
+    norm += b[i]! ** 2
+  }
+  return Math.sqrt(diff / norm)
+}
+
+/** Larger than what was seen on the reference cases by half; a wrong scale or bias gives 100 %. */
+const LIMITS: [Precision, number][] = [
+  ['int8', 0.06],
+  ['fp16', 0.03],
+]
+
+describe.each(cases)('%s', (name) => {
+  it('int8 and fp16 give the outputs of fp32 but for their roundings, in all three towers', async () => {
+    const model = await openModel(goldenPath('models', name), { cacheDir })
+    const golden = await openSafetensors(goldenPath('models', name, 'cases.safetensors'))
+    const dims = golden.tensors.get('in.image_u8')!.shape
+    const [, height = 0, width = 0] = dims
+    const outputs: EncoderOutput[] = ['latents', 'cls', 'patches', 'layers']
+    if (model.config.train_clip) outputs.push('clip')
+    const feeds: Feeds = { pixels: new ort.Tensor('uint8', await golden.readBytes('in.image_u8'), dims) }
+    const encode = async (precision: Precision) => {
+      const spec = { height, width, outputs, layers: [0], dtype: 'float32' as const, precision, device: 'cpu' }
+      return (await runGraph(await compileEncoder(model, spec), [feeds]))[0]!
+    }
+    const exact = await encode('fp32')
+    for (const [precision, limit] of LIMITS) {
+      const lower = await encode(precision)
+      expect(Object.keys(lower)).toEqual(Object.keys(exact))
+      for (const key of Object.keys(exact)) {
+        const error = distance(lower[key]!, exact[key]!)
+        expect(error, `${precision} ${key}`).toBeLessThan(limit)
+        expect(error, `${precision} ${key} is another graph`).toBeGreaterThan(0)
+      }
+    }
+
+    if (model.config.train_reconstruction) {
+      const shape = golden.tensors.get('reconstruction_latents')!.shape
+      const latents = new ort.Tensor('float32', await golden.readFloat32('reconstruction_latents'), shape)
+      const decode = async (precision: Precision) => {
+        const grid = { height: shape[2]!, width: shape[3]!, outputs: ['image' as const], precision }
+        return (await runGraph(await compileDecoder(model, grid), [{ latents }]))[0]!.image!
+      }
+      const image = await decode('fp32')
+      for (const [precision, limit] of LIMITS)
+        expect(distance(await decode(precision), image), `${precision} image`).toBeLessThan(limit)
+    }
+    if (model.config.train_clip) {
+      const bytes = await golden.readBytes('in.tokens')
+      const ids = new ort.Tensor(
+        'int64',
+        new BigInt64Array(bytes.slice().buffer),
+        golden.tensors.get('in.tokens')!.shape,
+      )
+      const embed = async (precision: Precision) =>
+        (await runGraph(await compileText(model, { precision }), [{ ids }]))[0]!.clip!
+      const text = await embed('fp32')
+      for (const [precision, limit] of LIMITS)
+        expect(distance(await embed(precision), text), `${precision} text`).toBeLessThan(limit)
+    }
+    await golden.close()
+    await model.close()
+  })
+})
+
+it.each(['fp32', 'int8', 'fp16'] as const)(
+  '%s: a row is the same bits in every batch and at every place',
+  async (precision) => {
+    const model = await openModel('nano', { cacheDir })
+    const outputs: EncoderOutput[] = ['latents', 'clip', 'cls', 'patches']
+    const spec = { height: 64, width: 96, outputs, dtype: 'float32', precision, device: 'cpu' } as const
+    const size = 64 * 96 * 3
+    const images = Uint8Array.from({ length: 5 * size }, (_, i) => Math.imul(i, 2654435761) >>> 24)
+    const batch = (first: number, count: number): Feeds => ({
+      pixels: new ort.Tensor('uint8', images.slice(first * size, (first + count) * size), [count, 64, 96, 3]),
+    })
+    const [all, alone, pair] = await runGraph(await compileEncoder(model, spec), [
+      batch(0, 5),
+      batch(3, 1),
+      batch(2, 2),
+    ])
+    for (const [key, values] of Object.entries(all!)) {
+      const row = values.length / 5
+      const fourth = values.subarray(3 * row, 4 * row)
+      expect(alone![key], key).toEqual(fourth)
+      expect(pair![key]!.subarray(row), key).toEqual(fourth)
+    }
+    await model.close()
+  },
+)
+
+it('the simulated bf16 errs as the official code does under autocast', async () => {
+  let compared = 0
+  for (const name of cases) {
+    const golden = await openSafetensors(goldenPath('models', name, 'cases.safetensors'))
+    if (golden.tensors.has('bf16_autocast.reconstruction_latents')) {
+      const model = await openModel(goldenPath('models', name), { cacheDir })
+      const dims = golden.tensors.get('in.image_u8')!.shape
+      const [, height = 0, width = 0] = dims
+      const pixels = new ort.Tensor('uint8', await golden.readBytes('in.image_u8'), dims)
+      const spec = { height, width, outputs: ['latents' as const], dtype: 'float32' as const, device: 'cpu' }
+      const [run] = await runGraph(await compileEncoder(model, { ...spec, precision: 'bf16-simulated' }), [{ pixels }])
+      const exact = await golden.readFloat32('reconstruction_latents')
+      const official = distance(await golden.readFloat32('bf16_autocast.reconstruction_latents'), exact)
+      const ours = distance(run!.latents!, exact)
+      expect(ours / official, name).toBeGreaterThan(0.6)
+      expect(ours / official, name).toBeLessThan(1.5)
+      compared++
+      await model.close()
+    }
+    await golden.close()
+  }
+  expect(compared).toBeGreaterThan(0)
+})
