@@ -93,10 +93,11 @@ export function progressLine(snapshot: ProgressSnapshot): string {
   parts.push(formatRate(snapshot.imagesPerSecond, 'images/s'))
   // Runs that make images read none and reject none.
   if (snapshot.reads !== false) {
-    if (elapsedSeconds > 0) parts.push(`${formatBytes(snapshot.bytesRead / elapsedSeconds)}/s`)
+    if (elapsedSeconds > 0 && snapshot.bytesRead > 0)
+      parts.push(`${formatBytes(snapshot.bytesRead / elapsedSeconds)}/s`)
     parts.push(`${formatCount(rejects)} reject${rejects === 1 ? '' : 's'}`)
   }
-  parts.push(`units ${snapshot.unitsDone}/${snapshot.unitsTotal}`)
+  if (snapshot.unitsTotal > 0) parts.push(`units ${snapshot.unitsDone}/${snapshot.unitsTotal}`)
   if (snapshot.etaSeconds !== null) parts.push(`${formatDuration(snapshot.etaSeconds)} left`)
   if (snapshot.bottleneck) parts.push(`bottleneck: ${snapshot.bottleneck}`)
   return parts.join(' · ')

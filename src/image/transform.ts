@@ -163,7 +163,7 @@ function resizeShort(image: RgbImage, size: number, filter: Filter): RgbImage {
 }
 
 /** A rectangle of the image; it must lie inside. */
-function crop(image: RgbImage, left: number, top: number, width: number, height: number): RgbImage {
+export function cropImage(image: RgbImage, left: number, top: number, width: number, height: number): RgbImage {
   if (left === 0 && top === 0 && width === image.width && height === image.height) return image
   const data = new Uint8Array(width * height * 3)
   for (let y = 0; y < height; y++) {
@@ -187,7 +187,7 @@ function centerCrop(image: RgbImage, height: number, width: number): RgbImage {
   }
   const top = roundHalfEven((padded.height - height) / 2)
   const left = roundHalfEven((padded.width - width) / 2)
-  return crop(padded, left, top, width, height)
+  return cropImage(padded, left, top, width, height)
 }
 
 /** center_crop_arr of the reference (vtp/utils/image_utils.py, after ADM). */
@@ -203,5 +203,5 @@ function admCrop(image: RgbImage, size: number): RgbImage {
     roundHalfEven(current.height * scale),
     'bicubic',
   )
-  return crop(current, (current.width - size) >> 1, (current.height - size) >> 1, size, size)
+  return cropImage(current, (current.width - size) >> 1, (current.height - size) >> 1, size, size)
 }

@@ -158,5 +158,5 @@ export function describeWeights(weights: WeightsFile): string {
   const base = path.basename(weights.path)
   return weights.published
     ? WEIGHTS[weights.name].file
-    : `${base} (not the published file; sha256 ${weights.sha256.slice(0, 12)}…)`
+    : `${base} (not the published file, sha256 ${weights.sha256.slice(0, 12)}…)`
 }

@@ -1,0 +1,118 @@
+/** `vtp eval-recon` between its flags and the evaluation: files of --out, report, what is printed. */
+import { mkdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { EXIT, usageError } from '../errors.js'
+import { evaluateReconstruction, type ReconMetric, type ReconResult } from '../metrics/recon/evaluate.js'
+import { writePerImage } from '../metrics/recon/per-image.js'
+import { writeReport } from '../metrics/recon/report.js'
+import type { CommandContext } from './base-command.js'
+import { type EvalFlags, formatNumber, openEvalContext } from './eval-context.js'
+import { formatCount, formatDuration, formatRate, formatTable } from './format.js'
+
+export interface EvalReconFlags extends EvalFlags {
+  source: string
+  model: string
+  metrics: ReconMetric[]
+  transform?: string
+  precision: string
+  out?: string
+  report?: string
+  'save-images': boolean
+  'protocol-batch': number
+  'checkpoint-seconds': number
+  overwrite: boolean
+}
+
+/** The stable object of `--json`. */
+export interface EvalReconJson extends ReconResult {
+  out: string | null
+  report: string | null
+  peakMemoryBytes: number
+}
+
+export async function runEvalRecon(context: CommandContext, flags: EvalReconFlags): Promise<EvalReconJson> {
+  if (flags['save-images'] && flags.out === undefined)
+    throw usageError('out_missing', '--save-images needs --out, the folder to write to', ['add --out DIR'])
+  const run = openEvalContext(context, flags)
+  const { progress } = run
+  try {
+    const result = await evaluateReconstruction(
+      {
+        source: flags.source,
+        model: flags.model,
+        metrics: flags.metrics,
+        transform: flags.transform,
+        precision: run.device.precision,
+        device: run.device.kind,
+        network: run.network,
+        batchSize: flags.batchSize ?? run.device.batchSize,
+        protocolBatch: flags['protocol-batch'],
+        limit: flags.limit,
+        maxPixels: flags['max-pixels'],
+        out: flags.out,
+        saveImages: flags['save-images'],
+        overwrite: flags.overwrite,
+        checkpointSeconds: flags['checkpoint-seconds'],
+        stdin: process.stdin,
+        stop: run.stop.signal,
+        onNote: progress.note,
+        onImages: run.show,
+      },
+      async (done, engine, folder) => {
+        if (flags.out !== undefined) {
+          await mkdir(flags.out, { recursive: true })
+          await writePerImage(folder, path.join(flags.out, 'per-image.parquet'))
+          await writeFile(path.join(flags.out, 'results.json'), `${JSON.stringify(done, null, 2)}\n`)
+        }
+        if (flags.report === undefined) return
+        progress.note('Making the report.')
+        await writeReport(done, engine, folder, { file: flags.report, seed: flags.seed })
+      },
+    )
+    finish(context, flags, result, progress.finish)
+    return {
+      ...result,
+      out: flags.out ?? null,
+      report: flags.report ?? null,
+      peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    }
+  } finally {
+    run.close()
+  }
+}
+
+function finish(
+  context: CommandContext,
+  flags: EvalReconFlags,
+  result: ReconResult,
+  print: (lines: string[]) => void,
+): void {
+  if (result.interrupted) {
+    context.exitCode(EXIT.interrupted)
+    const again = flags.out === undefined ? 'Nothing is kept without --out.' : 'Run the same command again to continue.'
+    print([`Interrupted. ${again}`])
+    return
+  }
+  const lines = [...reconTable(result), `protocol: ${result.protocol}`]
+  if (flags.out !== undefined) lines.push(`results.json and per-image.parquet are in ${flags.out}`)
+  if (flags.report !== undefined) lines.push(`report: ${flags.report}`)
+  const rate = formatRate(result.images / Math.max(result.seconds, 1e-3), 'images/s')
+  lines.push(`${formatCount(result.images)} images · ${formatDuration(result.seconds)} · ${rate}`)
+  const share = result.rejects / (result.images + result.rejects)
+  if (result.rejects > 0) lines.push(`${formatCount(result.rejects)} images were left out, because they cannot be read`)
+  if (share > flags.maxBad) {
+    lines.push(`that is more than --max-bad ${flags.maxBad} (exit code 1)`)
+    context.exitCode(EXIT.rejects)
+  }
+  print(lines)
+}
+
+function reconTable(result: ReconResult): string[] {
+  const rows: string[][] = []
+  if (result.rfid !== undefined) rows.push(['rFID', formatNumber(result.rfid)])
+  if (result.psnr !== undefined) rows.push(['PSNR', result.psnr === null ? 'inf' : `${result.psnr.toFixed(3)} dB`])
+  if (result.psnr === null) rows.push(['', `${result.identical} images are identical`])
+  if (result.ssim !== undefined) rows.push(['SSIM', formatNumber(result.ssim)])
+  if (result.lpips !== undefined) rows.push(['LPIPS', formatNumber(result.lpips)])
+  return formatTable(rows)
+}

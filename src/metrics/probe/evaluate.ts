@@ -1,0 +1,413 @@
+/**
+ * `vtp eval-probe`: a grid of linear heads on frozen features, trained at once (official script:
+ * tools/test_linear_probing_hf.py). Augmented images go through the model at every step, or features that
+ * `vtp encode` wrote are used as they are. Validation features are computed once: the model is frozen.
+ */
+import { createHash } from 'node:crypto'
+import path from 'node:path'
+import { usageError } from '../../errors.js'
+import { openModel, type Precision } from '../../model/index.js'
+import { mapOrdered } from '../../pipeline/stages.js'
+import { engineVersion } from '../../version.js'
+import { createFeatureFile } from '../fid/feature-file.js'
+import { openMatrixProducts } from '../linalg/matmul.js'
+import { type ProbeProgress, readProbe, writeProbe } from './checkpoint.js'
+import { nearestNeighbours, type RidgeResult, ridgeProbe } from './closed-form.js'
+import {
+  type FeatureBatch,
+  type FeatureLayout,
+  openImageFeatures,
+  openStoredFeatures,
+  rowWidth,
+  type StoredFeatures,
+  selectInput,
+} from './features.js'
+import { cosineRate, type HeadGroup, headGrid, initialWeights } from './heads.js'
+import { type ListingIndex, openListingIndex } from './listing-index.js'
+import { createSampler, mixSeeds } from './sampler.js'
+import { openTrainer, type Trainer } from './trainer.js'
+
+export interface ProbeRequest {
+  /** Sources of images, or folders of shards with features when `stored` is set. */
+  train: string
+  val: string
+  stored: boolean
+  model: string
+  cacheDir: string
+  batchSize: number
+  epochs: number
+  epochLength: number
+  blocks: number[]
+  avgpool: boolean[]
+  rates: number[]
+  distinct: boolean
+  seed: number
+  /** Neighbours of the k-NN classifier; with stored features only. */
+  neighbours: number
+  precision: Precision
+  device: string
+  providers: string[]
+  threads: number
+  limit?: number
+  maxPixels: number
+  out?: string
+  checkpointSeconds: number
+  stop?: AbortSignal
+  onNote?: (line: string) => void
+  onProgress?: (done: number, total: number, rejects: number) => void
+}
+
+export interface ProbeResult {
+  /** Best accuracy over epochs and heads, percent. */
+  top1: number
+  bestHead: string
+  /** Accuracies of the last epoch, percent, by head. */
+  accuracies: Record<string, number>
+  /** The same after every epoch. */
+  epochs: Record<string, number>[]
+  losses: number[]
+  /** With stored features. */
+  knn?: number
+  ridge?: RidgeResult
+  images: { train: number; val: number }
+  rejects: number
+  classes: number
+  model: string | null
+  protocol: string
+  interrupted: boolean
+}
+
+/** Where batches come from, whatever the kind of features. */
+interface ProbeData {
+  layout: FeatureLayout
+  classes: number
+  trainCount: number
+  valCount: number
+  model: string | null
+  digest: unknown[]
+  train(epoch: number, step: number): Promise<FeatureBatch>
+  val(): AsyncGenerator<FeatureBatch>
+  rejects(): number
+  stored?: { train: StoredFeatures; val: StoredFeatures }
+}
+
+type Closers = (() => Promise<unknown>)[]
+
+export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult> {
+  const closers: Closers = []
+  try {
+    const data = request.stored ? await openStoredData(request, closers) : await openImageData(request, closers)
+    const groups = headGrid(request)
+    checkGroups(groups, data.layout)
+    const identity = createHash('sha256')
+      .update(
+        JSON.stringify([
+          data.digest,
+          groups,
+          request.epochs,
+          request.epochLength,
+          request.batchSize,
+          request.seed,
+          engineVersion(),
+        ]),
+      )
+      .digest('hex')
+    const file = request.out === undefined ? undefined : path.join(request.out, 'probe-checkpoint.bin')
+    const saved = file === undefined ? undefined : await readProbe(file)
+    if (saved && saved.progress.identity !== identity)
+      throw usageError('other_evaluation', `${request.out} holds another probe (other data, model or settings)`, [
+        'choose another --out folder',
+      ])
+    const trainers: Trainer[] = []
+    for (const [i, { heads, blocks, avgpool }] of groups.entries()) {
+      const dim = data.layout.dim * (blocks + (avgpool ? 1 : 0))
+      const rows = heads.length * data.classes
+      const fresh = { weight: initialWeights(rows * dim, mixSeeds(request.seed, 7, i)), bias: new Float32Array(rows) }
+      const trainer = await openTrainer(
+        { heads: heads.length, classes: data.classes, dim },
+        saved?.states[i] ?? fresh,
+        request,
+      )
+      trainers.push(trainer)
+      closers.push(() => trainer.close())
+    }
+    const progress: ProbeProgress = saved?.progress ?? {
+      identity,
+      epoch: 0,
+      step: 0,
+      lossSum: 0,
+      accuracies: [],
+      losses: [],
+    }
+    if (saved) request.onNote?.(`Continuing at step ${progress.epoch * request.epochLength + progress.step}.`)
+    const save = async (): Promise<void> => {
+      if (file !== undefined)
+        await writeProbe(
+          file,
+          progress,
+          trainers.map((trainer) => trainer.state),
+        )
+    }
+    const interrupted = !(await trainAll(request, data, groups, trainers, progress, save))
+    const closed = !interrupted && data.stored ? await closedForm(request, data, data.stored) : {}
+    return { ...best(progress), ...closed, ...describe(request, data, groups), interrupted }
+  } finally {
+    for (const close of closers.reverse()) await close().catch(() => {})
+  }
+}
+
+function checkGroups(groups: HeadGroup[], layout: FeatureLayout): void {
+  for (const { blocks, avgpool } of groups) {
+    if (blocks > layout.blocks)
+      throw usageError(
+        'too_few_blocks',
+        `Heads on the last ${blocks} blocks are asked for, but there are features of ${layout.blocks}`,
+        [`pass --blocks ${layout.blocks}, or encode with --outputs layers --layers ${blocks}`],
+      )
+    if (avgpool && !layout.patches)
+      throw usageError('no_patches', 'Heads with averaged patches are asked for, but the shards hold none', [
+        'pass --avgpool false',
+      ])
+  }
+}
+
+/** Trains from where `progress` stands; false when it was stopped. */
+async function trainAll(
+  request: ProbeRequest,
+  data: ProbeData,
+  groups: HeadGroup[],
+  trainers: Trainer[],
+  progress: ProbeProgress,
+  save: () => Promise<void>,
+): Promise<boolean> {
+  const { epochs, epochLength, stop } = request
+  const total = epochs * epochLength
+  let savedAt = performance.now()
+  while (progress.epoch < epochs) {
+    const { epoch } = progress
+    const steps = Array.from({ length: epochLength - progress.step }, (_, i) => progress.step + i)
+    const batches = mapOrdered(steps, 2, async (step) => ({
+      step,
+      batch: stop?.aborted ? undefined : await data.train(epoch, step),
+    }))
+    for await (const { step, batch } of batches) {
+      if (stop?.aborted || !batch) {
+        await save()
+        return false
+      }
+      const at = epoch * epochLength + step
+      if (batch.labels.length > 0) {
+        for (const [g, { heads, blocks, avgpool }] of groups.entries()) {
+          const rates = heads.map((head) => cosineRate(head.rate, at, total))
+          // A step takes its input away; the rows are needed by the next group.
+          const input = selectInput(batch.rows, data.layout, blocks, avgpool)
+          const loss = await trainers[g]!.step(input === batch.rows ? input.slice() : input, batch.labels, rates)
+          progress.lossSum += loss.reduce((sum, value) => sum + value, 0)
+        }
+      }
+      progress.step = step + 1
+      request.onProgress?.((at + 1) * request.batchSize, total * request.batchSize, data.rejects())
+      if (performance.now() - savedAt > request.checkpointSeconds * 1000) {
+        await save()
+        savedAt = performance.now()
+      }
+    }
+    const accuracies = await validate(data, groups, trainers, stop)
+    if (!accuracies) {
+      await save()
+      return false
+    }
+    progress.accuracies.push(accuracies)
+    progress.losses.push(progress.lossSum / epochLength)
+    Object.assign(progress, { epoch: epoch + 1, step: 0, lossSum: 0 })
+    const [name, value] = bestOf(accuracies)
+    request.onNote?.(
+      `Epoch ${epoch + 1} of ${epochs}: loss ${progress.losses.at(-1)!.toFixed(3)}, best ${value.toFixed(2)} % (${name})`,
+    )
+    await save()
+  }
+  return true
+}
+
+/** Percent by head, in head order; undefined when stopped. */
+async function validate(
+  data: ProbeData,
+  groups: HeadGroup[],
+  trainers: Trainer[],
+  stop?: AbortSignal,
+): Promise<Record<string, number> | undefined> {
+  const predictors = trainers.map((trainer) => trainer.predictor())
+  const correct = groups.map(({ heads }) => new Float64Array(heads.length))
+  let total = 0
+  for await (const { rows, labels } of data.val()) {
+    if (stop?.aborted) return undefined
+    total += labels.length
+    for (const [g, { heads, blocks, avgpool }] of groups.entries()) {
+      const predicted = await predictors[g]!.predict(selectInput(rows, data.layout, blocks, avgpool))
+      for (let i = 0; i < labels.length; i++)
+        for (let h = 0; h < heads.length; h++) if (predicted[i * heads.length + h] === labels[i]) correct[g]![h]!++
+    }
+  }
+  return Object.fromEntries(
+    groups.flatMap(({ heads }, g) => heads.map((head, h) => [head.name, (100 * correct[g]![h]!) / total])),
+  )
+}
+
+/** The first maximum in head order. */
+function bestOf(accuracies: Record<string, number>): [string, number] {
+  return Object.entries(accuracies).reduce((a, b) => (b[1] > a[1] ? b : a), ['', 0] as [string, number])
+}
+
+function best(progress: ProbeProgress): Pick<ProbeResult, 'top1' | 'bestHead' | 'accuracies' | 'epochs' | 'losses'> {
+  const [bestHead, top1] = progress.accuracies.map(bestOf).reduce((a, b) => (b[1] > a[1] ? b : a), ['', 0])
+  return {
+    top1,
+    bestHead,
+    accuracies: progress.accuracies.at(-1) ?? {},
+    epochs: progress.accuracies,
+    losses: progress.losses,
+  }
+}
+
+async function openImageData(request: ProbeRequest, closers: Closers): Promise<ProbeData> {
+  const model = await openModel(request.model, {
+    cacheDir: request.cacheDir,
+    onNote: request.onNote,
+    signal: request.stop,
+  })
+  closers.push(() => model.close())
+  const list = async (spec: string): Promise<ListingIndex> => {
+    const listing = await openListingIndex(spec, request.limit, request.stop)
+    closers.push(() => listing.close())
+    return listing
+  }
+  const [train, val] = [await list(request.train), await list(request.val)]
+  if (val.classes > train.classes)
+    throw usageError(
+      'classes_mismatch',
+      `${request.val} has ${val.classes} classes, ${request.train} has ${train.classes}`,
+      ['give sets with the same classes'],
+    )
+  const features = await openImageFeatures(model, { ...request, blocks: Math.max(...request.blocks) })
+  closers.push(() => features.close())
+  const sampler = createSampler(train.count, request.batchSize, request.seed)
+  const stored = await createFeatureFile(rowWidth(features.layout))
+  closers.push(() => stored.close())
+  const labels: number[] = []
+  const pending: number[] = []
+  return {
+    layout: features.layout,
+    classes: train.classes,
+    trainCount: train.count,
+    valCount: val.count,
+    model: model.name,
+    digest: [model.digest, train.digest, val.digest, request.precision],
+    train: (epoch, step) => features.batch(train, sampler.rows(epoch, step), sampler.draws(epoch, step)),
+    async *val() {
+      for (let at = 0; at < val.count && labels.length === 0; at += request.batchSize) {
+        if (at === 0) request.onNote?.(`Features of ${val.count} validation images, once.`)
+        const indices = Array.from({ length: Math.min(request.batchSize, val.count - at) }, (_, i) => at + i)
+        const batch = await features.batch(val, indices)
+        await stored.append(batch.rows)
+        pending.push(...batch.labels)
+        if (request.stop?.aborted) return
+      }
+      if (labels.length === 0) labels.push(...pending)
+      yield* storedBatches(stored, Int32Array.from(labels), request.batchSize * 2)
+    },
+    rejects: () => features.rejects,
+  }
+}
+
+async function* storedBatches(
+  file: StoredFeatures['file'],
+  labels: Int32Array,
+  size: number,
+): AsyncGenerator<FeatureBatch> {
+  for (let at = 0; at < labels.length; at += size) {
+    const count = Math.min(size, labels.length - at)
+    yield { rows: await file.block(at, count), labels: labels.subarray(at, at + count) }
+  }
+}
+
+async function openStoredData(request: ProbeRequest, closers: Closers): Promise<ProbeData> {
+  const open = async (folder: string): Promise<StoredFeatures> => {
+    const set = await openStoredFeatures(folder, Math.max(...request.blocks))
+    closers.push(() => set.close())
+    return set
+  }
+  const [train, val] = [await open(request.train), await open(request.val)]
+  if (train.modelDigest !== val.modelDigest || rowWidth(train.layout) !== rowWidth(val.layout)) {
+    throw usageError(
+      'features_mismatch',
+      `${request.train} and ${request.val} hold features of different models or layers`,
+      ['encode both with the same --model, --outputs and --layers'],
+    )
+  }
+  const sampler = createSampler(train.labels.length, request.batchSize, request.seed)
+  const classes = train.labels.reduce((max, label) => Math.max(max, label), 0) + 1
+  const digestOf = ({ labels }: StoredFeatures): string => createHash('sha256').update(labels).digest('hex')
+  return {
+    layout: train.layout,
+    classes,
+    trainCount: train.labels.length,
+    valCount: val.labels.length,
+    model: train.modelName ?? null,
+    digest: [train.modelDigest, digestOf(train), digestOf(val)],
+    async train(epoch, step) {
+      const rows = sampler.rows(epoch, step)
+      const { data } = await train.file.rows(rows)
+      return { rows: Float32Array.from(data), labels: Int32Array.from(rows, (row) => train.labels[row]!) }
+    },
+    val: () => storedBatches(val.file, val.labels, request.batchSize * 2),
+    rejects: () => 0,
+    stored: { train, val },
+  }
+}
+
+async function closedForm(
+  request: ProbeRequest,
+  data: ProbeData,
+  { train, val }: { train: StoredFeatures; val: StoredFeatures },
+): Promise<Pick<ProbeResult, 'knn' | 'ridge'>> {
+  const products = await openMatrixProducts(request.cacheDir, request.threads)
+  try {
+    const k = Math.min(request.neighbours, train.labels.length)
+    const knn = await nearestNeighbours(train, val, data.classes, k, products)
+    return { knn, ridge: await ridgeProbe(train, val, data.classes, products) }
+  } finally {
+    await products.close()
+  }
+}
+
+function describe(
+  request: ProbeRequest,
+  data: ProbeData,
+  groups: HeadGroup[],
+): Pick<ProbeResult, 'images' | 'rejects' | 'classes' | 'model' | 'protocol'> {
+  const heads = groups.reduce((sum, group) => sum + group.heads.length, 0)
+  const grid = `${heads} heads (last ${request.blocks.join(' and ')} blocks; CLS${request.avgpool.includes(true) ? ' + mean of patches' : ''}${request.avgpool.length > 1 ? ' and CLS alone' : ''}; ${request.rates.length} rates × batch/256${request.distinct ? '' : ', rates with one name in five decimals once, as the script'})`
+  const parts = [
+    request.stored
+      ? 'stored features without augmentation'
+      : 'RandomResizedCrop(224, bicubic) + flip; evaluation resize 256 bicubic, centre crop 224',
+    `train N = ${data.trainCount}, validation N = ${data.valCount}, ${data.classes} classes`,
+    grid,
+    `SGD momentum 0.9, cosine, ${request.epochs} × ${request.epochLength} steps of ${request.batchSize}, seed ${request.seed}`,
+    'best head over epochs',
+  ]
+  if (data.stored)
+    parts.push(
+      `k-NN k = ${request.neighbours}, cosine, exp(s / 0.07); ridge on centred features, best of its strengths`,
+    )
+  parts.push(
+    `${request.stored ? 'features as stored' : request.precision}, ${request.providers[0]}, ${engineVersion()}`,
+  )
+  return {
+    images: { train: data.trainCount, val: data.valCount },
+    rejects: data.rejects(),
+    classes: data.classes,
+    model: data.model,
+    protocol: parts.join('; '),
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * Where a probe's features come from: a model over augmented images (the official protocol), or the shards
+ * of `vtp encode`. A row is the CLS tokens of the last blocks, oldest first, then the mean of the last
+ * block's patch tokens.
+ */
+import { openSession, type Session } from '../../engine/session.js'
+import { usageError } from '../../errors.js'
+import { decodeImage } from '../../image/decode.js'
+import { applyTransform, parseTransform } from '../../image/transform.js'
+import { float16ToFloat32 } from '../../io/half.js'
+import { findShards, openShard } from '../../io/shards/index.js'
+import { compileEncoder, type EncoderSpec, type Model, type Precision } from '../../model/index.js'
+import { createLimiter } from '../../pipeline/stages.js'
+import { RejectError, type RgbImage, type TensorData } from '../../types.js'
+import { createFeatureFile, type FeatureFile } from '../fid/feature-file.js'
+import { createRandom } from '../random.js'
+import { augment } from './augment.js'
+import type { ListingIndex } from './listing-index.js'
+
+/** Width of a CLS token, and how many of them a row has. */
+export interface FeatureLayout {
+  dim: number
+  blocks: number
+  /** Whether the mean of the patch tokens follows. */
+  patches: boolean
+}
+
+export const rowWidth = ({ dim, blocks, patches }: FeatureLayout): number => dim * (blocks + (patches ? 1 : 0))
+
+/** The input of heads that read the last `blocks` CLS tokens (and the patch mean) of rows. */
+export function selectInput(rows: Float32Array, layout: FeatureLayout, blocks: number, avgpool: boolean): Float32Array {
+  const width = rowWidth(layout)
+  const start = (layout.blocks - blocks) * layout.dim
+  const end = (layout.blocks + (avgpool ? 1 : 0)) * layout.dim
+  if (start === 0 && end === width) return rows
+  const count = rows.length / width
+  const out = new Float32Array(count * (end - start))
+  for (let i = 0; i < count; i++) out.set(rows.subarray(i * width + start, i * width + end), i * (end - start))
+  return out
+}
+
+/** Rows in memory for one batch; images that cannot be read are left out. */
+export interface FeatureBatch {
+  rows: Float32Array
+  labels: Int32Array
+}
+
+export const PROBE_SIZE = 224
+const EVAL_TRANSFORM = 'resize(256,bicubic)|center-crop(224)'
+
+/** Runs the frozen model over images. */
+export interface ImageFeatures {
+  readonly layout: FeatureLayout
+  /** Images that could not be read so far. */
+  readonly rejects: number
+  /** Features of entries of the listing; `draws[i]` seeds the augmentation of the i-th, undefined: the evaluation's crop. */
+  batch(listing: ListingIndex, indices: number[], draws?: number[]): Promise<FeatureBatch>
+  close(): Promise<void>
+}
+
+export interface ImageFeatureOptions {
+  blocks: number
+  cacheDir?: string
+  precision: Precision
+  device: string
+  providers: string[]
+  threads: number
+  maxPixels: number
+}
+
+export async function openImageFeatures(model: Model, options: ImageFeatureOptions): Promise<ImageFeatures> {
+  const depth = model.config.vision_depth
+  const layers = Array.from(
+    { length: Math.min(options.blocks, depth) },
+    (_, i) => depth - Math.min(options.blocks, depth) + i,
+  )
+  const { precision } = options
+  const spec: EncoderSpec = {
+    height: PROBE_SIZE,
+    width: PROBE_SIZE,
+    outputs: ['layers'],
+    layers,
+    dtype: 'float32',
+    precision,
+    device: options.device,
+  }
+  const graph = await compileEncoder(model, spec, { cacheDir: options.cacheDir })
+  const session: Session = await openSession({
+    path: graph.path,
+    providers: options.providers,
+    threads: options.threads,
+  })
+  const layout: FeatureLayout = { dim: model.config.vision_embed_dim, blocks: layers.length, patches: true }
+  const transform = parseTransform(EVAL_TRANSFORM)
+  const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
+  const limit = createLimiter(options.threads * 2 + 4)
+  const bytes = PROBE_SIZE * PROBE_SIZE * 3
+  let rejects = 0
+  const load = async (listing: ListingIndex, index: number, draw: number | undefined) => {
+    const entry = await listing.entry(index)
+    try {
+      if (entry.at.kind === 'bad') throw new RejectError(entry.at.code, 'list', entry.at.message)
+      const image: RgbImage = await decodeImage(await listing.source.read(entry), limits)
+      const { data } =
+        draw === undefined ? applyTransform(image, transform) : augment(image, PROBE_SIZE, createRandom(draw))
+      return { data, label: entry.label! }
+    } catch (error) {
+      if (!(error instanceof RejectError)) throw error
+      rejects++
+      return undefined
+    }
+  }
+  const last = layers.at(-1)!
+  return {
+    layout,
+    get rejects() {
+      return rejects
+    },
+    async batch(listing, indices, draws) {
+      const loaded = await Promise.all(indices.map((index, i) => limit(() => load(listing, index, draws?.[i]))))
+      const images = loaded.filter((image) => image !== undefined)
+      if (images.length === 0) return { rows: new Float32Array(), labels: new Int32Array() }
+      const data = new Uint8Array(images.length * bytes)
+      for (const [i, image] of images.entries()) data.set(image.data, i * bytes)
+      const input = { data, dtype: 'uint8', dims: [images.length, PROBE_SIZE, PROBE_SIZE, 3] }
+      const fetches = [...layers.map((k) => `layer_${k}_cls`), `layer_${last}_patches`]
+      const { outputs } = await session.run({ pixels: input }, fetches)
+      const parts = layers.map((k) => outputs[`layer_${k}_cls`]!.data as Float32Array)
+      return {
+        rows: joinRows(parts, outputs[`layer_${last}_patches`]!.data as Float32Array, images.length, layout.dim),
+        labels: Int32Array.from(images, (image) => image.label),
+      }
+    },
+    close: () => session.close(),
+  }
+}
+
+/** [N, dim] of every block and [N, L, dim] of the patches → rows. */
+function joinRows(cls: Float32Array[], patches: Float32Array | undefined, count: number, dim: number): Float32Array {
+  const width = dim * (cls.length + (patches ? 1 : 0))
+  const out = new Float32Array(count * width)
+  for (let i = 0; i < count; i++) {
+    for (const [b, values] of cls.entries()) out.set(values.subarray(i * dim, (i + 1) * dim), i * width + b * dim)
+    if (!patches) continue
+    const length = patches.length / count / dim
+    const sums = new Float64Array(dim)
+    for (let t = 0; t < length; t++) {
+      const at = (i * length + t) * dim
+      for (let c = 0; c < dim; c++) sums[c]! += patches[at + c]!
+    }
+    for (let c = 0; c < dim; c++) out[i * width + cls.length * dim + c] = sums[c]! / length
+  }
+  return out
+}
+
+/** Features of a set of shards on disk, with their labels. */
+export interface StoredFeatures {
+  layout: FeatureLayout
+  file: FeatureFile
+  labels: Int32Array
+  /** Digest of the model that made them, where the shards say. */
+  modelDigest?: string
+  modelName?: string
+  close(): Promise<void>
+}
+
+/** Collects what a probe needs from shards: `layer_<k>_cls` and patches, or `cls` and `patches` of the last block. */
+export async function openStoredFeatures(input: string, blocks: number): Promise<StoredFeatures> {
+  let file: FeatureFile | undefined
+  let layout: FeatureLayout | undefined
+  let provenance: Record<string, string> = {}
+  const labels: number[] = []
+  try {
+    for (const path of await findShards(input)) {
+      const shard = await openShard(path)
+      try {
+        provenance = shard.provenance
+        const plan = columnsOf(
+          shard.columns.map((c) => c.name),
+          blocks,
+          path,
+        )
+        const dim = shard.columns.find((c) => c.name === plan.cls[0])!.shape[0]!
+        layout ??= { dim, blocks: plan.cls.length, patches: plan.patches !== undefined }
+        file ??= await createFeatureFile(rowWidth(layout))
+        const wanted = [...plan.cls, ...(plan.patches ? [plan.patches] : [])]
+        for await (const { rows, tensors } of shard.read(wanted, 256)) {
+          const floats = (name: string): Float32Array => toFloats(tensors[name]!)
+          await file.append(
+            joinRows(plan.cls.map(floats), plan.patches ? floats(plan.patches) : undefined, rows.length, dim),
+          )
+          for (const row of rows) {
+            if (row.label === null)
+              throw usageError('no_label', `${path}: the row ${row.key} has no label`, ['encode a source with classes'])
+            labels.push(row.label)
+          }
+        }
+      } finally {
+        await shard.close()
+      }
+    }
+    const { 'vtp.model_digest': modelDigest, 'vtp.model': modelName } = provenance
+    return {
+      layout: layout!,
+      file: file!,
+      labels: Int32Array.from(labels),
+      modelDigest,
+      modelName,
+      close: () => file!.close(),
+    }
+  } catch (error) {
+    await file?.close()
+    throw error
+  }
+}
+
+function columnsOf(names: string[], blocks: number, file: string): { cls: string[]; patches?: string } {
+  const layers = names
+    .map((name) => /^layer_(\d+)_cls$/.exec(name)?.[1])
+    .filter((k) => k !== undefined)
+    .sort((a, b) => Number(a) - Number(b))
+    .slice(-blocks)
+  const has = (name: string): string | undefined => (names.includes(name) ? name : undefined)
+  if (layers.length > 0)
+    return { cls: layers.map((k) => `layer_${k}_cls`), patches: has(`layer_${layers.at(-1)}_patches`) }
+  if (names.includes('cls')) return { cls: ['cls'], patches: has('patches') }
+  throw usageError('no_features', `${file} has no columns for a probe (it has ${names.join(', ')})`, [
+    'encode with --outputs layers --layers 4, or with --outputs cls,patches',
+  ])
+}
+
+function toFloats(data: TensorData): Float32Array {
+  return data instanceof Uint16Array
+    ? float16ToFloat32(data)
+    : data instanceof Float32Array
+      ? data
+      : Float32Array.from(data)
+}

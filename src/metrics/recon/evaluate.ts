@@ -1,0 +1,350 @@
+/**
+ * `vtp eval-recon`: encode, decode, compare, in one pass over the images. Follows the official script
+ * (tools/test_reconstruction_hf.py): centre crop of ADM, the decoder's output brought back to 0…1 and
+ * clamped; PSNR, SSIM and LPIPS on these floats, rFID on both sides truncated to 8 bits.
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { openSession, type Session } from '../../engine/session.js'
+import { usageError } from '../../errors.js'
+import { encodePng } from '../../image/png.js'
+import {
+  compileDecoder,
+  compileEncoder,
+  type EncoderSpec,
+  type Model,
+  openModel,
+  type Precision,
+} from '../../model/index.js'
+import type { PreparedBatch } from '../../pipeline/batches.js'
+import { mapOrdered } from '../../pipeline/stages.js'
+import { engineVersion } from '../../version.js'
+import { type Collector, createCollector } from '../fid/collector.js'
+import { frechetDistance } from '../fid/frechet.js'
+import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
+import { type NetworkOptions, type OpenNetwork, openInception, openPairs } from '../networks/open.js'
+import { describeWeights } from '../networks/weights.js'
+import { type ComparedBatch, comparePairs, type PairMetrics } from '../pairs/compare.js'
+import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
+import { openRunFolder, type RunFolder, scoresToRow } from './run-folder.js'
+import { type ReconSummary, summarize } from './summary.js'
+
+export const RECON_METRICS = ['psnr', 'ssim', 'lpips', 'rfid'] as const
+export type ReconMetric = (typeof RECON_METRICS)[number]
+
+export interface ReconRequest {
+  source: string
+  model: string
+  cacheDir?: string
+  metrics: ReconMetric[]
+  /** Transform spec; default adm-crop at the model's size. */
+  transform?: string
+  precision: Precision
+  device: string
+  network: NetworkOptions
+  batchSize: number
+  /** The official script averages SSIM and LPIPS per batch first: its batch size. */
+  protocolBatch: number
+  limit?: number
+  maxPixels: number
+  /** Folder for results and for what a later run continues from; none: nothing is kept. */
+  out?: string
+  /** Write reference/ and reconstructed/ PNGs there, named as the official script does. */
+  saveImages: boolean
+  overwrite: boolean
+  /** How often progress is made durable. */
+  checkpointSeconds: number
+  stdin?: AsyncIterable<Uint8Array>
+  stop?: AbortSignal
+  onNote?: (line: string) => void
+  onImages?: (done: number, total: number, rejects: number) => void
+}
+
+export interface ReconResult extends ReconSummary {
+  rfid?: number
+  model: string
+  modelDigest: string
+  listingDigest: string
+  source: string
+  transform: string
+  rejects: number
+  protocol: string
+  interrupted: boolean
+  seconds: number
+}
+
+/** Everything that stays open while images pass through. */
+export interface ReconEngine {
+  model: Model
+  set: PreparedSet
+  encoder: Session
+  decoder: Session
+  pairs: OpenNetwork
+  inception?: OpenNetwork
+  metrics: PairMetrics
+}
+
+/** Evaluates; `whenDone` may use the open engine, e.g. to make the pictures of a report. */
+export async function evaluateReconstruction(
+  request: ReconRequest,
+  whenDone?: (result: ReconResult, engine: ReconEngine, folder: RunFolder) => Promise<void>,
+): Promise<ReconResult> {
+  const began = performance.now()
+  const closers: (() => Promise<unknown>)[] = []
+  try {
+    const products = await openMatrixProducts(request.network.cacheDir, request.network.threads)
+    closers.push(() => products.close())
+    const engine = await openEngine(request, closers)
+    const { model, set } = engine
+    const weights = [...engine.pairs.weights, ...(engine.inception?.weights ?? [])]
+    const identity = {
+      source: set.uri,
+      listing: set.digest,
+      images: set.total,
+      model: model.digest,
+      transform: set.transform.spec,
+      metrics: request.metrics,
+      precision: request.precision,
+      device: request.device,
+      weights: weights.map((file) => file.sha256),
+      engine: engineVersion(),
+    }
+    const state = request.out === undefined ? undefined : path.join(request.out, '_eval')
+    const folder = await openRunFolder(
+      state ?? path.join(stateFallback(), '_eval'),
+      identity,
+      request.overwrite || !state,
+    )
+    closers.push(async () => {
+      await folder.close()
+      if (!state) await rm(path.dirname(folder.dir), { recursive: true, force: true })
+    })
+    const collectors = await openCollectors(engine, folder, products, closers)
+    const run = await passOver(request, engine, folder, collectors)
+    const head = {
+      model: model.name,
+      modelDigest: model.digest,
+      listingDigest: set.digest,
+      source: set.uri,
+      transform: set.transform.spec,
+      rejects: run.rejects,
+    }
+    const seconds = (): number => Number(((performance.now() - began) / 1000).toFixed(3))
+    if (run.interrupted) return { ...head, images: 0, protocol: '', interrupted: true, seconds: seconds() }
+    const summary = await summarize(folder, request.protocolBatch)
+    const result: ReconResult = {
+      ...summary,
+      ...head,
+      protocol: describeProtocol(request, engine, summary),
+      interrupted: false,
+      seconds: 0,
+    }
+    if (collectors) {
+      const [reference, reconstruction] = [
+        await collectors.reference.finish(),
+        await collectors.reconstruction.finish(),
+      ]
+      result.rfid = await frechetDistance(reference.pool, reconstruction.pool, products)
+    }
+    result.seconds = seconds()
+    await whenDone?.(result, engine, folder)
+    return result
+  } finally {
+    for (const close of closers.reverse()) await close().catch(() => {})
+  }
+}
+
+function stateFallback(): string {
+  return path.join(tmpdir(), `vtp-recon-${process.pid}-${Date.now()}`)
+}
+
+async function openEngine(request: ReconRequest, closers: (() => Promise<unknown>)[]): Promise<ReconEngine> {
+  const { network, cacheDir } = request
+  const model = await openModel(request.model, { cacheDir, onNote: request.onNote, signal: request.stop })
+  closers.push(() => model.close())
+  if (!model.config.train_reconstruction)
+    throw usageError('no_decoder', `The model ${model.name} has no pixel decoder (train_reconstruction is false)`)
+  // Weights before anything slow: a missing file should not cost a listing.
+  const metrics: PairMetrics = {
+    psnr: request.metrics.includes('psnr'),
+    ssim: request.metrics.includes('ssim'),
+    lpips: request.metrics.includes('lpips'),
+  }
+  const pairs = await openPairs(metrics.lpips, network)
+  closers.push(() => pairs.session.close())
+  let inception: OpenNetwork | undefined
+  if (request.metrics.includes('rfid')) {
+    inception = await openInception({ flavour: 'pytorch-fid', dims: [2048] }, network)
+    const { session } = inception
+    closers.push(() => session.close())
+  }
+  const size = model.config.image_size
+  const set = await openPreparedSet(request.source, {
+    transform: request.transform ?? `adm-crop(${size})`,
+    limit: request.limit,
+    batchSize: request.batchSize,
+    threads: network.threads,
+    maxPixels: request.maxPixels,
+    stdin: request.stdin,
+    signal: request.stop,
+  })
+  closers.push(() => set.close())
+  const { height, width } = set.transform
+  const patch = model.config.vision_patch_size
+  const { precision } = request
+  const spec: EncoderSpec = {
+    height,
+    width,
+    outputs: ['latents'],
+    dtype: 'float32',
+    precision,
+    device: request.device,
+  }
+  const encoderGraph = await compileEncoder(model, spec, { cacheDir })
+  const grid = { height: Math.floor(height / patch), width: Math.floor(width / patch) }
+  const decoderGraph = await compileDecoder(model, { ...grid, outputs: ['image'] }, { cacheDir })
+  const [, , outHeight, outWidth] = decoderGraph.outputs[0]!.shape
+  if (outHeight !== height || outWidth !== width) {
+    throw usageError(
+      'size_mismatch',
+      `${model.name} turns ${width}×${height} pixels into ${outWidth}×${outHeight}: they cannot be compared`,
+      [`choose a --transform whose sides are multiples of ${patch}`],
+    )
+  }
+  const settings = { providers: network.providers, threads: network.threads }
+  const encoder = await openSession({ path: encoderGraph.path, ...settings })
+  closers.push(() => encoder.close())
+  const decoder = await openSession({ path: decoderGraph.path, ...settings })
+  closers.push(() => decoder.close())
+  return { model, set, encoder, decoder, pairs, inception, metrics }
+}
+
+interface Collectors {
+  reference: Collector
+  reconstruction: Collector
+}
+
+async function openCollectors(
+  { inception }: ReconEngine,
+  { progress }: RunFolder,
+  products: MatrixProducts,
+  closers: (() => Promise<unknown>)[],
+): Promise<Collectors | undefined> {
+  if (!inception) return undefined
+  const open = async (which: 'reference' | 'reconstruction'): Promise<Collector> => {
+    const collector = await createCollector(inception, products, {
+      flavour: 'pytorch-fid',
+      dims: 2048,
+      from: progress.moments?.[which],
+    })
+    closers.push(() => collector.close())
+    return collector
+  }
+  return { reference: await open('reference'), reconstruction: await open('reconstruction') }
+}
+
+/** Reconstructs and compares the pixels of a batch. */
+export async function reconstructBatch(engine: ReconEngine, batch: PreparedBatch): Promise<ComparedBatch> {
+  const { height, width } = engine.set.transform
+  const count = batch.rows.length
+  const pixels = new Uint8Array(batch.pixels.memory, 0, count * batch.pixels.imageBytes)
+  const input = { pixels: { data: pixels, dtype: 'uint8', dims: [count, height, width, 3] } }
+  const { latents } = (await engine.encoder.run(input, ['latents'])).outputs
+  const { image } = (await engine.decoder.run({ latents: latents! }, ['image'])).outputs
+  return comparePairs(engine.pairs.session, {
+    pixels,
+    image: image!.data as Float32Array,
+    count,
+    height,
+    width,
+    metrics: engine.metrics,
+  })
+}
+
+/** Batches between the encoder and the statistics: while one is compared, the next is encoded. */
+const IN_FLIGHT = 2
+
+async function passOver(
+  request: ReconRequest,
+  engine: ReconEngine,
+  folder: RunFolder,
+  collectors: Collectors | undefined,
+): Promise<{ rejects: number; interrupted: boolean }> {
+  const { set } = engine
+  const { height, width } = set.transform
+  let { done, rejects } = folder.progress
+  let images = done - rejects
+  if (done > 0) request.onNote?.(`Continuing: ${done} of ${set.total} images are done.`)
+  const checkpoint = (): Promise<void> =>
+    folder.checkpoint(
+      done,
+      rejects,
+      collectors && { reference: collectors.reference.state(), reconstruction: collectors.reconstruction.state() },
+    )
+  let saved = performance.now()
+  const compared = mapOrdered(set.batches(done), IN_FLIGHT, async (batch) => {
+    const result = batch.rows.length > 0 && !request.stop?.aborted ? await reconstructBatch(engine, batch) : undefined
+    set.release(batch)
+    return { batch, result }
+  })
+  for await (const { batch, result } of compared) {
+    if (request.stop?.aborted) break
+    const entries = batch.positions.map((position) => batch.entries[position - batch.start]!)
+    if (result) {
+      const size = { count: entries.length, height, width }
+      await Promise.all([
+        collectors?.reference.add({ ...size, data: result.reference }),
+        collectors?.reconstruction.add({ ...size, data: result.reconstruction }),
+        request.saveImages && request.out !== undefined ? saveImages(request.out, images, result, size) : undefined,
+      ])
+      await folder.append(entries.map((entry, i) => scoresToRow(entry, result.scores[i]!)))
+    }
+    await folder.append(batch.rejects.map(({ reject }) => ({ reject })))
+    done = batch.start + batch.entries.length
+    rejects += batch.rejects.length
+    images += entries.length
+    request.onImages?.(done, set.total, rejects)
+    if (request.out !== undefined && performance.now() - saved > request.checkpointSeconds * 1000) {
+      await checkpoint()
+      saved = performance.now()
+    }
+  }
+  const interrupted = done < set.total
+  if (request.out !== undefined) await checkpoint()
+  return { rejects, interrupted }
+}
+
+async function saveImages(
+  out: string,
+  first: number,
+  { reference, reconstruction }: ComparedBatch,
+  { count, height, width }: { count: number; height: number; width: number },
+): Promise<void> {
+  const bytes = height * width * 3
+  for (const [folder, prefix, pixels] of [
+    ['reference', 'ref', reference],
+    ['reconstructed', 'rec', reconstruction],
+  ] as const) {
+    await mkdir(path.join(out, folder), { recursive: true })
+    await Promise.all(
+      Array.from({ length: count }, async (_, i) => {
+        const png = await encodePng({ data: pixels.subarray(i * bytes, (i + 1) * bytes), height, width })
+        await writeFile(path.join(out, folder, `${prefix}_${String(first + i).padStart(6, '0')}.png`), png)
+      }),
+    )
+  }
+}
+
+function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: ReconSummary): string {
+  const { metrics, pairs, inception, set } = engine
+  const parts = [`${set.transform.spec}, N = ${summary.images}`, 'decoder output clamped to 0…1']
+  if (metrics.psnr) parts.push('PSNR per image on 0…255 floats, mean over images')
+  const mean = `mean of means over batches of ${request.protocolBatch} (as the official script)`
+  if (metrics.ssim) parts.push(`SSIM torchmetrics 1.x, data range 1, float64, ${mean}`)
+  if (metrics.lpips) parts.push(`LPIPS ${pairs.weights.map(describeWeights).join(' + ')}, ${mean}`)
+  if (inception)
+    parts.push(`rFID ${describeWeights(inception.weights[0]!)}, both sides truncated to uint8, 2048-d, float64 moments`)
+  parts.push(`${request.precision}, ${request.network.providers[0]}, ${engineVersion()}`)
+  return parts.join('; ')
+}

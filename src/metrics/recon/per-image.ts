@@ -1,0 +1,47 @@
+/** The per-image scores as Parquet: key, uri, label, psnr, ssim, lpips; row group by row group. */
+import { mkdir, rename } from 'node:fs/promises'
+import path from 'node:path'
+import { fileWriter, ParquetWriter, schemaFromColumnData } from 'hyparquet-writer'
+import type { EvalRow, RunFolder } from './run-folder.js'
+
+const GROUP_ROWS = 10_000
+
+type ScoredRow = Exclude<EvalRow, { reject: unknown }>
+
+/** Writes the file; PSNR of identical images is infinity. */
+export async function writePerImage(folder: RunFolder, file: string): Promise<void> {
+  await mkdir(path.dirname(file), { recursive: true })
+  const tmp = `${file}.tmp-${process.pid}`
+  const schema = schemaFromColumnData({ columnData: columns([]) })
+  const writer = new ParquetWriter({ writer: fileWriter(tmp), schema, createdBy: 'vtp' })
+  let held: ScoredRow[] = []
+  const flush = async (): Promise<void> => {
+    if (held.length > 0) await writer.write({ columnData: columns(held), rowGroupSize: GROUP_ROWS })
+    held = []
+  }
+  for await (const row of folder.rows()) {
+    if ('reject' in row) continue
+    held.push(row)
+    if (held.length === GROUP_ROWS) await flush()
+  }
+  await flush()
+  await writer.finish()
+  await rename(tmp, file)
+}
+
+function columns(rows: ScoredRow[]) {
+  const score = (name: 'psnr' | 'ssim' | 'lpips') => ({
+    name,
+    type: 'DOUBLE' as const,
+    nullable: true,
+    data: rows.map((row) => (name === 'psnr' && row.psnr === null ? Number.POSITIVE_INFINITY : row[name])),
+  })
+  return [
+    { name: 'key', type: 'STRING' as const, nullable: false, data: rows.map((row) => row.entry.key) },
+    { name: 'uri', type: 'STRING' as const, nullable: false, data: rows.map((row) => row.entry.uri) },
+    { name: 'label', type: 'INT32' as const, nullable: true, data: rows.map((row) => row.entry.label) },
+    score('psnr'),
+    score('ssim'),
+    score('lpips'),
+  ]
+}

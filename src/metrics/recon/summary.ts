@@ -1,0 +1,73 @@
+/** From the lines of an evaluation to its numbers, in one pass that keeps nothing. */
+import type { RunFolder } from './run-folder.js'
+
+export interface ReconSummary {
+  /** Images that were compared. */
+  images: number
+  /** dB, mean over images; null when an image came back identical (the mean is infinite then, as in the official script). */
+  psnr?: number | null
+  /** Images that came back identical. */
+  identical?: number
+  /** Mean over the other images; only where some are identical. */
+  psnrFinite?: number
+  /** Mean of batch means, as the official script. */
+  ssim?: number
+  lpips?: number
+  /** Plain means over images. */
+  ssimPerImage?: number
+  lpipsPerImage?: number
+}
+
+/** A mean of batch means beside the plain mean. */
+function createMeans(batch: number) {
+  let [sum, count, batchSum, batchCount, means, batches] = [0, 0, 0, 0, 0, 0]
+  const close = (): void => {
+    if (batchCount === 0) return
+    means += batchSum / batchCount
+    batches++
+    batchSum = 0
+    batchCount = 0
+  }
+  return {
+    add(value: number): void {
+      sum += value
+      count++
+      batchSum += value
+      if (++batchCount === batch) close()
+    },
+    finish(): { plain: number; batched: number } | undefined {
+      close()
+      return count === 0 ? undefined : { plain: sum / count, batched: means / batches }
+    },
+  }
+}
+
+export async function summarize(folder: RunFolder, protocolBatch: number): Promise<ReconSummary> {
+  let images = 0
+  let identical = 0
+  let hasPsnr = false
+  const psnr = createMeans(1)
+  const ssim = createMeans(protocolBatch)
+  const lpips = createMeans(protocolBatch)
+  for await (const row of folder.rows()) {
+    if ('reject' in row) continue
+    images++
+    if (row.psnr !== undefined) hasPsnr = true
+    if (row.psnr === null) identical++
+    else if (row.psnr !== undefined) psnr.add(row.psnr)
+    if (row.ssim !== undefined) ssim.add(row.ssim)
+    if (row.lpips !== undefined) lpips.add(row.lpips)
+  }
+  const summary: ReconSummary = { images }
+  const finite = psnr.finish()?.plain
+  if (hasPsnr) {
+    summary.psnr = identical > 0 ? null : finite!
+    summary.identical = identical
+    if (identical > 0 && finite !== undefined) summary.psnrFinite = finite
+  }
+  const ssims = ssim.finish()
+  if (ssims) Object.assign(summary, { ssim: ssims.batched, ssimPerImage: ssims.plain })
+  const distances = lpips.finish()
+  if (distances) Object.assign(summary, { lpips: distances.batched, lpipsPerImage: distances.plain })
+  return summary
+}

@@ -1,0 +1,92 @@
+/**
+ * Zero-shot weights: for each class the normalised text features of all templates, averaged and normalised
+ * again (tools/test_zero_shot_hf.py, build_zero_shot_classifier); and the ranking of classes by them.
+ */
+import { createHash } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { TextEncoder } from '../../engine/text-encoder.js'
+import { writeAtomically } from '../../model/cache.js'
+import { engineVersion } from '../../version.js'
+import { fillTemplate, type Prompts } from './prompts.js'
+
+/** float32 [classes, dim], rows of length 1. */
+export interface Classifier {
+  classes: number
+  dim: number
+  weights: Float32Array
+}
+
+/** Mean of normalised features over templates, normalised: [classes × templates, dim] → [classes, dim]. */
+export function averageTemplates(features: Float32Array, classes: number, templates: number, dim: number): Classifier {
+  const weights = new Float32Array(classes * dim)
+  const sum = new Float64Array(dim)
+  for (let c = 0; c < classes; c++) {
+    sum.fill(0)
+    for (let t = 0; t < templates; t++) {
+      const at = (c * templates + t) * dim
+      for (let i = 0; i < dim; i++) sum[i]! += features[at + i]! / templates
+    }
+    const norm = Math.max(1e-12, Math.sqrt(sum.reduce((total, value) => total + value * value, 0)))
+    for (let i = 0; i < dim; i++) weights[c * dim + i] = sum[i]! / norm
+  }
+  return { classes, dim, weights }
+}
+
+export interface ClassifierOptions {
+  modelDigest: string
+  cacheDir: string
+  onClass?: (done: number, total: number) => void
+  stop?: AbortSignal
+}
+
+/** Embeds all prompts, or takes the result of an earlier run from the cache. `open` is called only when texts are to be encoded. */
+export async function buildClassifier(
+  open: () => Promise<TextEncoder>,
+  prompts: Prompts,
+  options: ClassifierOptions,
+): Promise<Classifier & { cached: boolean }> {
+  const { classnames, templates } = prompts
+  const digest = createHash('sha256')
+    .update(JSON.stringify([options.modelDigest, classnames, templates, engineVersion()]))
+    .digest('hex')
+  const file = path.join(options.cacheDir, 'zeroshot', `${digest.slice(0, 32)}.f32`)
+  const stored = await readFile(file).catch(() => undefined)
+  if (stored && stored.length > 0 && stored.length % (classnames.length * 4) === 0) {
+    const weights = new Float32Array(Uint8Array.from(stored).buffer)
+    return { classes: classnames.length, dim: weights.length / classnames.length, weights, cached: true }
+  }
+  const encoder = await open()
+  const weights = new Float32Array(classnames.length * encoder.dim)
+  for (const [i, name] of classnames.entries()) {
+    options.stop?.throwIfAborted()
+    const features = await encoder.encode(templates.map((template) => fillTemplate(template, name)))
+    weights.set(averageTemplates(features, 1, templates.length, encoder.dim).weights, i * encoder.dim)
+    options.onClass?.(i + 1, classnames.length)
+  }
+  await writeAtomically(file, (tmp) => writeFile(tmp, new Uint8Array(weights.buffer)))
+  return { classes: classnames.length, dim: encoder.dim, weights, cached: false }
+}
+
+/** The `count` best classes of each image, best first; of equal ones the lower number. `features` is float32 [N, dim]. */
+export function rankClasses({ classes, dim, weights }: Classifier, features: Float32Array, count: number): Int32Array {
+  const images = features.length / dim
+  const top = new Int32Array(images * count).fill(-1)
+  const scores = new Float64Array(count)
+  for (let n = 0; n < images; n++) {
+    scores.fill(Number.NEGATIVE_INFINITY)
+    for (let c = 0; c < classes; c++) {
+      let score = 0
+      for (let i = 0; i < dim; i++) score += features[n * dim + i]! * weights[c * dim + i]!
+      if (!(score > scores[count - 1]!)) continue
+      let at = count - 1
+      for (; at > 0 && score > scores[at - 1]!; at--) {
+        scores[at] = scores[at - 1]!
+        top[n * count + at] = top[n * count + at - 1]!
+      }
+      scores[at] = score
+      top[n * count + at] = c
+    }
+  }
+  return top
+}

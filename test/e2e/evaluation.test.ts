@@ -1,0 +1,260 @@
+/** Evaluation as users run it: numbers that repeat, runs that continue, files that other programs read. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { goldenPath } from '../golden.js'
+import { runCli, tempDir } from '../support/cli.js'
+import { hashWeightsFolder } from '../support/hash-weights.js'
+import { writePictures } from '../support/images.js'
+
+const dir = mkdtempSync(path.join(tmpdir(), 'vtp eval '))
+const photos = path.join(dir, 'photos')
+const golden = (...parts: string[]): string => goldenPath('metrics', ...parts)
+const expected = JSON.parse(readFileSync(golden('expected.json'), 'utf8'))
+const weights = hashWeightsFolder()
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+beforeAll(() => writePictures(photos, 12))
+
+/** The object that `--json` prints. */
+async function json(args: string[], env: Record<string, string> = {}, code = 0) {
+  const result = await runCli([...args, '--json'], { env, timeoutMs: 300_000 })
+  expect(result.code, result.stderr + result.stdout).toBe(code)
+  return JSON.parse(result.stdout)
+}
+
+describe('vtp fid', () => {
+  it('two folders, and statistics against a folder, equal pytorch-fid', async () => {
+    const folders = await json(['fid', golden('fid_ref'), golden('fid_rec'), '--weights', weights])
+    const want = expected.fid.folders_2048
+    expect(Math.abs(folders.fid - want.nuclear_norm_float64)).toBeLessThan(1e-6 * (want.trace_1 + want.trace_2))
+    expect(folders.protocol).toMatch(/pytorch-fid.*N = 6 and 6/)
+    const stats = await json([
+      'fid',
+      golden('ref_stats_dims64.npz'),
+      golden('fid_rec'),
+      '--dims',
+      '64',
+      '--weights',
+      weights,
+    ])
+    expect(stats.fid).toBeCloseTo(expected.fid.npz_vs_folder_dims64.nuclear_norm_float64, 6)
+  })
+
+  it('saved statistics stand for the folder; batches, order of flavours and other metrics work on the same sets', async () => {
+    const file = path.join(dir, 'ref.npz')
+    const all = ['fid', golden('fid_ref'), golden('fid_rec'), '--weights', weights]
+    await json(['fid', golden('fid_ref'), '--save-stats', file, '--weights', weights])
+    const saved = await json(['fid', file, golden('fid_rec'), '--weights', weights, '--batch-size', '1'])
+    const direct = await json([...all, '--metrics', 'fid,sfid,kid,is,prec', '--kid-subsets', '3'])
+    expect(saved.fid).toBe(direct.fid)
+    expect(direct.sfid).toBeGreaterThan(0)
+    expect(direct.inceptionScore).toBeGreaterThanOrEqual(1)
+    for (const share of [direct.precision, direct.recall]) expect(share >= 0 && share <= 1).toBe(true)
+    const same = await json([
+      'fid',
+      golden('fid_ref'),
+      golden('fid_ref'),
+      '--weights',
+      weights,
+      '--metrics',
+      'fid,kid,prec',
+      '--flavour',
+      'clean-fid',
+      '--kid-subsets',
+      '3',
+    ])
+    expect(Math.abs(same.fid)).toBeLessThan(1e-3)
+    expect([same.precision, same.recall]).toEqual([1, 1])
+  })
+
+  it('statistics of another width are refused', async () => {
+    const result = await json(['fid', golden('ref_stats_dims64.npz'), golden('fid_rec'), '--weights', weights], {}, 2)
+    expect(result.error.message).toMatch(/64 and 2048 dimensions/)
+  })
+})
+
+describe('weights', () => {
+  let server: Server
+  let requests = 0
+  beforeAll(async () => {
+    server = createServer((_, response) => {
+      requests++
+      response.end('not the file')
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  })
+  afterAll(() => server.close())
+  const env = (): Record<string, string> => ({
+    VTP_WEIGHTS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/weights`,
+    VTP_CACHE: tempDir(),
+    TORCH_HOME: tempDir(),
+  })
+
+  it('a download that is not the known file is refused and not kept', async () => {
+    const settings = env()
+    const result = await json(['fid', golden('fid_ref'), golden('fid_rec')], settings, 3)
+    expect(result.error.code).toBe('weights_corrupt')
+    expect(requests).toBe(1)
+    expect(readdirSync(path.join(settings.VTP_CACHE!, 'weights'))).toEqual([])
+  })
+
+  it('without a network the message names the address and what to do', async () => {
+    const settings = { ...env(), VTP_WEIGHTS_URL: 'http://127.0.0.1:9/closed' }
+    const result = await json(['fid', golden('fid_ref'), golden('fid_rec')], settings, 3)
+    expect(result.error.code).toBe('weights_missing')
+    expect(result.error.message).toContain('127.0.0.1:9/closed/pt_inception-2015-12-05-6726825d.pth')
+    expect(result.error.suggestions.join(' ')).toContain('--weights')
+  })
+
+  it('a hostile file in --weights is refused by name', async () => {
+    const hostile = path.join(dir, 'hostile')
+    mkdirSync(hostile, { recursive: true })
+    writeFileSync(
+      path.join(hostile, 'pt_inception-2015-12-05-6726825d.pth'),
+      readFileSync(golden('pth', 'malicious_zip.pth')),
+    )
+    const result = await json(['fid', golden('fid_ref'), golden('fid_rec'), '--weights', hostile], {}, 3)
+    expect(result.error.code).toBe('unsafe_pickle')
+    expect(existsSync('PWNED_BY_PICKLE')).toBe(false)
+  })
+})
+
+describe('vtp eval-recon', () => {
+  const args = (...more: string[]): string[] => ['eval-recon', photos, '--weights', weights, ...more]
+  const numbers = ({ rfid, psnr, ssim, lpips, images }: Record<string, number>) => ({ rfid, psnr, ssim, lpips, images })
+  let whole: Record<string, number>
+  beforeAll(async () => {
+    whole = await json(
+      args('--out', path.join(dir, 'whole'), '--report', path.join(dir, 'report.html'), '--save-images'),
+    )
+  }, 300_000)
+
+  it('interrupted and continued, in other batches: the identical numbers', async () => {
+    const out = path.join(dir, 'stopped')
+    const stopped = await runCli(args('--out', out, '--batch-size', '3', '--json'), {
+      onSpawn: (child) => {
+        const watch = setInterval(() => {
+          const rows = path.join(out, '_eval', 'rows.jsonl')
+          if (!existsSync(rows) || readFileSync(rows, 'utf8').split('\n').length < 3) return
+          clearInterval(watch)
+          child.kill('SIGTERM')
+        }, 20)
+        child.on('exit', () => clearInterval(watch))
+      },
+      timeoutMs: 300_000,
+    })
+    expect(stopped.code, stopped.stderr).toBe(4)
+    const rest = await runCli(args('--out', out, '--batch-size', '5', '--json'), { timeoutMs: 300_000 })
+    expect(rest.stderr).toMatch(/Continuing/)
+    expect(numbers(JSON.parse(rest.stdout))).toEqual(numbers(whole))
+    const lines = readFileSync(path.join(out, '_eval', 'rows.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+    expect(new Set(lines.map((line) => JSON.parse(line).entry.key)).size).toBe(12)
+    expect(lines).toHaveLength(12)
+  }, 300_000)
+
+  it('rFID of the saved images is the number that was printed', async () => {
+    const saved = (name: string): string => path.join(dir, 'whole', name)
+    const again = await json(['fid', saved('reference'), saved('reconstructed'), '--weights', weights])
+    expect(again.fid).toBe(whole.rfid)
+    expect(readdirSync(saved('reference'))[0]).toBe('ref_000000.png')
+  })
+
+  it('per-image scores are a Parquet file whose means are the printed numbers', async () => {
+    const rows = await parquetReadObjects({
+      file: await asyncBufferFromFile(path.join(dir, 'whole', 'per-image.parquet')),
+    })
+    expect(rows).toHaveLength(12)
+    const mean = (name: string): number => rows.reduce((sum, row) => sum + (row[name] as number), 0) / rows.length
+    expect(mean('psnr')).toBeCloseTo(whole.psnr!, 9)
+    expect(mean('lpips')).toBeCloseTo(whole.lpips!, 9)
+  })
+
+  it('the report is one page without outside addresses or scripts', () => {
+    const html = readFileSync(path.join(dir, 'report.html'), 'utf8')
+    expect(html).not.toMatch(/<script|(src|href)="(?!data:)/)
+    expect(html.match(/<figure/g)!.length).toBeGreaterThan(12)
+    expect(html).toContain(whole.psnr!.toFixed(2))
+  })
+
+  it('another evaluation in the same folder is refused with what differs; unequal sets make no table', async () => {
+    const other = await json(args('--out', path.join(dir, 'whole'), '--limit', '5', '--metrics', 'psnr'), {}, 2)
+    expect(other.error.message).toMatch(/images \(12 there, 5 now\)/)
+    await json(args('--out', path.join(dir, 'five'), '--limit', '5', '--metrics', 'psnr'))
+    const results = (name: string): string => path.join(dir, name, 'results.json')
+    const table = await json(['eval', '--results', results('whole'), '--results', results('five')], {}, 2)
+    expect(table.error.code).toBe('unequal_sets')
+    const good = await json(['eval', '--results', results('whole')])
+    expect(good.markdown).toMatch(/\| vtp-nano \|/)
+  })
+
+  it('images that cannot be read are counted, and too many of them are exit code 1', async () => {
+    const bad = path.join(dir, 'bad')
+    await writePictures(bad, 4)
+    writeFileSync(path.join(bad, 'a', 'zz.jpg'), 'no image')
+    const result = await json(['eval-recon', bad, '--metrics', 'psnr'], {}, 1)
+    expect([result.images, result.rejects]).toEqual([4, 1])
+  })
+})
+
+describe('vtp eval-zeroshot', () => {
+  it('own classes: accuracies, a row per class, and the class embeddings come from the cache the second time', async () => {
+    const names = path.join(dir, 'names.txt')
+    const templates = path.join(dir, 'templates.txt')
+    writeFileSync(names, 'red waves\ngreen noise\nblue squares\n')
+    writeFileSync(templates, 'a photo of {c}.\na drawing of {c}.\n')
+    const args = ['eval-zeroshot', photos, '--classnames', names, '--templates', templates]
+    const first = await json(args)
+    expect(first.images).toBe(12)
+    expect(first.classes.map((c: { images: number }) => c.images)).toEqual([4, 4, 4])
+    expect(first.top5).toBe(100)
+    const again = await runCli([...args, '--json', '--batch-size', '5'])
+    expect(again.stderr).not.toMatch(/Embedding/)
+    expect(JSON.parse(again.stdout).top1).toBe(first.top1)
+  })
+
+  it('a number of classes that is not the number of names is refused', async () => {
+    const result = await json(['eval-zeroshot', photos, '--limit', '3'], {}, 2)
+    expect(result.error.message).toMatch(/3 classes, but there are 1000 class names/)
+  })
+})
+
+describe('vtp eval-probe', () => {
+  const schedule = ['--epochs', '2', '--epoch-length', '3', '--batch-size', '8']
+
+  it('stopped and continued, the probe ends with the same grid', async () => {
+    const args = ['eval-probe', '--train', photos, '--val', photos, ...schedule]
+    const whole = await json([...args, '--out', path.join(dir, 'probe')])
+    expect(Object.keys(whole.accuracies).length).toBeGreaterThan(15)
+    const out = path.join(dir, 'probe stopped')
+    const stopped = await runCli([...args, '--out', out, '--json'], {
+      onSpawn: (child) =>
+        void child.stderr!.on('data', (text) => /Epoch 1/.test(String(text)) && child.kill('SIGTERM')),
+    })
+    expect(stopped.code, stopped.stderr).toBe(4)
+    const rest = await json([...args, '--out', out])
+    expect(rest.accuracies).toEqual(whole.accuracies)
+    expect(rest.losses).toEqual(whole.losses)
+  }, 120_000)
+
+  it('features that vtp encode wrote: grid, k-NN and ridge', async () => {
+    for (const part of ['train', 'val'])
+      await json(['encode', photos, '--out', path.join(dir, 'features', part), '--outputs', 'layers', '--layers', '4'])
+    const result = await json([
+      'eval-probe',
+      '--features',
+      path.join(dir, 'features'),
+      ...schedule,
+      '--neighbours',
+      '1',
+    ])
+    expect(result.knn).toBe(100)
+    expect(result.ridge.best).toBe(100)
+    expect(result.protocol).toMatch(/without augmentation/)
+  })
+})
