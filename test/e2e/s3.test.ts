@@ -9,7 +9,7 @@ import { type CliResult, repoRoot, runCli, tempDir } from '../support/cli.js'
 import { type FaultProxy, type FaultProxyOptions, startFaultProxy } from '../support/fault-proxy.js'
 import { place } from '../support/images.js'
 import { outputHashes, readRejects, readRows } from '../support/parts.js'
-import { ACCESS_KEY, type Gateway, SECRET_KEY, startGateway, withEnv } from '../support/s3-gateway.js'
+import { ACCESS_KEY, BUILD_TIMEOUT_MS, type Gateway, SECRET_KEY, startGateway, withEnv } from '../support/s3-gateway.js'
 import { startS3rver } from '../support/s3rver.js'
 import { QUICK_FLAGS, writeSmallPictures } from '../support/small-images.js'
 
@@ -21,7 +21,7 @@ beforeAll(async () => {
   gateway = await startGateway()
   bucket = path.join(gateway.folder, 'bucket')
   await writeSmallPictures(path.join(bucket, 'images'), 60)
-})
+}, BUILD_TIMEOUT_MS)
 afterEach(async () => {
   await proxy?.close()
   proxy = undefined
@@ -223,19 +223,23 @@ describe('storage that fails', () => {
     expect(down.code).toBe(3)
   })
 
-  it('a store that ignores conditional writes is refused for several workers, and takes one', async () => {
-    const server = await startS3rver('plain')
-    try {
-      const args = encode(path.join(bucket, 'images'), 's3://plain/out')
-      const refused = await runCli([...args, '--worker-index', '0', '--worker-count', '2'], { env: server.env })
-      expect(refused.stderr).toMatch(/ignores conditional writes[\s\S]*Try: use one worker only/)
-      expect(refused.code).toBe(2)
-      const alone = await runCli([...args, '--json'], { env: server.env })
-      expect(JSON.parse(alone.stdout)).toMatchObject({ images: 60, complete: true })
-    } finally {
-      await server.close()
-    }
-  })
+  it(
+    'a store that ignores conditional writes is refused for several workers, and takes one',
+    async () => {
+      const server = await startS3rver('plain')
+      try {
+        const args = encode(path.join(bucket, 'images'), 's3://plain/out')
+        const refused = await runCli([...args, '--worker-index', '0', '--worker-count', '2'], { env: server.env })
+        expect(refused.stderr).toMatch(/ignores conditional writes[\s\S]*Try: use one worker only/)
+        expect(refused.code).toBe(2)
+        const alone = await runCli([...args, '--json'], { env: server.env })
+        expect(JSON.parse(alone.stdout)).toMatchObject({ images: 60, complete: true })
+      } finally {
+        await server.close()
+      }
+    },
+    BUILD_TIMEOUT_MS,
+  )
 })
 
 describe('addresses on the web', () => {
