@@ -49,6 +49,8 @@ const FETCH_IMAGES = 1024
 const PREPARE_AHEAD = 3
 /** Batches posted to the encoder at once: one runs in every lane, one waits. */
 const encodeAhead = (request: EncodeRequest): number => (request.lanes?.length ?? 1) + 1
+/** Commits of an unfinished run that are read for its totals, at most. */
+const MOST_COMMITS_READ = 2_000
 /** From this attempt on at a unit, images are decoded in child processes. */
 const ISOLATE_FROM_ATTEMPT = 3
 
@@ -128,7 +130,7 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     widths: { preprocess: request.threads.preprocess * 2, encode: encodeAhead(request), write: 1 },
   })
   const helps = request.helpOthers && request.worker.count > 1 && !request.units
-  let run: RunTotals = { rows: 0, units: 0, interrupted: false }
+  let run: RunTotals = { rows: 0, rejects: 0, bytes: 0, units: 0, interrupted: false }
   if (left.length > 0 || (helps && done.size < all.length)) {
     run = await encodeUnits(prepared, request, meter, async function* () {
       yield* request.worker.count > 1 || request.units ? withoutCommit(store, left) : left
@@ -138,7 +140,7 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
 
   const committed = await committedUnits(store)
   const complete = all.every((unit) => committed.has(unit))
-  const totals = complete ? await finalizeRun(store, plan) : await partialTotals(store, all, committed)
+  const totals = complete ? await finalizeRun(store, plan) : await totalsSoFar(store, all, committed, run)
   const seconds = (performance.now() - began) / 1000
   return {
     ...totals,
@@ -154,6 +156,12 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     complete,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
   }
+}
+
+/** Sums over the commits that are there; over this worker's own where there are too many to read by every worker. */
+async function totalsSoFar(store: Store, all: number[], committed: Set<number>, run: RunTotals): Promise<Totals> {
+  if (committed.size <= MOST_COMMITS_READ) return partialTotals(store, all, committed)
+  return { rows: run.rows, rejects: run.rejects, bytes: run.bytes, moments: null }
 }
 
 /** Totals of the units that are committed. */
@@ -173,6 +181,8 @@ export async function partialTotals(store: Store, all: number[], committed: Set<
 
 interface RunTotals {
   rows: number
+  rejects: number
+  bytes: number
   units: number
   interrupted: boolean
 }
@@ -259,7 +269,7 @@ async function encodeUnits(
   }
   const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
   const attempts = new Map<number, Attempt>()
-  const totals: RunTotals = { rows: 0, units: 0, interrupted: false }
+  const totals: RunTotals = { rows: 0, rejects: 0, bytes: 0, units: 0, interrupted: false }
   const timer = setInterval(() => request.onProgress?.(meter.snapshot()), 200)
 
   // A unit that is on its way through this pipeline has no commit yet: it must not be taken for one to help with.
@@ -292,8 +302,10 @@ async function encodeUnits(
     meter,
     attempts,
     onEvent: request.onEvent,
-    onCommit: (rows) => {
+    onCommit: ({ rows, rejects, bytes }) => {
       totals.rows += rows
+      totals.rejects += rejects
+      totals.bytes += bytes
       totals.units++
     },
   })
