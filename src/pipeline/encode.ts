@@ -10,7 +10,6 @@ import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
 import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import type { ThreadPlan } from '../engine/threads.js'
-import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
@@ -39,7 +38,7 @@ import type { RunEvent } from './run-events.js'
 import { mapOrdered } from './stages.js'
 import { encodeTextBatch } from './texts.js'
 import { createUnitWriter } from './unit-writer.js'
-import { ownUnits, unitsToHelp, withoutCommit } from './units.js'
+import { assertUnitsExist, ownUnits, unitsToHelp, withoutCommit } from './units.js'
 
 /** Source bytes that are read ahead, at most (and one batch more). */
 const FETCH_BYTES = 256 * 2 ** 20
@@ -215,14 +214,6 @@ export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest
     batchSize: request.batchSize,
     onNote: request.onNote,
   })
-}
-
-function assertUnitsExist(units: number[] | undefined, count: number): void {
-  const bad = units?.find((unit) => unit >= count)
-  if (bad === undefined) return
-  throw usageError('no_such_unit', `--units names unit ${bad}, but the plan has ${count} (0 to ${count - 1})`, [
-    'see `vtp status DEST` for the units that are left',
-  ])
 }
 
 /** Opens the text tower when the plan has texts; undefined otherwise. */
