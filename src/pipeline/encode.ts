@@ -35,7 +35,7 @@ import { type PlanRequest, type PreparedPlan, preparePlan, readUnitLines } from 
 import { createPreprocessPool, type PreprocessPool } from './preprocess-pool.js'
 import { retryRejects } from './retry-rejects.js'
 import type { RunEvent } from './run-events.js'
-import { mapOrdered } from './stages.js'
+import { createLimiter, mapOrdered } from './stages.js'
 import { encodeTextBatch } from './texts.js'
 import { createUnitWriter } from './unit-writer.js'
 import { assertUnitsExist, ownUnits, unitsToHelp, withoutCommit } from './units.js'
@@ -303,6 +303,7 @@ async function encodeUnits(
   try {
     const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
     const encodeImages = (): AsyncIterable<EncodedBatch> => {
+      const limit = createLimiter(request.threads.preprocess * 2)
       const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter }), {
         min: 2,
         max: Math.max(4, Math.ceil(FETCH_IMAGES / request.batchSize)),
@@ -313,7 +314,7 @@ async function encodeUnits(
         },
       })
       const preparedBatches = mapOrdered(fetched, PREPARE_AHEAD, (batch) =>
-        prepareBatch(batch, { pool, buffers, meter }),
+        prepareBatch(batch, { pool, limit, buffers, meter }),
       )
       return mapOrdered(preparedBatches, encodeAhead(request), (batch) => encodeBatch(batch, context))
     }
