@@ -17,6 +17,8 @@ export type Location =
   | { kind: 'parquet'; path: string; rowGroup: number; row: number; etag?: string }
   /** An address that must not be stored, because it holds a signature: a byte range of the list that names it. */
   | { kind: 'line'; path: string; offset: number; size: number }
+  /** A row of a shard of ours, by record batch or row group. */
+  | { kind: 'shard'; path: string; group: number; row: number }
   /** No bytes elsewhere: the entry's caption is the text to embed. */
   | { kind: 'text' }
   /** An entry that is known to be bad when it is listed; it becomes a reject. */
@@ -42,13 +44,15 @@ export interface ListingLog {
 
 /** A dataset. `list` yields entries in the final order; it streams and holds no more than a bounded part of them. */
 export interface Source {
-  readonly kind: 'folder' | 'list' | 'tar' | 'parquet' | 'text'
+  readonly kind: 'folder' | 'list' | 'tar' | 'parquet' | 'shards' | 'text'
   /** What the plan records, e.g. the absolute path of the folder. */
   readonly uri: string
   /** Class names by label, known once `list` has ended; undefined for sources without classes. */
   readonly classes?: readonly string[]
   /** Files that were seen and passed over (no image extension), known once `list` has ended. */
   readonly ignored: number
+  /** Size of the images where all have the same, because they were preprocessed before. */
+  readonly pixelSize?: { height: number; width: number }
   list(signal?: AbortSignal, log?: ListingLog): AsyncIterable<ListingEntry>
   /** The image's bytes. Throws `RejectError` for anything wrong with this one image. */
   read(entry: ListingEntry, signal?: AbortSignal): Promise<Uint8Array>

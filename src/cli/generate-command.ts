@@ -34,6 +34,7 @@ export interface GenerateFlags
 
 /** The stable object of `--json`. */
 export interface GenerateJson {
+  /** Committed images, those of this call, and those of the plan. */
   images: number
   newImages: number
   num: number
@@ -88,7 +89,7 @@ export async function runGenerateCommand(
     onNote: progress.note,
   }
   const stop = onStopSignals(progress.note)
-  let parameters = 0
+  const planned = { num: 0, parameters: 0 }
   try {
     if (flags['dry-run']) {
       const plan = await dryRun(options)
@@ -107,7 +108,8 @@ export async function runGenerateCommand(
       stop: stop.signal,
       onProgress: progress.update,
       onStart: (info) => {
-        parameters = ditParameters(info.prepared.dit.config)
+        planned.num = info.plan.num
+        planned.parameters = ditParameters(info.prepared.dit.config)
         for (const line of describeStart(info, device.summary)) progress.note(line)
         if (worker.count > 1)
           progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${info.unitsLeft} units to do`)
@@ -118,13 +120,13 @@ export async function runGenerateCommand(
     return {
       images: result.rows,
       newImages: result.newImages,
-      num: result.complete ? result.rows : result.rows,
+      num: planned.num,
       units: result.unitsDone,
       unitsTotal: result.unitsTotal,
       bytes: result.bytes,
       seconds: Number(result.seconds.toFixed(3)),
       imagesPerSecond: Number(result.imagesPerSecond.toFixed(4)),
-      parameters,
+      parameters: planned.parameters,
       device: device.kind,
       precision: device.precision,
       out: flags.out,

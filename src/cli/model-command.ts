@@ -48,11 +48,15 @@ function towersOf(config: VtpConfig): Tower[] {
 }
 
 /** Opens a model with progress on stderr, does something with it, and closes it. */
-async function withModel<T>(context: CommandContext, ref: string, use: (model: Model) => Promise<T>): Promise<T> {
+export async function withModel<T>(
+  context: CommandContext,
+  ref: string,
+  use: (model: Model, note: (line: string) => void) => Promise<T>,
+): Promise<T> {
   const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
   const model = await openModel(ref, { onNote: progress.note })
   try {
-    return await use(model)
+    return await use(model, progress.note)
   } finally {
     await model.close()
     progress.close()

@@ -1,5 +1,5 @@
 /** `vtp plan`: lists the source and stores the plan, so that workers start encoding at once. */
-import { chooseDevice } from '../engine/choose-device.js'
+import { chooseDevice, KNOWN_PRECISIONS } from '../engine/choose-device.js'
 import { preparePlan } from '../pipeline/prepare-plan.js'
 import type { CommandContext } from './base-command.js'
 import { type EncodeFlags, planRequest } from './encode-command.js'
@@ -41,8 +41,11 @@ export interface PlanJson {
 
 /** A plan may be made on a machine without the workers' GPU: the device is then taken at its word. */
 function plannedDevice(flags: PlanFlags): { kind: string; precision: string } {
-  if (flags.device.startsWith('cuda')) {
-    return { kind: 'cuda', precision: flags.precision === 'auto' ? 'fp32' : flags.precision }
+  const kind = (['cuda', 'webgpu'] as const).find((name) => flags.device.startsWith(name))
+  if (kind) {
+    const known: string[] = KNOWN_PRECISIONS[kind]
+    const precision = flags.precision === 'auto' ? known[0]! : flags.precision
+    if (known.includes(precision)) return { kind, precision }
   }
   return chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
 }

@@ -54,7 +54,7 @@ const GPU_BATCH = 128
 const LANES_PER_GPU = 2
 
 /** Which precisions a kind of device has; the first is what `auto` means. */
-const KNOWN_PRECISIONS: Record<DeviceKind, Precision[]> = {
+export const KNOWN_PRECISIONS: Record<DeviceKind, Precision[]> = {
   cpu: ['fp32', 'int8'],
   cuda: ['fp16', 'bf16', 'fp32'],
   webgpu: ['fp16', 'fp32'],

@@ -7,6 +7,7 @@
 import { openSession, type Session } from '../engine/session.js'
 import { createPool } from '../engine/session-pool.js'
 import { VtpError } from '../errors.js'
+import { assertConditionalWrites } from '../io/probe.js'
 import { compileDecoder, type Precision } from '../model/index.js'
 import { committedUnits, startAttempt } from '../pipeline/commits.js'
 import { partialTotals } from '../pipeline/encode.js'
@@ -75,6 +76,7 @@ export async function runGenerate(request: GenerateRequest): Promise<GenerateRes
 async function generatePlan(prepared: PreparedGenerate, request: GenerateRequest): Promise<GenerateResult> {
   const { plan, store } = prepared
   const began = performance.now()
+  if (request.worker.count > 1 || request.units) await assertConditionalWrites(store)
   const all = [...plan.units.keys()]
   const done = await committedUnits(store)
   const left = ownUnits(all, request.worker, request.units).filter((unit) => !done.has(unit))

@@ -1,5 +1,7 @@
 /** What one unit of a generation run leaves: a PNG per sample, a shard of latents on request, and its commit. */
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { encodePng } from '../image/png.js'
 import { float32ToFloat16 } from '../io/half.js'
 import { openShardWriter, type ShardFiles, type ShardWriter } from '../io/shards/index.js'
@@ -59,27 +61,32 @@ export function generateProvenance(plan: GeneratePlan): Record<string, string> {
   }
 }
 
-async function openLatents(start: UnitStart): Promise<ShardWriter | undefined> {
+async function openLatents(start: UnitStart, tmpDir: string): Promise<ShardWriter | undefined> {
   const { plan, dit } = start.prepared
   if (!plan.latents) return undefined
   const { inChannels, inputSize } = dit.config
   const columns = [{ name: 'latents', dtype: plan.latents.dtype, shape: [inChannels, inputSize, inputSize] }]
   const spec = { format: plan.latents.format, columns, captions: false, provenance: generateProvenance(plan) }
-  return openShardWriter(spec, start.unit, await start.store.tempDir())
+  return openShardWriter(spec, start.unit, tmpDir)
 }
 
 /** Opens a unit for writing. */
 export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
   const { store, prepared, unit, first, rows, attempt, meter } = start
   const { plan, labels } = prepared
-  const shard = await openLatents(start)
+  const tmpDir = await store.tempDir()
+  const shard = await openLatents(start, tmpDir)
   const written = new Map<number, { bytes: number; sha256: string }>()
   let secondsBefore = meter.seconds().encode
 
   const writeImage = async (index: number, png: Uint8Array): Promise<void> => {
     const name = sampleImageName(index)
     const sha256 = createHash('sha256').update(png).digest('hex')
-    if (!(await store.putIfAbsent(name, png)) && !(await isSamePart(store, unit, name, sha256))) return
+    // By way of the store's own temporary folder: what a killed run leaves there is in nobody's way.
+    const tmp = path.join(tmpDir, `${name}-${randomUUID()}`)
+    await writeFile(tmp, png)
+    const stored = await store.putFile(name, tmp, { ifAbsent: true })
+    if (!stored && !(await isSamePart(store, unit, name, sha256))) return
     written.set(index, { bytes: png.length, sha256 })
   }
   /** An image that was there before this attempt. */
@@ -115,8 +122,8 @@ export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
       let finished: ShardFiles | undefined
       if (shard) {
         finished = await shard.finish()
-        for (const { name, path, bytes, sha256 } of finished.files) {
-          if (!(await store.putFile(name, path, { ifAbsent: true }))) await isSamePart(store, unit, name, sha256)
+        for (const { name, path: file, bytes, sha256 } of finished.files) {
+          if (!(await store.putFile(name, file, { ifAbsent: true }))) await isSamePart(store, unit, name, sha256)
           files.push({ name, bytes, sha256 })
         }
       }

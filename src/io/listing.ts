@@ -21,6 +21,7 @@ const location = z.discriminatedUnion('kind', [
     etag: z.string().optional(),
   }),
   z.object({ kind: z.literal('line'), path: z.string(), offset, size: offset }),
+  z.object({ kind: z.literal('shard'), path: z.string(), group: offset, row: offset }),
   z.object({ kind: z.literal('text') }),
   z.object({ kind: z.literal('bad'), code: z.enum(REJECT_CODES), message: z.string() }),
 ])

@@ -137,6 +137,16 @@ export type RunKind = 'encode' | 'generate'
  * `plan_unreadable` on a damaged one and usage error `other_plan` on one of another kind.
  */
 export async function loadPlanOf<T>(store: Store, kind: RunKind, schema: z.ZodType<T>): Promise<T | undefined> {
+  const value = await readPlan(store)
+  if (value === undefined) return undefined
+  const there = String((value as { kind?: unknown } | null)?.kind ?? 'encode')
+  if (there !== kind) throw otherPlan(store.uri, [`command: vtp ${there} there, vtp ${kind} now`])
+  const parsed = schema.safeParse(value)
+  if (!parsed.success) throw unreadablePlan(store, parsed.error)
+  return parsed.data
+}
+
+async function readPlan(store: Store): Promise<unknown> {
   let bytes: Uint8Array
   try {
     bytes = await store.get(PLAN)
@@ -144,25 +154,50 @@ export async function loadPlanOf<T>(store: Store, kind: RunKind, schema: z.ZodTy
     if (error instanceof VtpError && error.code === 'not_found') return undefined
     throw error
   }
-  let value: unknown
-  let there: string
   try {
-    value = JSON.parse(Buffer.from(bytes).toString())
-    there = String((value as { kind?: unknown }).kind ?? 'encode')
-    if (there === kind) return schema.parse(value)
+    return JSON.parse(Buffer.from(bytes).toString())
   } catch (error) {
-    throw new VtpError(`The plan ${PLAN} in ${store.uri} cannot be read: ${errorText(error).slice(0, 200)}`, {
-      code: 'plan_unreadable',
-      suggestions: ['choose another --out folder', 'start anew with --overwrite'],
-      cause: error,
-    })
+    throw unreadablePlan(store, error)
   }
-  throw otherPlan(store.uri, [`command: vtp ${there} there, vtp ${kind} now`])
+}
+
+function unreadablePlan(store: Store, error: unknown): VtpError {
+  return new VtpError(`The plan ${PLAN} in ${store.uri} cannot be read: ${errorText(error).slice(0, 200)}`, {
+    code: 'plan_unreadable',
+    suggestions: ['choose another --out folder', 'start anew with --overwrite'],
+    cause: error,
+  })
 }
 
 /** Reads DEST's plan; undefined when there is none. Throws as `loadPlanOf`. */
 export function loadPlan(store: Store): Promise<Plan | undefined> {
   return loadPlanOf(store, 'encode', planSchema)
+}
+
+const outlineSchema = z.object({
+  kind: z.enum(['encode', 'generate']).default('encode'),
+  hash: z.string(),
+  source: z.object({ images: z.int() }).optional(),
+  num: z.int().optional(),
+  units: z.array(z.object({ rows: z.int().positive() })),
+})
+
+/** What the plans of all kinds of runs have. */
+export interface RunOutline {
+  kind: RunKind
+  hash: string
+  images: number
+  units: { rows: number }[]
+}
+
+/** The outline of DEST's plan, of whatever kind; undefined when there is none. Throws VtpError `plan_unreadable`. */
+export async function loadOutline(store: Store): Promise<RunOutline | undefined> {
+  const value = await readPlan(store)
+  if (value === undefined) return undefined
+  const parsed = outlineSchema.safeParse(value)
+  if (!parsed.success) throw unreadablePlan(store, parsed.error)
+  const { source, num, ...rest } = parsed.data
+  return { ...rest, images: source?.images ?? num ?? 0 }
 }
 
 /**

@@ -68,7 +68,6 @@ export async function* prefetch<In, Out>(
   try {
     for (;;) {
       const began = performance.now()
-      const full = queue.length >= depth
       const allReady = ready === queue.length
       while (queue.length === 0 && !ended) {
         await new Promise<void>((resolve) => {
@@ -85,7 +84,8 @@ export async function* prefetch<In, Out>(
       if (waitedMs > NOTICEABLE_MS) {
         onStarved?.(waitedMs / 1000)
         calm = 0
-        if (full) depth = Math.min(max, Math.ceil(depth * 1.5))
+        // Everything allowed was in flight, and it was not enough.
+        if (queue.length >= depth) depth = Math.min(max, Math.ceil(depth * 1.5))
       } else if (allReady && ++calm >= CALM_ITEMS) {
         calm = 0
         depth = Math.max(min, depth - 1)

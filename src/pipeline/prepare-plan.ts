@@ -202,7 +202,27 @@ export async function removeRun(store: Store): Promise<void> {
 export async function preparePlan(request: PlanRequest, dryRun = false): Promise<PreparedPlan> {
   const model = await openModel(request.model, { cacheDir: request.cacheDir, onNote: request.onNote })
   const needsModel = request.outputs.some((output) => output !== 'pixels' && output !== 'text')
-  const transform = planTransform(request, model, needsModel)
+  const source = request.texts
+    ? await openTextLines(request.source, request.sourceOptions ?? {})
+    : await openSource(request.source, request.sourceOptions)
+  try {
+    return await planSource(request, dryRun, model, needsModel, source)
+  } catch (error) {
+    await source.close().catch(() => {})
+    throw error
+  }
+}
+
+async function planSource(
+  request: PlanRequest,
+  dryRun: boolean,
+  model: Model,
+  needsModel: boolean,
+  source: Source,
+): Promise<PreparedPlan> {
+  // Pixels that were preprocessed before are taken as they are, unless something else is asked for.
+  const imageSize = request.imageSize ?? (request.transform === undefined ? source.pixelSize : undefined)
+  const transform = planTransform({ transform: request.transform, imageSize }, model, needsModel)
   const layers = request.outputs.includes('layers') ? resolveLayers(request.layers, model.config.vision_depth) : []
   if (request.format === 'safetensors' && !request.outputs.includes('latents')) {
     throw usageError(
@@ -218,9 +238,6 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       'use --format arrow or parquet for other outputs',
     ])
   }
-  const source = request.texts
-    ? await openTextLines(request.source, request.sourceOptions ?? {})
-    : await openSource(request.source, request.sourceOptions)
   let store: Store | undefined
   const tmp = await mkdtemp(path.join(tmpdir(), 'vtp-plan-'))
   try {
@@ -331,7 +348,7 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
       },
     }
   } catch (error) {
-    await Promise.allSettled([source.close(), store?.close(), rm(tmp, { recursive: true, force: true })])
+    await Promise.allSettled([store?.close(), rm(tmp, { recursive: true, force: true })])
     throw error
   }
 }

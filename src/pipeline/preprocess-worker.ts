@@ -9,6 +9,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { decodeImage } from '../image/decode.js'
 import { flipHorizontal } from '../image/flip.js'
 import { applyTransform, parseTransform, type Transform } from '../image/transform.js'
+import { unpackRawRgb } from '../io/raw-rgb.js'
 import { RejectError } from '../types.js'
 import type { PreprocessReply, PreprocessRequest, PreprocessSettings } from './preprocess-pool.js'
 
@@ -18,8 +19,9 @@ let settings: PreprocessSettings
 async function preprocess(request: PreprocessRequest): Promise<PreprocessReply> {
   const { id, bytes } = request
   try {
-    const image = await decodeImage(bytes, settings.limits)
-    const { width, height } = image
+    const raw = unpackRawRgb(bytes)
+    const image = raw?.image ?? (await decodeImage(bytes, settings.limits))
+    const { width, height } = raw?.original ?? image
     let pixels: Uint8Array
     try {
       pixels = applyTransform(image, transform).data
@@ -27,7 +29,7 @@ async function preprocess(request: PreprocessRequest): Promise<PreprocessReply> 
       if (error instanceof RejectError) throw error
       throw new RejectError('corrupt', 'transform', error instanceof Error ? error.message : String(error))
     }
-    const sha256 = createHash('sha256').update(bytes).digest()
+    const sha256 = raw?.original.sha256 ?? createHash('sha256').update(bytes).digest()
     const flipped = settings.flip ? flipHorizontal({ ...transform, data: pixels }).data : undefined
     if (!request.target) return { id, width, height, sha256, pixels, flipped }
     const { target, offset, flipOffset } = request

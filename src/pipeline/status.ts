@@ -3,7 +3,7 @@ import { usageError } from '../errors.js'
 import { openStore, type Store } from '../io/store.js'
 import { visitCommits } from './finalize.js'
 import { ATTEMPTS, COMMITS, MANIFEST } from './layout.js'
-import { loadPlan, type Plan } from './plan.js'
+import { loadOutline, loadPlan, type Plan, type RunOutline } from './plan.js'
 
 export interface StartedUnit {
   unit: number
@@ -41,17 +41,35 @@ const RATE_WINDOW_MS = 10 * 60_000
 /** With more commits than this their contents are not read. */
 const MOST_READ = 5_000
 
-/** Opens DEST and its plan. Throws usage error `no_plan`. */
+/** Opens DEST and its plan of `vtp encode`. Throws usage errors `no_plan`, `other_plan`. */
 export async function openRun(dest: string): Promise<{ store: Store; plan: Plan }> {
+  return openWith(dest, loadPlan)
+}
+
+/** Opens DEST and what the plans of all kinds of runs have. Throws usage error `no_plan`. */
+export async function openAnyRun(dest: string): Promise<{ store: Store; plan: RunOutline }> {
+  return openWith(dest, loadOutline)
+}
+
+async function openWith<T>(
+  dest: string,
+  load: (store: Store) => Promise<T | undefined>,
+): Promise<{ store: Store; plan: T }> {
   const store = await openStore(dest)
-  const plan = await loadPlan(store)
-  if (plan) return { store, plan }
-  await store.close()
-  throw usageError('no_plan', `${dest} holds no plan of a run`, ['give the --out of `vtp encode` or `vtp plan`'])
+  try {
+    const plan = await load(store)
+    if (plan) return { store, plan }
+    throw usageError('no_plan', `${dest} holds no plan of a run`, [
+      'give the --out of `vtp encode`, `vtp plan` or `vtp generate`',
+    ])
+  } catch (error) {
+    await store.close()
+    throw error
+  }
 }
 
 export async function runStatus(dest: string): Promise<RunStatus> {
-  const { store, plan } = await openRun(dest)
+  const { store, plan } = await openAnyRun(dest)
   try {
     return await statusOf(store, plan, dest)
   } finally {
@@ -59,7 +77,7 @@ export async function runStatus(dest: string): Promise<RunStatus> {
   }
 }
 
-async function statusOf(store: Store, plan: Plan, dest: string): Promise<RunStatus> {
+async function statusOf(store: Store, plan: RunOutline, dest: string): Promise<RunStatus> {
   const now = Date.now()
   const done = new Map<number, number>()
   for await (const { name, modifiedMs } of store.list(COMMITS)) {
@@ -96,11 +114,11 @@ async function statusOf(store: Store, plan: Plan, dest: string): Promise<RunStat
   }
   const imagesDone = [...done.keys()].reduce((sum, unit) => sum + plan.units[unit]!.rows, 0)
   const imagesPerSecond = recentRate(plan, done, now)
-  const left = plan.source.images - imagesDone
+  const left = plan.images - imagesDone
   return {
     out: dest,
     plan: plan.hash,
-    images: plan.source.images,
+    images: plan.images,
     imagesDone,
     units: plan.units.length,
     unitsDone: done.size,
@@ -116,7 +134,7 @@ async function statusOf(store: Store, plan: Plan, dest: string): Promise<RunStat
 }
 
 /** Images per second between the first and the last commit of the last ten minutes. */
-function recentRate(plan: Plan, done: Map<number, number>, now: number): number | null {
+function recentRate(plan: RunOutline, done: Map<number, number>, now: number): number | null {
   const recent = [...done].filter(([, at]) => now - at <= RATE_WINDOW_MS).sort((a, b) => a[1] - b[1])
   if (recent.length < 2) return null
   const [first] = recent

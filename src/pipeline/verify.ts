@@ -14,10 +14,10 @@ import { openShard, shardName } from '../io/shards/index.js'
 import { type Store, uriScheme } from '../io/store.js'
 import { type Commit, committedUnits, readCommit } from './commits.js'
 import { MANIFEST, rejectsName } from './layout.js'
-import type { Plan } from './plan.js'
+import { loadPlan, type Plan, type RunOutline } from './plan.js'
 import { readUnitLines } from './prepare-plan.js'
 import { mapOrdered } from './stages.js'
-import { openRun } from './status.js'
+import { openAnyRun } from './status.js'
 
 const UNITS_AT_ONCE = 4
 const READ_ROWS = 1024
@@ -46,7 +46,9 @@ export interface VerifyOptions {
 }
 
 export async function verifyRun(dest: string, options: VerifyOptions = {}): Promise<VerifyResult> {
-  const { store, plan } = await openRun(dest)
+  const { store, plan } = await openAnyRun(dest)
+  // Of runs that make images there is no listing: what the commits promise is all there is to compare.
+  const listed = plan.kind === 'encode' ? await loadPlan(store) : undefined
   const keys = createExternalSorter()
   const result: VerifyResult = {
     out: dest,
@@ -73,7 +75,7 @@ export async function verifyRun(dest: string, options: VerifyOptions = {}): Prom
     result.complete = known.length === plan.units.length
     let checked = 0
     for await (const commit of mapOrdered(known, UNITS_AT_ONCE, (unit) =>
-      verifyUnit(store, plan, unit, keys, problem),
+      verifyUnit(store, plan, listed, unit, keys, problem),
     )) {
       options.stop?.throwIfAborted()
       if (commit) {
@@ -98,7 +100,8 @@ export async function verifyRun(dest: string, options: VerifyOptions = {}): Prom
 
 async function verifyUnit(
   store: Store,
-  plan: Plan,
+  plan: RunOutline,
+  listed: Plan | undefined,
   unit: number,
   keys: ExternalSorter,
   problem: (text: string) => void,
@@ -123,9 +126,12 @@ async function verifyUnit(
       else if ((await local.sha256(name)) !== sha256)
         problem(`${name} has other content than its commit says (SHA-256)`)
     }
-    // The arrays of npy have names by the number of shards.
-    const name = plan.format === 'npy' ? (commit.files[0]?.name ?? '') : shardName(plan.format, unit)
-    await verifyRows(store, plan, commit, path.join(folder, name), keys, problem)
+    if (listed) {
+      // The arrays of npy have names by the number of shards.
+      const name = listed.format === 'npy' ? (commit.files[0]?.name ?? '') : shardName(listed.format, unit)
+      await verifyRows(store, listed, commit, path.join(folder, name), keys, problem)
+    } else if (commit.rows !== plan.units[unit]!.rows)
+      problem(`unit ${unit} has ${commit.rows} images, its plan says ${plan.units[unit]!.rows}`)
     return commit
   } catch (error) {
     if (error instanceof VtpError && /^s3_(?!changed)/.test(error.code)) throw error
@@ -180,7 +186,7 @@ async function verifyRows(
 
 async function verifyManifest(
   store: Store,
-  plan: Plan,
+  plan: RunOutline,
   result: VerifyResult,
   problem: (text: string) => void,
 ): Promise<void> {

@@ -398,6 +398,41 @@ describe('wrong usage says what to do and writes nothing', () => {
     }
   })
 
+  it.each(['arrow', 'parquet'])(
+    'pixels that a run has written (%s) give the same rows as the images',
+    async (format) => {
+      const dir = tempDir()
+      const [pixels, direct, reused] = ['pixels', 'direct', 'reused'].map((name) => path.join(dir, name))
+      const wanted = ['--outputs', 'latents,clip', '--shard-rows', '15']
+      const first = ['--outputs', 'pixels', '--shard-rows', '15', '--format', format, '--transform', 'adm-crop(128)']
+      expect((await runCli(['encode', photos, '--out', pixels!, ...first])).code).toBe(0)
+      expect((await runCli(['encode', photos, '--out', direct!, ...wanted, '--transform', 'adm-crop(128)'])).code).toBe(
+        0,
+      )
+      const again = await runCli(['encode', pixels!, '--out', reused!, ...wanted, '--json'])
+      expect(JSON.parse(again.stdout)).toMatchObject({ images: 40, rejects: 0, units: 3 })
+      expect(await readRows(reused!)).toEqual(await readRows(direct!))
+      for (const column of ['latents', 'clip'])
+        expect(await readTensor(reused!, column)).toEqual(await readTensor(direct!, column))
+      const without = await runCli(['encode', direct!, '--out', path.join(dir, 'none')])
+      expect([without.code, without.stderr]).toEqual([2, expect.stringContaining('no column "pixels"')])
+    },
+  )
+
+  it('int8 is asked for by name, is another plan than fp32, and does not depend on the batch size', async () => {
+    const dir = tempDir()
+    const args = (out: string, ...rest: string[]): string[] => ['encode', photos, '--out', path.join(dir, out), ...rest]
+    const first = await runCli(args('int8', '--precision', 'int8', '--json'))
+    expect(JSON.parse(first.stdout)).toMatchObject({ images: 40, device: 'cpu', precision: 'int8' })
+    expect((await runCli(args('small', '--precision', 'int8', '--batch-size', '3'))).code).toBe(0)
+    expect(outputHashes(path.join(dir, 'small'))).toEqual(outputHashes(path.join(dir, 'int8')))
+    const other = await runCli(args('int8'))
+    expect(other.code).toBe(2)
+    expect(other.stderr).toContain('precision: "int8" there, "fp32" now')
+    const wrong = await runCli(args('fp16', '--precision', 'fp16'))
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('not offered on the device cpu')])
+  })
+
   it('another plan in the same folder is refused with what differs, and --overwrite starts anew', async () => {
     const dir = tempDir()
     const out = path.join(dir, 'out')

@@ -18,7 +18,9 @@ import { randomDit, vtpStyle } from '../../bench/support/random-dit.js'
 import { encodeLatentsStats } from '../../src/io/torch-stats.js'
 import { goldenPath } from '../golden.js'
 import { type CliResult, runCli } from '../support/cli.js'
+import { hashWeightsFolder } from '../support/hash-weights.js'
 import { outputHashes } from '../support/parts.js'
+import { startGateway } from '../support/s3-gateway.js'
 
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp generate '))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -80,6 +82,20 @@ describe('the same images', { timeout: 300_000 }, () => {
     const worker = (index: number) => done(generate('shared', '--worker-index', String(index), '--worker-count', '3'))
     await Promise.all([worker(0), worker(1), worker(2)])
     expect(outputHashes(at('shared'))).toEqual(undisturbed)
+  })
+
+  it('in a bucket, by two workers', async () => {
+    const gateway = await startGateway()
+    try {
+      const worker = (index: number) => {
+        const args = generate('unused', '--worker-index', String(index), '--worker-count', '2')
+        return runCli(args.with(args.indexOf('--out') + 1, 's3://bucket/samples'), { env: gateway.env })
+      }
+      for (const { stderr, code } of await Promise.all([worker(0), worker(1)])) expect(stderr + code).toMatch(/0$/)
+      expect(outputHashes(path.join(gateway.folder, 'bucket', 'samples'))).toEqual(undisturbed)
+    } finally {
+      await gateway.close()
+    }
   })
 
   it('after kill -9 at random moments; finished images of a killed run are kept', async () => {
@@ -179,6 +195,38 @@ describe('what a run leaves', { timeout: 300_000 }, () => {
       })
       expect(worst, name).toBeLessThanOrEqual(2)
     }
+  })
+})
+
+describe('judging the images', { timeout: 300_000 }, () => {
+  it('eval-gen judges the samples alone, with its protocol and theirs; a run with holes is refused', async () => {
+    const weights = ['--weights', hashWeightsFolder(), '--reference', at('reference.npz'), '--json']
+    const dest = at('judged')
+    await done(generate('judged', '--npz', '--grid', '1x2'))
+    copyFileSync(at('judged', 'samples.npz'), at('reference.npz'))
+    const { stdout } = await done(['eval-gen', dest, ...weights, '--metrics', 'fid,is'])
+    const result = JSON.parse(stdout) as Record<string, unknown>
+    // Against themselves: the preview in the same folder is no sample.
+    expect(result.fid).toBeLessThan(1e-3)
+    expect(result).toMatchObject({ images: 12, rejects: 0, interrupted: false })
+    expect(result.inceptionScore).toBeGreaterThan(0.99)
+    expect(result.protocol).toMatch(/adm.*N = 12 and 12/)
+    expect(result.samples).toMatch(/12 samples of random-dit-small.*euler 4, shift 0\.3; guidance 1\.5.*philox/)
+    rmSync(at('judged', '_vtp', 'commits', '00001.json'))
+    const refused = await runCli(['eval-gen', dest, ...weights])
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toMatch(/holds 8 of 12 images/)
+  })
+
+  it('status and verify know the run; a changed image is found', async () => {
+    await done(generate('checked'))
+    const status = await done(['status', at('checked'), '--json'])
+    expect(JSON.parse(status.stdout)).toMatchObject({ images: 12, imagesDone: 12, complete: true, finalized: true })
+    await done(['verify', at('checked')])
+    copyFileSync(at('checked', '000001.png'), at('checked', '000002.png'))
+    const damaged = await runCli(['verify', at('checked')])
+    expect(damaged.code).toBe(1)
+    expect(damaged.stderr + damaged.stdout).toMatch(/000002\.png has /)
   })
 })
 

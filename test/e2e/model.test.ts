@@ -4,6 +4,7 @@ import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
 import type { DoctorJson } from '../../src/cli/doctor-command.js'
+import type { ModelCheckJson } from '../../src/cli/model-check.js'
 import type { ModelExportJson, ModelInfoJson, ModelPullJson } from '../../src/cli/model-command.js'
 import { repoRoot, runCli, tempDir } from '../support/cli.js'
 import { COMMIT_A, startHub } from '../support/hub-server.js'
@@ -32,6 +33,33 @@ describe('vtp model info', () => {
     const { code, stderr } = await runCli(['model', 'info', tempDir()])
     expect(code).toBe(2)
     expect(stderr).toContain('has no config.json')
+  })
+})
+
+describe('vtp model check', () => {
+  it('shows for each precision the errors against fp32, the change of PSNR and the speed', async () => {
+    const photos = path.join(repoRoot, 'fixtures', 'images')
+    const { code, stdout } = await runCli(['model', 'check', 'nano', photos, '--limit', '3', '--json'])
+    expect(code).toBe(0)
+    const check = JSON.parse(stdout) as ModelCheckJson
+    expect(check).toMatchObject({ images: 3, rejects: 0, device: 'cpu', transform: 'resize(256,256,bilinear)' })
+    const [fp32, int8, bf16] = check.precisions
+    expect([fp32, int8, bf16].map((entry) => entry!.precision)).toEqual(['fp32', 'int8', 'bf16-simulated'])
+    expect(fp32!.errors.map(({ output }) => output)).toEqual(['latents', 'clip', 'cls', 'patches'])
+    for (const { meanRelative, cosine } of fp32!.errors)
+      expect([meanRelative, cosine]).toEqual([0, expect.closeTo(1, 9)])
+    for (const { errors, psnrChange } of [int8!, bf16!]) {
+      for (const { meanRelative, cosine } of errors) {
+        expect(meanRelative).toBeGreaterThan(1e-5)
+        expect(meanRelative).toBeLessThan(0.03)
+        expect(cosine).toBeGreaterThan(0.999)
+      }
+      expect(Math.abs(psnrChange!)).toBeLessThan(0.1)
+    }
+    expect(int8!.imagesPerSecond).toBeGreaterThan(0)
+    expect(bf16!.imagesPerSecond).toBeNull()
+    const table = await runCli(['model', 'check', 'nano', photos, '--limit', '1'])
+    expect(table.stdout).toMatch(/int8 +0\.\d{3} %/)
   })
 })
 

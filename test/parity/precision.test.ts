@@ -131,3 +131,27 @@ it.each(['fp32', 'int8', 'fp16'] as const)(
     await model.close()
   },
 )
+
+it('the simulated bf16 errs as the official code does under autocast', async () => {
+  let compared = 0
+  for (const name of cases) {
+    const golden = await openSafetensors(goldenPath('models', name, 'cases.safetensors'))
+    if (golden.tensors.has('bf16_autocast.reconstruction_latents')) {
+      const model = await openModel(goldenPath('models', name), { cacheDir })
+      const dims = golden.tensors.get('in.image_u8')!.shape
+      const [, height = 0, width = 0] = dims
+      const pixels = new ort.Tensor('uint8', await golden.readBytes('in.image_u8'), dims)
+      const spec = { height, width, outputs: ['latents' as const], dtype: 'float32' as const, device: 'cpu' }
+      const [run] = await runGraph(await compileEncoder(model, { ...spec, precision: 'bf16-simulated' }), [{ pixels }])
+      const exact = await golden.readFloat32('reconstruction_latents')
+      const official = distance(await golden.readFloat32('bf16_autocast.reconstruction_latents'), exact)
+      const ours = distance(run!.latents!, exact)
+      expect(ours / official, name).toBeGreaterThan(0.6)
+      expect(ours / official, name).toBeLessThan(1.5)
+      compared++
+      await model.close()
+    }
+    await golden.close()
+  }
+  expect(compared).toBeGreaterThan(0)
+})

@@ -2,8 +2,9 @@
  * Object storage behind the fault proxy: 0, 1, 5, 10 and 20 % of the requests fail (500, 503 SlowDown, reset,
  * truncated body, answer dropped after the work). One worker, bucket to bucket.
  *
- *   npx tsx test/trials/faults.ts [IMAGES] [RATES]
+ *   npx tsx test/trials/faults.ts [IMAGES] [RATES] [DELAY_MS]
  *
+ * With a delay every answer comes that much later, as from another continent; the rate 0 is then the figure.
  * Prints seconds and requests for each rate, relative to the run without faults through the same proxy.
  */
 import { rmSync } from 'node:fs'
@@ -16,14 +17,16 @@ import { QUICK_FLAGS, writeSmallPictures } from '../support/small-images.js'
 
 const images = Number(process.argv[2] ?? 1000)
 const rates = (process.argv[3] ?? '0,0.01,0.05,0.1,0.2,0').split(',').map(Number)
+const delayMs = Number(process.argv[4] ?? 0)
 const gateway = await startGateway()
 let bad = 0
 try {
   await writeSmallPictures(path.join(gateway.folder, 'bucket', 'images'), images)
   let expected: string | undefined
   let plain: number | undefined
-  for (const rate of rates) {
-    const proxy = await startFaultProxy({ port: gateway.port, rate, seed: 7 })
+  for (const [i, rate] of rates.entries()) {
+    // The first run is the one to compare with: near, and without a fault.
+    const proxy = await startFaultProxy({ port: gateway.port, rate, seed: 7, delayMs: i === 0 ? 0 : delayMs })
     const args = ['encode', 's3://bucket/images', '--out', 's3://bucket/out', '--shard-rows', '50', ...QUICK_FLAGS]
     const began = performance.now()
     const run = await runCli(args, { env: { ...gateway.env, AWS_ENDPOINT_URL: proxy.endpoint }, timeoutMs: 600_000 })

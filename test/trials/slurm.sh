@@ -67,8 +67,13 @@ running() { squeue -h -r -j "${job}_$1" -t R -o %T 2>/dev/null | grep -q RUNNING
 for _ in $(seq 100); do running 1 && running 2 && break; sleep 0.1; done
 sleep "${KILL_AFTER:-2.5}"
 # Task 1: the program is killed, and Slurm requeues the task.
-pid1=$(pgrep -f "run.js encode $images --out $work/out" | while read -r p; do
-  tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -q '^SLURM_ARRAY_TASK_ID=1$' && echo "$p"; done | tail -1)
+worker_of() {
+  local pid
+  for pid in $(pgrep -f "run.js encode $images --out $work/out" || true); do
+    if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -q "^SLURM_ARRAY_TASK_ID=$1\$"; then echo "$pid"; fi
+  done | tail -n 1
+}
+pid1=$(worker_of 1)
 kill -9 "$pid1" && echo "task 1: process $pid1 killed -9"
 scontrol requeue "${job}_1" && echo "task 1: requeued by Slurm"
 # Task 2: SIGTERM as before the end of its time; the batch script requeues itself.

@@ -73,10 +73,9 @@ export function npyToFloat64(data: Buffer, descr: string, file: string): Float64
   }
 }
 
-/** The bytes of a .npy file with float64 or int64 elements, as numpy.save writes it (version 1). */
-export function encodeNpy(data: Float64Array | BigInt64Array, shape: number[]): Buffer {
+/** The head of a .npy file: magic, version 1, and the padded literal of type and shape. */
+export function encodeNpyHeader(descr: string, shape: number[]): Buffer {
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`
-  const descr = data instanceof Float64Array ? '<f8' : '<i8'
   const text = `{'descr': '${descr}', 'fortran_order': False, 'shape': ${tuple}, }`
   const total = Math.ceil((10 + text.length + 1) / 64) * 64
   const header = Buffer.alloc(total, 0x20)
@@ -86,5 +85,11 @@ export function encodeNpy(data: Float64Array | BigInt64Array, shape: number[]): 
   header.writeUInt16LE(total - 10, 8)
   header.write(text, 10, 'latin1')
   header[total - 1] = 0x0a
+  return header
+}
+
+/** The bytes of a .npy file with float64 or int64 elements, as numpy.save writes it (version 1). */
+export function encodeNpy(data: Float64Array | BigInt64Array, shape: number[]): Buffer {
+  const header = encodeNpyHeader(data instanceof Float64Array ? '<f8' : '<i8', shape)
   return Buffer.concat([header, Buffer.from(data.buffer, data.byteOffset, data.byteLength)])
 }

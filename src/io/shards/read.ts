@@ -28,6 +28,10 @@ export interface Shard {
   readonly provenance: Record<string, string>
   /** Row metadata and the named tensors, in batches of at most `batchRows` rows. */
   read(columns: string[], batchRows: number): AsyncGenerator<RowBatch>
+  /** Record batches or row groups that `readGroup` takes; absent in formats without them. */
+  readonly groups?: number
+  /** All rows of one group. */
+  readGroup?(index: number, columns: string[]): Promise<RowBatch>
   close(): Promise<void>
 }
 
@@ -179,6 +183,23 @@ function* slices(batch: RowBatch, columns: TensorColumn[], batchRows: number): G
   }
 }
 
+function joinBatches(parts: RowBatch[], columns: TensorColumn[]): RowBatch {
+  if (parts.length === 1) return parts[0]!
+  const rows = parts.flatMap((part) => part.rows)
+  const tensors = columns.map((column): [string, TensorData] => {
+    const size = columnSize(column)
+    const TensorArray = { float16: Uint16Array, float32: Float32Array, uint8: Uint8Array }[column.dtype]
+    const out = new TensorArray(rows.length * size)
+    let at = 0
+    for (const part of parts) {
+      out.set(part.tensors[column.name]!, at)
+      at += part.rows.length * size
+    }
+    return [column.name, out]
+  })
+  return { rows, tensors: Object.fromEntries(tensors) }
+}
+
 async function openArrow(file: string): Promise<Shard> {
   const handle = await open(file)
   try {
@@ -201,6 +222,12 @@ async function openArrow(file: string): Promise<Shard> {
           if (batch) yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
         }
       },
+      groups: reader.numRecordBatches,
+      async readGroup(index, names) {
+        const batch = await reader.readRecordBatch(index)
+        if (!batch) throw new VtpError(`${file} has no record batch ${index}`, { code: 'bad_shard' })
+        return fromRecordBatch(batch, pick(columns, names, file))
+      },
       close: async () => {
         await reader.cancel()
         await handle.close().catch(() => {})
@@ -219,6 +246,9 @@ export async function openParquet(file: string): Promise<Shard> {
   const columns = tensorColumns(schema)
   const metadata = parquet.metadata()
   const provenance = Object.fromEntries(metadata.fileMetadata().keyValueMetadata()) as Record<string, string>
+  const metas = ['key', 'uri', 'label', 'caption', 'width', 'height', 'sha256'].filter((name) =>
+    schema.fields.some((f) => f.name === name),
+  )
   return {
     path: file,
     rows: metadata.fileMetadata().numRows(),
@@ -226,9 +256,6 @@ export async function openParquet(file: string): Promise<Shard> {
     provenance: { ...Object.fromEntries(schema.metadata), ...provenance },
     async *read(names, batchRows) {
       const wanted = pick(columns, names, file)
-      const metas = ['key', 'uri', 'label', 'caption', 'width', 'height', 'sha256'].filter((name) =>
-        schema.fields.some((f) => f.name === name),
-      )
       const stream = await parquet.stream({ columns: [...metas, ...names], batchSize: batchRows })
       const reader = stream.getReader()
       for (;;) {
@@ -237,6 +264,13 @@ export async function openParquet(file: string): Promise<Shard> {
         for (const batch of tableFromIPC(value.intoIPCStream()).batches)
           yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
       }
+    },
+    groups: metadata.numRowGroups(),
+    async readGroup(index, names) {
+      const wanted = pick(columns, names, file)
+      const table = await parquet.read({ columns: [...metas, ...names], rowGroups: [index] })
+      const parts = tableFromIPC(table.intoIPCStream()).batches.map((batch) => fromRecordBatch(batch, wanted))
+      return joinBatches(parts, wanted)
     },
     close: async () => parquet.free(),
   }

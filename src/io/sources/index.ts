@@ -20,6 +20,7 @@ export interface SourceOptions {
 
 const HELP = [
   'SOURCE is a folder, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), or .parquet files; each of them also under s3://bucket/',
+  'or the output of `vtp encode --outputs pixels`',
 ]
 
 /** Opens a source by what its name looks like. Throws usage errors that name the kinds there are. */
@@ -36,7 +37,10 @@ export async function openSource(spec: string, options: SourceOptions = {}): Pro
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined
     throw new VtpError(`${name} cannot be read: ${errorText(error)}`, { code: 'source_unreadable', cause: error })
   })
-  if (info?.isDirectory()) return openFolder(name, options)
+  if (info?.isDirectory()) {
+    const { isRunFolder, openRunFolder } = await import('./shards.js')
+    return (await isRunFolder(name)) ? openRunFolder(name) : openFolder(name, options)
+  }
   const files = info ? [name] : await expandPatterns(name)
   if (files.length === 0) throw usageError('source_missing', `${name} does not exist, and matches no file`, HELP)
   return openFiles(files, options)
@@ -60,6 +64,10 @@ async function openFiles(files: string[], options: SourceOptions): Promise<Sourc
   if (files.every((file) => /\.tar$/i.test(file))) {
     const { openTars } = await import('./tar.js')
     return openTars(files, options)
+  }
+  if (files.every((file) => /\.(arrow|parquet)$/i.test(file))) {
+    const { hasPixels, openPixelShards } = await import('./shards.js')
+    if (files.some((file) => /\.arrow$/i.test(file)) || (await hasPixels(files[0]!))) return openPixelShards(files)
   }
   if (files.every((file) => /\.parquet$/i.test(file))) {
     const { openParquet } = await import('./parquet.js')

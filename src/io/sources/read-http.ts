@@ -25,7 +25,9 @@ export interface HttpReadOptions {
 }
 
 /** IANA's special-purpose addresses (RFC 6890 and its registry) that are no public hosts. */
-const PRIVATE = new BlockList()
+// Two lists: one list of both families would take every IPv4 address for the IPv6 address that maps it.
+const PRIVATE4 = new BlockList()
+const PRIVATE6 = new BlockList()
 for (const [net, bits] of [
   ['0.0.0.0', 8],
   ['10.0.0.0', 8],
@@ -42,7 +44,7 @@ for (const [net, bits] of [
   ['224.0.0.0', 4],
   ['240.0.0.0', 4],
 ] as const)
-  PRIVATE.addSubnet(net, bits, 'ipv4')
+  PRIVATE4.addSubnet(net, bits, 'ipv4')
 // Only 2000::/3 is public; inside it, tunnels that carry an IPv4 address, and documentation.
 for (const [net, bits] of [
   ['::', 3],
@@ -52,13 +54,14 @@ for (const [net, bits] of [
   ['2001:db8::', 32],
   ['2002::', 16],
 ] as const)
-  PRIVATE.addSubnet(net, bits, 'ipv6')
+  PRIVATE6.addSubnet(net, bits, 'ipv6')
 
 /** Whether an IP address is no public one. */
 export function isPrivateAddress(address: string): boolean {
   const plain = address.replace(/^\[|\]$/g, '')
   const family = isIP(plain)
-  return family === 0 || PRIVATE.check(plain, family === 6 ? 'ipv6' : 'ipv4')
+  if (family === 6) return PRIVATE6.check(plain, 'ipv6')
+  return family === 0 || PRIVATE4.check(plain, 'ipv4')
 }
 
 const fail = (code: RejectError['code'], message: string): RejectError => new RejectError(code, 'read', message)

@@ -102,7 +102,8 @@ export function inceptionInput(
   flavour: FidFlavour,
 ): Record<string, TensorValue> {
   if (flavour !== 'clean-fid')
-    return { pixels: { data: data.slice(), dtype: 'uint8', dims: [count, height, width, 3] } }
+    // Not slice(): that of a Buffer copies nothing.
+    return { pixels: { data: new Uint8Array(data), dtype: 'uint8', dims: [count, height, width, 3] } }
   const size = 3 * INCEPTION_SIZE * INCEPTION_SIZE
   const image = new Float32Array(count * size)
   const bytes = height * width * 3

@@ -7,9 +7,9 @@
  * y = (rows × columns) · row scale · column scale is exact but for those two roundings.
  */
 
-import { float32ToBfloat16, float32ToFloat16 } from '../../io/half.js'
+import { float32ToBfloat16, float32ToFloat16, roundToBfloat16 } from '../../io/half.js'
 import { ELEMENT, type GraphBuilder, type WeightData, type WeightDtype } from './onnx.js'
-import { type ActivationDtype, activationDtype, type Precision } from './precision.js'
+import { type ActivationDtype, activationDtype, type Precision, simulatesBf16 } from './precision.js'
 
 const MS = 'com.microsoft'
 const LEVELS = 127
@@ -58,7 +58,13 @@ export function activationWeight(
   make: () => Promise<Float32Array>,
 ): string {
   const { dtype, store } = STORED[activationDtype(precision)]
-  return graph.weight(name, shape, async () => store(await make()), dtype)
+  const rounds = simulatesBf16(precision) && shape.length > 1
+  return graph.weight(
+    name,
+    shape,
+    async () => store(rounds ? (await make()).map(roundToBfloat16) : await make()),
+    dtype,
+  )
 }
 
 /** Largest magnitude of every column of [K, N]. */
@@ -76,6 +82,16 @@ export function quantizeColumns(matrix: Float32Array, outer: number): Int8Array 
   for (let at = 0; at < matrix.length; at += outer)
     for (let n = 0; n < outer; n++) out[at + n] = Math.round(matrix[at + n]! * inverse[n]!)
   return out
+}
+
+/** Rounds to bfloat16 and back. */
+export function toBf16(graph: GraphBuilder, x: string): string {
+  return graph.op('Cast', [graph.op('Cast', [x], { to: ELEMENT.bfloat16 })], { to: ELEMENT.float32 })
+}
+
+/** A value that the official code keeps in bfloat16 under autocast, where that is simulated; else itself. */
+export function roundSimulated(graph: GraphBuilder, precision: Precision, x: string): string {
+  return simulatesBf16(precision) ? toBf16(graph, x) : x
 }
 
 /** Registers a weight matrix (and bias). */
@@ -98,7 +114,7 @@ export function linear(graph: GraphBuilder, precision: Precision, source: Linear
 
 /** Prepares rows [M, K] for products: nothing to do in floating point, quantisation in int8. */
 export function prepareRows(graph: GraphBuilder, precision: Precision, x: string): Rows {
-  if (precision !== 'int8') return { values: x }
+  if (precision !== 'int8') return { values: roundSimulated(graph, precision, x) }
   const largest = graph.op('ReduceMax', [graph.op('Abs', [x]), graph.ints([-1])], { keepdims: 1 }) // [M, 1]
   const scale = graph.op('Mul', [graph.op('Max', [largest, graph.scalar(SMALLEST)]), graph.scalar(1 / LEVELS)])
   const levels = graph.op('Div', [x, scale])

@@ -10,7 +10,16 @@ import { normEpsilon } from '../config.js'
 import { type RopeTables, ropeTables } from '../rope.js'
 import type { VitShape } from '../tensors.js'
 import { type Balance, balanced, blockBalance } from './balance.js'
-import { activationWeight, addProduct, type Linear, linear, prepareRows, type Rows } from './linear.js'
+import {
+  activationWeight,
+  addProduct,
+  type Linear,
+  linear,
+  prepareRows,
+  type Rows,
+  roundSimulated,
+  toBf16,
+} from './linear.js'
 import type { GraphBuilder } from './onnx.js'
 import { activationDtype, type Precision, roundsRotation } from './precision.js'
 
@@ -174,7 +183,7 @@ export function addNorm({ graph, shape }: Tower, x: string, weights: string[]): 
 
 /** residual + branch + bias, and its norm: [sum, norm(sum)]. */
 function addSkipNorm(
-  { graph, shape }: Tower,
+  { graph, shape, precision }: Tower,
   branch: string,
   residual: string,
   bias: string,
@@ -184,7 +193,7 @@ function addSkipNorm(
   const epsilon = { float: normEpsilon(shape.norm) }
   const wanted = [true, false, false, true]
   const outputs = graph.ops(type, [branch, residual, ...norm, bias], 4, { epsilon }, MS, wanted)
-  return { normed: outputs[0]!, sum: outputs[3]! }
+  return { normed: outputs[0]!, sum: roundSimulated(graph, precision, outputs[3]!) }
 }
 
 /** Rotation tables as graph constants. A leading cls token has cos 1 and sin 0: it is rounded, not rotated. */
@@ -234,11 +243,6 @@ export async function addRopeConstants(
   }
 }
 
-/** Rounds to bfloat16 and back. */
-function toBf16(graph: GraphBuilder, x: string): string {
-  return graph.op('Cast', [graph.op('Cast', [x], { to: 16 })], { to: 1 })
-}
-
 /**
  * q or k [N·L, D] → rotated [N, L, D], in the reference's arithmetic:
  * bf16(bf16(x cos) + bf16(rotate_half(x) sin)) of x rounded to bf16.
@@ -283,7 +287,7 @@ export function addBlock(
   const { graph, shape, precision } = tower
   const { dim, heads } = shape
   const flat = graph.ints([-1, rope.length, dim])
-  const product = (x: Rows, weight: Linear): string => addProduct(graph, x, weight)
+  const product = (x: Rows, weight: Linear): string => roundSimulated(graph, precision, addProduct(graph, x, weight))
   const normed = prepareRows(graph, precision, stream.normed)
   const q = addRope(tower, product(normed, weights.q), rope, weights.qNorm)
   const k = addRope(tower, product(normed, weights.k), rope, weights.kNorm)

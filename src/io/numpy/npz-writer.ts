@@ -5,6 +5,7 @@
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
+import { encodeNpyHeader } from './npy.js'
 
 export interface NpzMember {
   name: string
@@ -13,18 +14,6 @@ export interface NpzMember {
   shape: number[]
   /** The values in C order, in pieces of any size. */
   data: AsyncIterable<Uint8Array> | Iterable<Uint8Array>
-}
-
-/** The head of a .npy file: magic, version 1.0, a padded Python literal. */
-export function npyHeader(dtype: string, shape: number[]): Buffer {
-  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`
-  const dict = `{'descr': '${dtype}', 'fortran_order': False, 'shape': ${tuple}, }`
-  const length = Math.ceil((10 + dict.length + 1) / 64) * 64 - 10
-  const head = Buffer.alloc(10)
-  head.write('\x93NUMPY', 'latin1')
-  head[6] = 1
-  head.writeUInt16LE(length, 8)
-  return Buffer.concat([head, Buffer.from(`${dict.padEnd(length - 1)}\n`, 'latin1')])
 }
 
 const FULL = 0xffffffff
@@ -64,7 +53,7 @@ export async function writeNpz(file: string, members: NpzMember[]): Promise<void
         ])
       await write(local(0, 0))
       const start = at
-      const head = npyHeader(member.dtype, member.shape)
+      const head = encodeNpyHeader(member.dtype, member.shape)
       let crc = crc32(head)
       await write(head)
       for await (const piece of member.data) {

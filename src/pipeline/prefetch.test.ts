@@ -1,0 +1,85 @@
+import { setTimeout as sleep, setImmediate as tick } from 'node:timers/promises'
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { prefetch } from './prefetch.js'
+
+async function* count(to: number): AsyncGenerator<number> {
+  for (let i = 0; i < to; i++) yield i
+}
+const sizes = { min: 2, max: 32, maxBytes: 1e9, sizeOf: () => 1 }
+
+it('keeps the order whatever takes how long, and gives every item once', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 40 }), async (delays) => {
+      const out: number[] = []
+      const fetch = async (i: number): Promise<number> => {
+        for (let k = 0; k < delays[i]!; k++) await tick()
+        return i
+      }
+      for await (const item of prefetch(count(delays.length), fetch, sizes)) out.push(item)
+      expect(out).toEqual(delays.map((_, i) => i))
+    }),
+    { numRuns: 30 },
+  )
+})
+
+it('goes further ahead when the consumer starves, up to its bound, and not when everything is near', async () => {
+  const mostInFlight = async (latencyMs: number, workMs: number): Promise<number> => {
+    let active = 0
+    let most = 0
+    const fetch = async (i: number): Promise<number> => {
+      most = Math.max(most, ++active)
+      if (latencyMs > 0) await sleep(latencyMs)
+      active--
+      return i
+    }
+    for await (const _ of prefetch(count(80), fetch, sizes)) if (workMs > 0) await sleep(workMs)
+    return most
+  }
+  const far = await mostInFlight(60, 0)
+  expect(far).toBeGreaterThan(24)
+  expect(far).toBeLessThanOrEqual(32)
+  expect(await mostInFlight(0, 1)).toBeLessThanOrEqual(2)
+})
+
+it('holds no more bytes than it may, and one item more', async () => {
+  let held = 0
+  let most = 0
+  const fetch = async (i: number): Promise<number> => {
+    await sleep(5)
+    most = Math.max(most, ++held)
+    return i
+  }
+  for await (const _ of prefetch(count(60), fetch, { ...sizes, max: 1000, maxBytes: 4 })) held--
+  expect(most).toBeLessThanOrEqual(8)
+})
+
+it('ends with the error of the first item that failed, after those before it, and leaves nothing running', async () => {
+  let active = 0
+  const fetch = async (i: number): Promise<number> => {
+    active++
+    await sleep(i === 5 ? 1 : 10)
+    active--
+    if (i === 5) throw new Error('item 5')
+    return i
+  }
+  const out: number[] = []
+  await expect(async () => {
+    for await (const item of prefetch(count(20), fetch, sizes)) out.push(item)
+  }).rejects.toThrow('item 5')
+  expect(out).toEqual([0, 1, 2, 3, 4])
+  expect(active).toBe(0)
+})
+
+it('a consumer that stops early stops the source', async () => {
+  let closed = false
+  async function* endless(): AsyncGenerator<number> {
+    try {
+      for (let i = 0; ; i++) yield i
+    } finally {
+      closed = true
+    }
+  }
+  for await (const item of prefetch(endless(), async (i) => i, sizes)) if (item === 3) break
+  expect(closed).toBe(true)
+})
