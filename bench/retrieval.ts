@@ -14,7 +14,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { effectiveCores } from '../src/engine/cores.js'
-import { encodeNpyHeader } from '../src/io/npy.js'
+import { encodeNpyHeader } from '../src/io/numpy/npy.js'
 import { buildIndex } from '../src/retrieval/build.js'
 import { HNSW_DEFAULTS } from '../src/retrieval/hnsw.js'
 import { STORAGES } from '../src/retrieval/manifest.js'
@@ -85,10 +85,7 @@ async function main(): Promise<void> {
     writeFileSync(file('vectors.f32'), vectors)
     writeFileSync(file('queries.f32'), queries)
     const bytes = new Uint8Array(vectors.buffer)
-    writeFileSync(
-      file('embeddings/img_emb/img_emb_0.npy'),
-      Buffer.concat([encodeNpyHeader('float32', [rows, dim]), bytes]),
-    )
+    writeFileSync(file('embeddings/img_emb/img_emb_0.npy'), Buffer.concat([encodeNpyHeader('<f4', [rows, dim]), bytes]))
   }
   line(`${rows} × ${dim} clustered unit vectors, ${queryCount} queries, ${threads} threads`)
   const embeddings = [file('embeddings')]

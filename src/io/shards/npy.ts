@@ -7,9 +7,10 @@ import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { RowBatch, RowMeta, TensorColumn } from '../../types.js'
-import { encodeNpyHeader, openNpy } from '../npy.js'
+import { encodeNpyHeader } from '../numpy/npy.js'
 import { type FileSink, openFileSink } from './file-sink.js'
 import type { FinishedFile, FormatWriter, ShardSpec } from './index.js'
+import { NPY_TYPES, openNpyMatrix } from './npy-matrix.js'
 import { openParquetWriter } from './parquet.js'
 import { openParquet, type Shard } from './read.js'
 
@@ -44,7 +45,7 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
       for (const { column, name, spool } of arrays) {
         const out = await openFileSink(spool.path.replace('.values.', '.'))
         try {
-          await out.write(encodeNpyHeader(column.dtype as 'float16' | 'float32', [rows, column.shape[0]!]))
+          await out.write(encodeNpyHeader(NPY_TYPES[column.dtype as 'float16' | 'float32'], [rows, column.shape[0]!]))
           await spool.finish()
           for await (const chunk of createReadStream(spool.path, { highWaterMark: 1 << 20 }))
             await out.write(chunk as Buffer)
@@ -68,7 +69,8 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
 export async function openNpyShard(file: string): Promise<Shard> {
   const [, kind, number] = /(img|text)_emb_(\d+)\.npy$/.exec(file) ?? []
   const root = path.dirname(path.dirname(file))
-  const { header, handle } = await openNpy(file)
+  const header = await openNpyMatrix(file)
+  const { handle } = header
   const columns: TensorColumn[] = [{ name: 'clip', dtype: header.dtype, shape: [header.shape[1]] }]
   const table = path.join(root, 'metadata', `metadata_${number}.parquet`)
   const metadata =
