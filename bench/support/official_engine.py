@@ -1,6 +1,6 @@
 """The official VTP model on fixed inputs, one job per line of standard input; answers with seconds.
 
-Usage: official_engine.py CLONE MODEL BATCH THREADS
+Usage: official_engine.py CLONE MODEL BATCH THREADS wall|cpu
 Jobs: "encode fp32|bf16" (latents), "all fp32|bf16" (the three calls that give latents, clip, cls and patches),
 "decode fp32|bf16".
 """
@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-clone, model_dir, batch, threads = sys.argv[1:5]
+clone, model_dir, batch, threads, clock = sys.argv[1:6]
 sys.path.insert(0, clone)
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 import torch
@@ -27,6 +27,10 @@ images = torch.randn(int(batch), 3, size, size)
 latents = torch.randn(int(batch), config.vision_feature_bottleneck, size // 16, size // 16)
 
 
+def now():
+    return time.process_time() / int(threads) if clock == "cpu" else time.perf_counter()
+
+
 def everything():
     model.get_reconstruction_latents(images)
     model.get_clip_image_feature(images)
@@ -42,7 +46,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     job, precision = line.split()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        start = time.perf_counter()
+        start = now()
         jobs[job]()
-        seconds = time.perf_counter() - start
+        seconds = now() - start
     print(seconds, flush=True)
