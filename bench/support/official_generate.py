@@ -28,7 +28,8 @@ from models.lightningdit import LightningDiT_models
 from safetensors.torch import load_file
 from transport import Sampler, create_transport
 
-torch.set_num_threads(os.cpu_count())
+cores = len(os.sched_getaffinity(0))
+torch.set_num_threads(cores)
 torch.set_grad_enabled(False)
 model = LightningDiT_models[model_type](
     input_size=16, num_classes=1000, in_channels=64, use_qknorm=False, use_swiglu=True, use_rope=True,
@@ -40,7 +41,7 @@ sample = Sampler(create_transport("Linear", "velocity", None, None, None, use_co
 
 
 def clock():
-    return time.process_time() / os.cpu_count() if clock_name == "cpu" else time.perf_counter()
+    return time.process_time() / cores if clock_name == "cpu" else time.perf_counter()
 
 
 n = int(batch)
