@@ -45,7 +45,8 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
   const graph = new GraphBuilder()
   await request.build(graph)
   const { precision = 'fp32' } = request
-  const blobName = `${request.tower}${precision === 'fp32' ? '' : `-${precision}`}.weights`
+  const kind = precision === 'fp32' ? request.tower : `${request.tower}-${precision}`
+  const blobName = `${kind}-${layoutHash(graph.blob)}.weights`
   const digest = createHash('sha256')
     .update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, precision, request.spec]))
     .digest('hex')
@@ -67,6 +68,12 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
     })
   }
   return { path: file, weights: path.join(folder, blobName), digest, inputs: graph.inputs, outputs: graph.outputs }
+}
+
+/** Graphs that lay their weights out differently never share a blob, whatever their versions say. */
+function layoutHash(tensors: BlobTensor[]): string {
+  const layout = tensors.map(({ name, dtype, shape, offset }) => [name, dtype, shape, offset])
+  return createHash('sha256').update(JSON.stringify(layout)).digest('hex').slice(0, 8)
 }
 
 async function ensureBlob(file: string, tensors: BlobTensor[], bytes: number): Promise<void> {
