@@ -41,12 +41,11 @@ export function graphFolder(cacheDir: string, modelDigest: string): string {
 
 /** Returns the cached graph, building graph and blob when they are absent or damaged. */
 export async function compileGraph(request: CompileRequest): Promise<GraphFile> {
-  const folder = graphFolder(request.cacheDir, request.modelDigest)
   const graph = new GraphBuilder()
   await request.build(graph)
+  const folder = path.join(graphFolder(request.cacheDir, request.modelDigest), layoutHash(graph.blob))
   const { precision = 'fp32' } = request
-  const kind = precision === 'fp32' ? request.tower : `${request.tower}-${precision}`
-  const blobName = `${kind}-${layoutHash(graph.blob)}.weights`
+  const blobName = `${request.tower}${precision === 'fp32' ? '' : `-${precision}`}.weights`
   const digest = createHash('sha256')
     .update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, precision, request.spec]))
     .digest('hex')
