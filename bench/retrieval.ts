@@ -14,7 +14,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { effectiveCores } from '../src/engine/cores.js'
-import { encodeNpyHeader } from '../src/io/npy.js'
+import { encodeNpyHeader } from '../src/io/numpy/npy.js'
 import { buildIndex } from '../src/retrieval/build.js'
 import { HNSW_DEFAULTS } from '../src/retrieval/hnsw.js'
 import { STORAGES } from '../src/retrieval/manifest.js'
@@ -85,10 +85,7 @@ async function main(): Promise<void> {
     writeFileSync(file('vectors.f32'), vectors)
     writeFileSync(file('queries.f32'), queries)
     const bytes = new Uint8Array(vectors.buffer)
-    writeFileSync(
-      file('embeddings/img_emb/img_emb_0.npy'),
-      Buffer.concat([encodeNpyHeader('float32', [rows, dim]), bytes]),
-    )
+    writeFileSync(file('embeddings/img_emb/img_emb_0.npy'), Buffer.concat([encodeNpyHeader('<f4', [rows, dim]), bytes]))
   }
   line(`${rows} × ${dim} clustered unit vectors, ${queryCount} queries, ${threads} threads`)
   const embeddings = [file('embeddings')]
@@ -100,6 +97,7 @@ async function main(): Promise<void> {
   if (steps.has('ours')) {
     for (const storage of STORAGES.filter((name) => values.storage.split(',').includes(name))) {
       let copied = 0
+      let cpu = process.cpuUsage()
       const out = file(`hnsw-${storage}`)
       const { seconds, manifest } = await buildIndex({
         ...base,
@@ -107,10 +105,14 @@ async function main(): Promise<void> {
         kind: 'hnsw',
         hnsw: { ...HNSW_DEFAULTS, storage },
         onProgress: ({ phase }) => {
-          if (phase === 'copy') copied = performance.now()
+          if (phase !== 'copy') return
+          copied = performance.now()
+          cpu = process.cpuUsage()
         },
       })
       const graphSeconds = (performance.now() - copied) / 1000
+      const used = process.cpuUsage(cpu)
+      const cpuSeconds = (used.user + used.system) / 1e6
       const index = await openIndex(out)
       const found: number[][] = []
       const times: number[] = []
@@ -123,15 +125,15 @@ async function main(): Promise<void> {
       await index.close()
       const mb = (manifest.hnsw!.file.bytes / 1e6).toFixed(0)
       line(
-        `vtp hnsw ${storage.padEnd(8)} recall@10 ${recall(found, truth)}  build ${graphSeconds.toFixed(1)} s (all ${seconds.toFixed(1)} s)  p50 ${median(times).toFixed(3)} ms  ${mb} MB`,
+        `vtp hnsw ${storage.padEnd(8)} recall@10 ${recall(found, truth)}  build ${graphSeconds.toFixed(1)} s, ${cpuSeconds.toFixed(0)} CPU s (all ${seconds.toFixed(1)} s)  p50 ${median(times).toFixed(3)} ms  ${mb} MB`,
       )
     }
   }
   for (const step of ['usearch', 'faiss'].filter((name) => steps.has(name))) {
     const out = file(`python-${step}`)
-    const { ids, build_s, p50_ms } = await python(step, out)
+    const { ids, build_s, cpu_s, p50_ms } = await python(step, out)
     line(
-      `python ${step.padEnd(13)} recall@10 ${recall(ids, truth)}  build ${build_s!.toFixed(1)} s  p50 ${p50_ms!.toFixed(3)} ms  ${(statSync(out).size / 1e6).toFixed(0)} MB`,
+      `python ${step.padEnd(13)} recall@10 ${recall(ids, truth)}  build ${build_s!.toFixed(1)} s, ${cpu_s!.toFixed(0)} CPU s  p50 ${p50_ms!.toFixed(3)} ms  ${(statSync(out).size / 1e6).toFixed(0)} MB`,
     )
   }
   if (steps.has('exact')) {

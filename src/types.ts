@@ -24,7 +24,7 @@ export type Location =
   /** An entry that is known to be bad when it is listed; it becomes a reject. */
   | { kind: 'bad'; code: RejectCode; message: string }
 
-/** One image to be, as listed: one JSON line of `_vtp/listing.jsonl`. */
+/** One image to be, as listed: one JSON line of `_vtp/listing-….jsonl`. */
 export interface ListingEntry {
   /** Unique within the dataset: the path relative to SOURCE, tar name + member, Parquet file + row. */
   key: string

@@ -32,3 +32,21 @@ export const EVAL_FLAGS = {
     helpValue: 'N',
   }),
 } as const
+
+/** Which neighbour sets the radius of precision and recall. */
+export const NEIGHBOUR_FLAG = Flags.integer({
+  default: 3,
+  min: 1,
+  summary: 'Precision and recall: neighbour that sets the radius.',
+  helpValue: 'K',
+})
+
+/** How many images precision and recall look at; their cost grows with the square. */
+export function prImagesFlag(most: number) {
+  return Flags.integer({
+    default: most,
+    min: 4,
+    summary: 'Precision and recall: at most this many images of each set, drawn by --seed.',
+    helpValue: 'N',
+  })
+}

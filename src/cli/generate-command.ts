@@ -63,7 +63,8 @@ export interface GenerateDryRun {
   sampler: object
   guidance: object | null
   image: { height: number; width: number }
-  teraflops: number
+  /** Of the transformer per image, a multiplication and an addition counted as two; null where the tolerances decide. */
+  teraflops: number | null
 }
 
 /** Samples per run of the engine on a CPU and on a GPU. */
@@ -145,7 +146,7 @@ async function dryRun(options: GenerateOptions): Promise<GenerateDryRun> {
   const prepared = await prepareGenerate(options, true)
   const { plan, dit } = prepared
   await prepared.close()
-  const perImage = plan.sampler.adaptive ? Number.NaN : modelRuns(plan.sampler) * (plan.guidance ? 2 : 1)
+  const perImage = modelRuns(plan.sampler) * (plan.guidance ? 2 : 1)
   return {
     num: plan.num,
     units: plan.units.length,
@@ -156,7 +157,7 @@ async function dryRun(options: GenerateOptions): Promise<GenerateDryRun> {
     sampler: plan.sampler,
     guidance: plan.guidance,
     image: plan.image,
-    teraflops: Number(((perImage * ditFlops(dit.config)) / 1e12).toFixed(3)),
+    teraflops: plan.sampler.adaptive ? null : Number(((perImage * ditFlops(dit.config)) / 1e12).toFixed(3)),
   }
 }
 
@@ -200,7 +201,7 @@ function describeDryRun(plan: GenerateDryRun): string[] {
     `  sampler   ${JSON.stringify(plan.sampler)}`,
     `  guidance  ${plan.guidance ? JSON.stringify(plan.guidance) : 'none'}`,
   ]
-  if (!Number.isNaN(plan.teraflops)) lines.push(`  work      ${plan.teraflops} TFLOP per image at most`)
+  if (plan.teraflops !== null) lines.push(`  work      ${plan.teraflops} TFLOP per image at most`)
   return lines
 }
 

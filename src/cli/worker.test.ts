@@ -41,6 +41,8 @@ describe('a worker finds its place', () => {
     ['0/3 Cloud Run job', { CLOUD_RUN_TASK_INDEX: '0', CLOUD_RUN_TASK_COUNT: '3' }],
     ['1/2 SkyPilot', { SKYPILOT_NODE_RANK: '1', SKYPILOT_NUM_NODES: '2' }],
     ['6/16 torchrun', { RANK: '6', WORLD_SIZE: '16' }],
+    ['3/8 torchrun', { RANK: '3', WORLD_SIZE: '8', SLURM_PROCID: '0', SLURM_NTASKS: '1' }],
+    ['0/1 alone', { RANK: '3' }],
     ['6/16 Slurm tasks', { RANK: '6', WORLD_SIZE: '16', SLURM_PROCID: '6', SLURM_NTASKS: '16' }],
   ])('%s', (expected, env) => {
     expect(place(env)).toBe(expected)
@@ -93,6 +95,7 @@ describe('contradictions are errors that say what to do', () => {
     ],
     ['an index that disagrees', /--worker-index is 1, but/, { JOB_COMPLETION_INDEX: '3' }, 1],
     ['an unknown count', /not of how many/, { JOB_COMPLETION_INDEX: '3' }],
+    ['an index without its count', /Cloud Run job .* not of how many/, { CLOUD_RUN_TASK_INDEX: '3' }],
     ['an index beyond the count', /not below/, { RANK: '16', WORLD_SIZE: '16' }],
     [
       'an array with gaps',

@@ -67,7 +67,10 @@ const PAIRS: [from: string, index: string, count: string | undefined][] = [
   ['torchrun', 'RANK', 'WORLD_SIZE'],
 ]
 
-/** What the environment says, one entry per scheduler that is there. Throws usage errors for nonsense. */
+/**
+ * What the environment says, one entry per scheduler that is there. Throws usage errors for nonsense. A
+ * scheduler that started one task (a plain Slurm job, say) says nothing where another, or a flag, says more.
+ */
 export function detectWorkers(env: Env): DetectedPlace[] {
   const found: DetectedPlace[] = []
   const slurm = detectSlurm(env)
@@ -75,11 +78,11 @@ export function detectWorkers(env: Env): DetectedPlace[] {
   for (const [from, indexName, countName] of PAIRS) {
     const index = whole(env, indexName)
     const count = countName ? whole(env, countName) : undefined
-    // AWS Batch tells the size to array jobs only; others tell both or none.
-    if (index === undefined || (countName && count === undefined && from !== 'AWS Batch array')) continue
+    // RANK is too common a name to mean anything without WORLD_SIZE.
+    if (index === undefined || (from === 'torchrun' && count === undefined)) continue
     found.push({ from, index, count })
   }
-  return found
+  return found.filter((place) => place.count !== 1 || place.index !== 0)
 }
 
 function checked(index: number, count: number, from: string): WorkerPlace {

@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS } from '../cli/eval-flags.js'
+import { EVAL_FLAGS, NEIGHBOUR_FLAG, prImagesFlag } from '../cli/eval-flags.js'
 import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
 
 const METRICS = ['fid', 'sfid', 'is', 'prec'] as const
@@ -50,18 +50,8 @@ images. Every number is printed with its protocol, and with how the samples were
       options: ['adm', 'pytorch-fid', 'clean-fid'],
       summary: 'Whose protocol: how images become 299 × 299 pixels.',
     }),
-    neighbour: Flags.integer({
-      default: 3,
-      min: 1,
-      summary: 'Precision and recall: neighbour that sets the radius.',
-      helpValue: 'K',
-    }),
-    'pr-images': Flags.integer({
-      default: 50_000,
-      min: 4,
-      summary: 'Precision and recall: at most this many images of each set, drawn by --seed.',
-      helpValue: 'N',
-    }),
+    neighbour: NEIGHBOUR_FLAG,
+    'pr-images': prImagesFlag(50_000),
     ...EVAL_FLAGS,
   }
 

@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS } from '../cli/eval-flags.js'
+import { EVAL_FLAGS, NEIGHBOUR_FLAG, prImagesFlag } from '../cli/eval-flags.js'
 import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
 
 const METRICS = ['fid', 'sfid', 'kid', 'is', 'prec'] as const
@@ -58,18 +58,8 @@ of 2048 dimensions. With fewer images than dimensions the distance is exact, wit
     'save-stats': Flags.string({ summary: "Write A's statistics (mu, sigma) to this file.", helpValue: 'FILE.npz' }),
     'kid-subsets': Flags.integer({ default: 100, min: 1, summary: 'KID: number of random subsets.', helpValue: 'N' }),
     'kid-subset-size': Flags.integer({ default: 1000, min: 2, summary: 'KID: images of a subset.', helpValue: 'N' }),
-    neighbour: Flags.integer({
-      default: 3,
-      min: 1,
-      summary: 'Precision and recall: neighbour that sets the radius.',
-      helpValue: 'K',
-    }),
-    'pr-images': Flags.integer({
-      default: 10_000,
-      min: 4,
-      summary: 'Precision and recall: at most this many images of each set, drawn by --seed.',
-      helpValue: 'N',
-    }),
+    neighbour: NEIGHBOUR_FLAG,
+    'pr-images': prImagesFlag(10_000),
     ...EVAL_FLAGS,
   }
 

@@ -10,8 +10,6 @@ export interface ThreadPlan {
   encode: number
   /** Preprocessing threads (or child processes). */
   preprocess: number
-  /** Images whose source bytes may be in memory at once. */
-  reads: number
 }
 
 export interface ThreadRequest {
@@ -23,5 +21,5 @@ export interface ThreadRequest {
 
 export function planThreads({ cores, device, workers }: ThreadRequest): ThreadPlan {
   const preprocess = workers ?? Math.max(1, device === 'cpu' ? cores : cores - 1)
-  return { encode: device === 'cpu' ? cores : 1, preprocess, reads: preprocess * 2 + 8 }
+  return { encode: device === 'cpu' ? cores : 1, preprocess }
 }

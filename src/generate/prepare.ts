@@ -7,7 +7,7 @@ import { usageError } from '../errors.js'
 import { openStore, type Store, uriScheme } from '../io/store.js'
 import { latentChannels } from '../model/config.js'
 import { type Model, openModel } from '../model/index.js'
-import { makeFolder, removeRun } from '../pipeline/prepare-plan.js'
+import { makeDest, removeRun } from '../pipeline/prepare-plan.js'
 import { engineVersion, vtpVersion } from '../version.js'
 import { type DitCheckpoint, openDit } from './checkpoint.js'
 import { ditName } from './config.js'
@@ -148,7 +148,7 @@ export async function prepareGenerate(options: GenerateOptions, dryRun = false):
 }
 
 async function openDest(options: GenerateOptions, dryRun: boolean): Promise<Store> {
-  if (!dryRun && uriScheme(options.dest) === undefined) await makeFolder(options.dest)
+  if (!dryRun && uriScheme(options.dest) === undefined) await makeDest(options.dest)
   const store = await openStore(options.dest)
   if (options.overwrite && !dryRun) await removeRun(store)
   return store

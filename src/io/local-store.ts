@@ -5,21 +5,10 @@
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
-import {
-  copyFile,
-  type FileHandle,
-  link,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  unlink,
-} from 'node:fs/promises'
+import { copyFile, type FileHandle, link, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { errorText, systemCode, VtpError } from '../errors.js'
+import { makeFolder } from './make-folder.js'
 import type { Store } from './store.js'
 
 const TEMP_MARK = '.tmp-'
@@ -34,6 +23,8 @@ const ADVICE: Record<string, string[]> = {
   EROFS: ['that file system is read-only: choose another folder'],
   EMFILE: ['raise the limit of open files (`ulimit -n`) and run the same command again'],
   ENAMETOOLONG: ['choose a folder with a shorter path'],
+  ENOTDIR: ['choose a folder that you may write to'],
+  EEXIST: ['choose a folder that you may write to'],
 }
 
 const WORDS: Record<string, string> = {
@@ -43,6 +34,8 @@ const WORDS: Record<string, string> = {
   EPERM: 'permission denied',
   EROFS: 'the file system is read-only',
   EMFILE: 'too many open files',
+  ENOTDIR: 'a file is in its way',
+  EEXIST: 'a file of that name is there',
 }
 
 /** A VtpError that says what failed and what to do; VtpErrors pass through. */
@@ -69,7 +62,7 @@ export function openLocalStore(root: string): Store {
   /** Writes a synced temporary file beside `file`. */
   const writeTemp = async (file: string, bytes: Uint8Array): Promise<string> => {
     const tmp = `${file}${TEMP_MARK}${randomUUID()}`
-    await mkdir(path.dirname(file), { recursive: true })
+    await makeFolder(path.dirname(file))
     let handle: FileHandle | undefined
     try {
       handle = await open(tmp, 'wx')
@@ -152,7 +145,7 @@ export function openLocalStore(root: string): Store {
     async putFile(name, source, { ifAbsent, keep = false }) {
       const file = resolve(name)
       try {
-        await mkdir(path.dirname(file), { recursive: true })
+        await makeFolder(path.dirname(file))
         let tmp = source
         if (keep || !source.startsWith(folder + path.sep)) {
           tmp = `${file}${TEMP_MARK}${randomUUID()}`
@@ -188,7 +181,7 @@ export function openLocalStore(root: string): Store {
     async tempDir() {
       const dir = path.join(folder, TEMP_DIR)
       try {
-        await mkdir(dir, { recursive: true })
+        await makeFolder(dir)
       } catch (error) {
         throw storageError('Cannot make the folder', dir, error)
       }

@@ -6,6 +6,7 @@
 import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'
 import { openLocalStore } from './local-store.js'
+import { shownAddress } from './redact.js'
 
 export interface StoreEntry {
   name: string
@@ -64,7 +65,7 @@ export function uriScheme(text: string): string | undefined {
 }
 
 export function unsupportedScheme(uri: string, scheme: string): Error {
-  return usageError('unsupported_scheme', `${uri}: ${scheme}:// is not supported`, [
+  return usageError('unsupported_scheme', `${shownAddress(uri)}: ${scheme}:// is not supported`, [
     'use a local path or s3://bucket/prefix',
   ])
 }

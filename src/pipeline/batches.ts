@@ -17,6 +17,7 @@ import {
 import type { Meter } from './meter.js'
 import type { PlannedUnit } from './plan.js'
 import type { PreprocessPool } from './preprocess-pool.js'
+import type { Limiter } from './stages.js'
 import { CAPTION_COLUMN, embedCaptions } from './texts.js'
 
 /** A unit that this run has started. */
@@ -110,6 +111,8 @@ export function fetchedBytes({ sources }: FetchedBatch): number {
 }
 
 export interface PrepareContext {
+  /** As many at once as the pool works on: images that wait in line are no work. */
+  limit: Limiter
   pool(isolated: boolean): PreprocessPool
   buffers: PixelBuffers
   meter: Meter
@@ -118,7 +121,7 @@ export interface PrepareContext {
 /** Preprocesses the images of a batch. Never throws for a single image. */
 export async function prepareBatch(fetched: FetchedBatch, context: PrepareContext): Promise<PreparedBatch> {
   const { sources, ...batch } = fetched
-  const { buffers, meter } = context
+  const { limit, buffers, meter } = context
   const pixels = buffers.take()
   const { imageBytes, capacity } = pixels
   const pool = context.pool(batch.job.isolated)
@@ -128,7 +131,7 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
     if (!(bytes instanceof Uint8Array)) return bytes
     try {
       const place = { target: pixels.memory, offset: slot * imageBytes, flipOffset: (capacity + slot) * imageBytes }
-      const result = await meter.clocks.preprocess.time(() => pool.run(bytes, place))
+      const result = await limit(() => meter.clocks.preprocess.time(() => pool.run(bytes, place)))
       if ('reject' in result) return { key, uri, ...result.reject }
       return { key, uri, label: entry.label ?? null, caption: entry.caption ?? null, ...result }
     } catch (error) {

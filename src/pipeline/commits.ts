@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { z } from 'zod'
 import { VtpError } from '../errors.js'
-import type { Store } from '../io/store.js'
+import { type Store, uriScheme } from '../io/store.js'
 import { ATTEMPTS, attemptName, COMMITS, commitName, unitName } from './layout.js'
 
 const commitSchema = z.object({
@@ -51,10 +51,11 @@ export async function readCommit(store: Store, unit: number): Promise<Commit> {
 /** The numbers of all committed units, from names alone. */
 export async function committedUnits(store: Store): Promise<Set<number>> {
   const done = new Set<number>()
-  // A bucket lists 1,000 names per round trip: by their first digit, ten lists run at once.
+  // A bucket lists 1,000 names per round trip: by their first digit, ten lists run at once. A disk is read once.
+  const starts = uriScheme(store.uri) === 's3' ? Array.from({ length: 10 }, (_, digit) => String(digit)) : ['']
   await Promise.all(
-    Array.from({ length: 10 }, async (_, digit) => {
-      for await (const name of store.names(`${COMMITS}${digit}`)) {
+    starts.map(async (start) => {
+      for await (const name of store.names(COMMITS + start)) {
         const match = /^(\d{5,})\.json$/.exec(name.slice(COMMITS.length))
         if (match) done.add(Number(match[1]))
       }

@@ -22,7 +22,7 @@ export interface CommitterContext {
   /** Markers of units that are not committed yet. */
   attempts: Map<number, Attempt>
   onEvent?: (event: RunEvent) => void
-  onCommit(rows: number): void
+  onCommit(done: { rows: number; rejects: number; bytes: number }): void
 }
 
 export interface Committer {
@@ -63,7 +63,7 @@ export function createCommitter(context: CommitterContext): Committer {
     meter.unitsDone++
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
     onEvent?.({ event: 'unit_committed', unit, rows: shard.rows, rejects: placed.length, bytes, seconds, first })
-    onCommit(shard.rows)
+    onCommit({ rows: shard.rows, rejects: placed.length, bytes })
   }
 
   /** Another worker's commit stands: this one's work on the unit is not needed. */

@@ -10,6 +10,7 @@ import { type EncodeRequest, openEncoder, openTexts } from './encode.js'
 import { createMeter } from './meter.js'
 import { preparePlan } from './prepare-plan.js'
 import { createPreprocessPool } from './preprocess-pool.js'
+import { createLimiter } from './stages.js'
 import { encodeTextBatch } from './texts.js'
 
 export interface DryRun {
@@ -52,6 +53,7 @@ export async function dryRun(request: EncodeRequest): Promise<DryRun> {
       request.threads.preprocess,
       false,
     )
+    const limit = createLimiter(request.threads.preprocess * 2)
     const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
     const widths = { preprocess: 1, encode: 1, write: 1 }
     const meter = createMeter({ total: lines.length, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
@@ -68,7 +70,7 @@ export async function dryRun(request: EncodeRequest): Promise<DryRun> {
         if (source.kind === 'text') await encodeTextBatch(batch, texts!, plan.columns[0]!, meter)
         else {
           const fetched = await fetchBatch(batch, { source, meter })
-          const ready = await prepareBatch(fetched, { pool: () => pool, buffers, meter })
+          const ready = await prepareBatch(fetched, { pool: () => pool, limit, buffers, meter })
           rejects += ready.rejects.length
           const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
           await encodeBatch(ready, context)

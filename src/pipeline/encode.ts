@@ -10,7 +10,6 @@ import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
 import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import type { ThreadPlan } from '../engine/threads.js'
-import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
@@ -36,10 +35,10 @@ import { type PlanRequest, type PreparedPlan, preparePlan, readUnitLines } from 
 import { createPreprocessPool, type PreprocessPool } from './preprocess-pool.js'
 import { retryRejects } from './retry-rejects.js'
 import type { RunEvent } from './run-events.js'
-import { mapOrdered } from './stages.js'
+import { createLimiter, mapOrdered } from './stages.js'
 import { encodeTextBatch } from './texts.js'
 import { createUnitWriter } from './unit-writer.js'
-import { ownUnits, unitsToHelp, withoutCommit } from './units.js'
+import { assertUnitsExist, ownUnits, unitsToHelp, withoutCommit } from './units.js'
 
 /** Source bytes that are read ahead, at most (and one batch more). */
 const FETCH_BYTES = 256 * 2 ** 20
@@ -49,6 +48,8 @@ const FETCH_IMAGES = 1024
 const PREPARE_AHEAD = 3
 /** Batches posted to the encoder at once: one runs in every lane, one waits. */
 const encodeAhead = (request: EncodeRequest): number => (request.lanes?.length ?? 1) + 1
+/** Commits of an unfinished run that are read for its totals, at most. */
+const MOST_COMMITS_READ = 2_000
 /** From this attempt on at a unit, images are decoded in child processes. */
 const ISOLATE_FROM_ATTEMPT = 3
 
@@ -128,7 +129,7 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     widths: { preprocess: request.threads.preprocess * 2, encode: encodeAhead(request), write: 1 },
   })
   const helps = request.helpOthers && request.worker.count > 1 && !request.units
-  let run: RunTotals = { rows: 0, units: 0, interrupted: false }
+  let run: RunTotals = { rows: 0, rejects: 0, bytes: 0, units: 0, interrupted: false }
   if (left.length > 0 || (helps && done.size < all.length)) {
     run = await encodeUnits(prepared, request, meter, async function* () {
       yield* request.worker.count > 1 || request.units ? withoutCommit(store, left) : left
@@ -138,7 +139,7 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
 
   const committed = await committedUnits(store)
   const complete = all.every((unit) => committed.has(unit))
-  const totals = complete ? await finalizeRun(store, plan) : await partialTotals(store, all, committed)
+  const totals = complete ? await finalizeRun(store, plan) : await totalsSoFar(store, all, committed, run)
   const seconds = (performance.now() - began) / 1000
   return {
     ...totals,
@@ -154,6 +155,12 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     complete,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
   }
+}
+
+/** Sums over the commits that are there; over this worker's own where there are too many to read by every worker. */
+async function totalsSoFar(store: Store, all: number[], committed: Set<number>, run: RunTotals): Promise<Totals> {
+  if (committed.size <= MOST_COMMITS_READ) return partialTotals(store, all, committed)
+  return { rows: run.rows, rejects: run.rejects, bytes: run.bytes, moments: null }
 }
 
 /** Totals of the units that are committed. */
@@ -173,6 +180,8 @@ export async function partialTotals(store: Store, all: number[], committed: Set<
 
 interface RunTotals {
   rows: number
+  rejects: number
+  bytes: number
   units: number
   interrupted: boolean
 }
@@ -205,14 +214,6 @@ export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest
     batchSize: request.batchSize,
     onNote: request.onNote,
   })
-}
-
-function assertUnitsExist(units: number[] | undefined, count: number): void {
-  const bad = units?.find((unit) => unit >= count)
-  if (bad === undefined) return
-  throw usageError('no_such_unit', `--units names unit ${bad}, but the plan has ${count} (0 to ${count - 1})`, [
-    'see `vtp status DEST` for the units that are left',
-  ])
 }
 
 /** Opens the text tower when the plan has texts; undefined otherwise. */
@@ -259,7 +260,7 @@ async function encodeUnits(
   }
   const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
   const attempts = new Map<number, Attempt>()
-  const totals: RunTotals = { rows: 0, units: 0, interrupted: false }
+  const totals: RunTotals = { rows: 0, rejects: 0, bytes: 0, units: 0, interrupted: false }
   const timer = setInterval(() => request.onProgress?.(meter.snapshot()), 200)
 
   // A unit that is on its way through this pipeline has no commit yet: it must not be taken for one to help with.
@@ -292,14 +293,17 @@ async function encodeUnits(
     meter,
     attempts,
     onEvent: request.onEvent,
-    onCommit: (rows) => {
+    onCommit: ({ rows, rejects, bytes }) => {
       totals.rows += rows
+      totals.rejects += rejects
+      totals.bytes += bytes
       totals.units++
     },
   })
   try {
     const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
     const encodeImages = (): AsyncIterable<EncodedBatch> => {
+      const limit = createLimiter(request.threads.preprocess * 2)
       const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter }), {
         min: 2,
         max: Math.max(4, Math.ceil(FETCH_IMAGES / request.batchSize)),
@@ -310,7 +314,7 @@ async function encodeUnits(
         },
       })
       const preparedBatches = mapOrdered(fetched, PREPARE_AHEAD, (batch) =>
-        prepareBatch(batch, { pool, buffers, meter }),
+        prepareBatch(batch, { pool, limit, buffers, meter }),
       )
       return mapOrdered(preparedBatches, encodeAhead(request), (batch) => encodeBatch(batch, context))
     }

@@ -2,6 +2,7 @@
  * What is written once all units are committed: `_manifest.json` and, for latents, their statistics.
  * Everything is a pure function of the commits, so any number of workers may do it.
  */
+import { EXIT, VtpError } from '../errors.js'
 import { type Moments, mergeMoments, momentsToStats } from '../io/moments.js'
 import type { Store } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
@@ -48,6 +49,7 @@ export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
     }
     if (commit.moments) totals.moments = totals.moments ? mergeMoments(totals.moments, commit.moments) : commit.moments
   })
+  await assertFilesThere(store, files)
   const stats = totals.moments && totals.moments.count > 1 ? momentsToStats(totals.moments) : null
   if (stats && plan.format === 'safetensors') {
     await store.put(LATENTS_STATS, encodeLatentsStats(stats.mean, stats.std))
@@ -72,6 +74,23 @@ export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
   }
   await store.put(MANIFEST, Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`))
   return totals
+}
+
+/** A commit says that its files were written; the manifest says that they are there. Throws VtpError `parts_missing`. */
+async function assertFilesThere(store: Store, files: ManifestFile[]): Promise<void> {
+  const sizes = new Map<string, number>()
+  for await (const { name, size } of store.list('')) sizes.set(name, size)
+  const lost = files.filter(({ name, bytes }) => sizes.get(name) !== bytes)
+  if (lost.length === 0) return
+  const more = lost.length > 1 ? ` and ${lost.length - 1} more` : ''
+  throw new VtpError(`${lost[0]!.name}${more} in ${store.uri} is committed, but missing or of another size`, {
+    code: 'parts_missing',
+    exitCode: EXIT.rejects,
+    suggestions: [
+      `see what is wrong with \`vtp verify ${store.uri}\``,
+      'put the files back, or delete the commits of their units (_vtp/commits/NNNNN.json) and run the same command again',
+    ],
+  })
 }
 
 /** Writes the dataset card, unless somebody has written a README of their own. */

@@ -2,12 +2,13 @@
  * From what the user asked for to a stored plan: resolves source, model and transform, lists the source
  * and compares with the plan that DEST may already hold.
  */
-import { constants } from 'node:fs'
-import { access, mkdir, mkdtemp, realpath, rm, stat } from 'node:fs/promises'
+import { mkdtemp, realpath, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { errorText, systemCode, usageError, VtpError } from '../errors.js'
+import { usageError, VtpError } from '../errors.js'
 import { parseTransform, type Transform } from '../image/transform.js'
+import { storageError } from '../io/local-store.js'
+import { makeFolder } from '../io/make-folder.js'
 import type { ShardFormat } from '../io/shards/index.js'
 import { openSource, type SourceOptions } from '../io/sources/index.js'
 import { openTextLines } from '../io/sources/text-lines.js'
@@ -242,7 +243,7 @@ async function planSource(
   const tmp = await mkdtemp(path.join(tmpdir(), 'vtp-plan-'))
   try {
     await assertDestOutsideSource(source, request.dest)
-    if (!dryRun && !/^[a-z][a-z0-9+.-]*:\/\//i.test(request.dest)) await makeFolder(request.dest)
+    if (!dryRun && !/^[a-z][a-z0-9+.-]*:\/\//i.test(request.dest)) await makeDest(request.dest)
     store = await openStore(request.dest)
     if (request.overwrite && !dryRun) await removeRun(store)
 
@@ -353,32 +354,13 @@ async function planSource(
   }
 }
 
-/** Makes DEST. Throws VtpError `dest_unwritable`. */
-export async function makeFolder(dest: string): Promise<void> {
+/** Makes the folder. Throws VtpError `storage_…`. */
+export async function makeDest(dest: string): Promise<void> {
   try {
-    await mkdir(dest, { recursive: true })
+    await makeFolder(path.resolve(dest))
   } catch (error) {
-    throw new VtpError(`The output folder ${dest} cannot be made: ${await whyNotMade(dest, error)}`, {
-      code: 'dest_unwritable',
-      suggestions: ['choose an --out folder that you may write to'],
-      cause: error,
-    })
+    throw storageError('Cannot make the output folder', dest, error)
   }
-}
-
-/** Node says ENOENT for every folder that it cannot make recursively; the nearest one that exists knows better. */
-async function whyNotMade(dest: string, error: unknown): Promise<string> {
-  let nearest = path.resolve(dest)
-  let found = await stat(nearest).catch(() => undefined)
-  while (!found && path.dirname(nearest) !== nearest) {
-    nearest = path.dirname(nearest)
-    found = await stat(nearest).catch(() => undefined)
-  }
-  if (found && !found.isDirectory()) return `${nearest} is a file`
-  const refused = await access(nearest, constants.W_OK).catch(systemCode)
-  if (refused === 'EROFS') return 'the file system is read-only'
-  if (refused === 'EACCES') return `you may not write to ${nearest}`
-  return errorText(error)
 }
 
 /** The lines of one unit, from the listing in DEST. Throws VtpError `listing_damaged`. */

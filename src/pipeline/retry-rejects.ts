@@ -18,6 +18,7 @@ import { rejectsName } from './layout.js'
 import { createMeter } from './meter.js'
 import { type PreparedPlan, readUnitLines } from './prepare-plan.js'
 import { createPreprocessPool } from './preprocess-pool.js'
+import { createLimiter } from './stages.js'
 import { ownUnits } from './units.js'
 
 const READ_ROWS = 64
@@ -83,6 +84,7 @@ async function openRetryEncoder(prepared: PreparedPlan, request: EncodeRequest) 
     request.threads.preprocess,
     true,
   )
+  const limit = createLimiter(request.threads.preprocess * 2)
   const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
   const widths = { preprocess: 1, encode: 1, write: 1 }
   const meter = createMeter({ total: 0, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
@@ -93,7 +95,7 @@ async function openRetryEncoder(prepared: PreparedPlan, request: EncodeRequest) 
         const job = { index: unit, unit: plan.units[unit]!, isolated: true }
         const slice = entries.slice(start, start + request.batchSize)
         const fetched = await fetchBatch({ job, start, entries: slice, last: false }, { source, meter })
-        const ready = await prepareBatch(fetched, { pool: () => pool, buffers, meter })
+        const ready = await prepareBatch(fetched, { pool: () => pool, limit, buffers, meter })
         const encoded = await encodeBatch(ready, {
           session,
           texts,

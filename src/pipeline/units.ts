@@ -3,6 +3,7 @@
  * others, any that still have no commit, in an order of its own so that helpers seldom meet. Duplicated
  * work is safe: names are deterministic and the first commit counts.
  */
+import { usageError } from '../errors.js'
 import type { Store } from '../io/store.js'
 import { committedUnits, isCommitted } from './commits.js'
 
@@ -13,6 +14,15 @@ export function ownUnits(all: number[], worker: { index: number; count: number }
     return all.filter((unit) => wanted.has(unit))
   }
   return all.filter((unit) => unit % worker.count === worker.index)
+}
+
+/** Throws usage error `no_such_unit` for a number that the plan does not have. */
+export function assertUnitsExist(units: number[] | undefined, count: number): void {
+  const bad = units?.find((unit) => unit >= count)
+  if (bad === undefined) return
+  throw usageError('no_such_unit', `--units names unit ${bad}, but the plan has ${count} (0 to ${count - 1})`, [
+    'see `vtp status DEST` for the units that are left',
+  ])
 }
 
 /** mulberry32: a small seeded generator, uniform in [0, 1). */

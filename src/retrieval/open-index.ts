@@ -1,6 +1,7 @@
 /** An index, open for searching. */
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
+import { nativePath } from '../io/sources/read-file.js'
 import { type ExactSearch, openExact } from './exact.js'
 import { filterMask, isEmptyFilter, type RowFilter } from './filters.js'
 import { openHnsw } from './hnsw.js'
@@ -73,13 +74,14 @@ export async function openIndex(folder: string, options: { threads?: number } = 
   }
 }
 
-/** The file that holds a row's image; undefined when the index does not know one. */
-export function imageFile(row: IndexRow): string | undefined {
-  if (row.at && 'path' in row.at) return row.at.path
-  return path.isAbsolute(row.uri) ? row.uri : undefined
+/** The local file that holds a row's image; undefined when there is none, or none is known. */
+function imageFile({ at, uri }: IndexRow): string | Buffer | undefined {
+  if (at?.kind === 'file' && at.bytes !== undefined) return nativePath(at)
+  const file = at && 'path' in at ? at.path : uri
+  return path.isAbsolute(file) ? file : undefined
 }
 
-/** Whether the file of a row's image is gone. Rows without a file are never missing. */
+/** Whether the file of a row's image is gone. Rows without a local file are not looked after. */
 export async function isMissing(row: IndexRow): Promise<boolean> {
   const file = imageFile(row)
   return file !== undefined && (await stat(file).catch(() => undefined)) === undefined

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
 import { findShards, openShard, type Shard } from '../io/shards/index.js'
-import { openStore } from '../io/store.js'
+import { openStore, uriScheme } from '../io/store.js'
 import { loadPlan, type Plan } from '../pipeline/plan.js'
 import type { Location, TensorColumn } from '../types.js'
 import { type IndexRow, toIndexRow, unitVectors } from './segments.js'
@@ -44,8 +44,9 @@ export async function inspectEmbeddings(inputs: readonly string[], column: strin
   let first: { dim: number; column: string; provenance: Record<string, string> } | undefined
   let classes: string[] | null = null
   for (const input of inputs) {
-    const info = await stat(input).catch(() => undefined)
-    if (!info) {
+    const remote = uriScheme(input) !== undefined
+    const info = remote ? undefined : await stat(input).catch(() => undefined)
+    if (!info && !remote) {
       throw usageError('input_missing', `${input} does not exist`, ['give the --out folder of `vtp embed`'])
     }
     classes ??= (await runPlan(input))?.plan.classes ?? null
@@ -61,8 +62,10 @@ export async function inspectEmbeddings(inputs: readonly string[], column: strin
             'build one index per model',
           ])
         }
-        const { size, mtimeMs } = await stat(file)
-        if (shard.rows > 0) shards.push({ path: path.resolve(file), rows: shard.rows, bytes: size, mtimeMs })
+        if (shard.rows === 0) continue
+        // A part of a run in a bucket never changes under its name.
+        const { size, mtimeMs } = remote ? { size: 0, mtimeMs: 0 } : await stat(file)
+        shards.push({ path: remote ? file : path.resolve(file), rows: shard.rows, bytes: size, mtimeMs })
       } finally {
         await shard.close()
       }
@@ -73,7 +76,8 @@ export async function inspectEmbeddings(inputs: readonly string[], column: strin
 }
 
 async function runPlan(folder: string): Promise<{ plan: Plan; folder: string } | undefined> {
-  if (!(await stat(folder)).isDirectory()) return undefined
+  if (uriScheme(folder) === undefined && !(await stat(folder)).isDirectory()) return undefined
+  if (/\.(parquet|arrow|safetensors|npy)$/.test(folder)) return undefined
   const plan = await loadPlan(await openStore(folder)).catch(() => undefined)
   return plan && { plan, folder }
 }
@@ -104,6 +108,7 @@ export async function* readShardRows(
 /** Finds each row's entry in the run's listing, walking along with the rows. */
 async function openLocator(file: string): Promise<(key: string) => Location | undefined> {
   const number = /(?:part-|_emb_)(\d+)\.\w+$/.exec(file)?.[1]
+  // dirname keeps the double slash of s3://.
   const folder = file.endsWith('.npy') ? path.dirname(path.dirname(file)) : path.dirname(file)
   const run = await runPlan(folder).catch(() => undefined)
   const unit = run?.plan.units[Number(number)]

@@ -6,12 +6,12 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { runCli } from '../support/cli.js'
 import { runCluster } from '../support/cluster.js'
 import { outputHashes } from '../support/parts.js'
-import { type Gateway, startGateway } from '../support/s3-gateway.js'
+import { BUILD_TIMEOUT_MS, type Gateway, startGateway } from '../support/s3-gateway.js'
 import { QUICK_FLAGS, writeSmallPictures } from '../support/small-images.js'
 
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp cluster '))
 const flags = ['encode', 's3://bucket/my images', '--shard-rows', '12', ...QUICK_FLAGS]
-const IMAGES = 240
+const IMAGES = 168
 let gateway: Gateway
 let undisturbed: Record<string, string>
 
@@ -21,7 +21,7 @@ beforeAll(async () => {
   const run = await runCli([...flags, '--out', path.join(dir, 'local')], { env: gateway.env })
   expect(run.stderr + run.code).toMatch(/0$/)
   undisturbed = outputHashes(path.join(dir, 'local'))
-})
+}, BUILD_TIMEOUT_MS)
 afterAll(async () => {
   await gateway.close()
   rmSync(dir, { recursive: true, force: true })
@@ -32,8 +32,8 @@ it('4 workers killed at random moments, one stopped until the others have done i
     args: [...flags, '--out', 's3://bucket/out'],
     env: gateway.env,
     workers: 4,
-    kills: 2,
-    killAfterMs: [1000, 3500],
+    kills: 1,
+    killAfterMs: [800, 2500],
     zombie: true,
     timeoutMs: 100_000,
   })

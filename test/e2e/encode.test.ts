@@ -357,7 +357,7 @@ describe('wrong usage says what to do and writes nothing', () => {
         return ['encode', photos, '--out', path.join(dir, 'out', 'deeper')]
       },
       3,
-      /is a file/,
+      /a file is in its way/,
     ],
     [
       'a compressed tar',
@@ -445,6 +445,16 @@ describe('wrong usage says what to do and writes nothing', () => {
     expect(outputHashes(out)).toEqual(before)
     expect((await runCli(['encode', photos, '--out', out, '--format', 'parquet', '--overwrite'])).code).toBe(0)
     expect(readdirSync(out).sort()).toEqual(['README.md', '_manifest.json', '_vtp', 'part-00000.parquet'])
+  })
+
+  it('a committed part that is gone is missed, not passed over', async () => {
+    const out = path.join(tempDir(), 'out')
+    const args = ['encode', photos, '--out', out, '--outputs', 'pixels', '--shard-rows', '20']
+    expect((await runCli(args)).code).toBe(0)
+    rmSync(path.join(out, 'part-00001.arrow'))
+    const again = await runCli(args)
+    expect(again.stderr).toMatch(/part-00001\.arrow .* is committed, but missing[\s\S]*vtp verify/)
+    expect(again.code).toBe(1)
   })
 
   it('a dry run tells the plan and writes nothing', async () => {

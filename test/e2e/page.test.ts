@@ -23,7 +23,7 @@ beforeAll(async () => {
   page = await browser.newPage({ viewport: { width: 1280, height: 800 } })
   page.on('pageerror', (error) => complaints.push(error.message))
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()))
-}, 180_000)
+}, 600_000)
 afterAll(async () => {
   await browser?.close()
   await server?.stop()

@@ -9,7 +9,7 @@ import { closeS3 } from '../../src/io/s3/client.js'
 import { listUploads } from '../../src/io/s3/objects.js'
 import { openStore, type Store } from '../../src/io/store.js'
 import { startFaultProxy } from '../support/fault-proxy.js'
-import { type Gateway, startGateway, withEnv } from '../support/s3-gateway.js'
+import { BUILD_TIMEOUT_MS, type Gateway, startGateway, withEnv } from '../support/s3-gateway.js'
 import { describeStore } from '../support/store-conformance.js'
 
 let gateway: Gateway
@@ -19,7 +19,7 @@ beforeAll(async () => {
   gateway = await startGateway()
   before = { ...process.env }
   Object.assign(process.env, gateway.env)
-})
+}, BUILD_TIMEOUT_MS)
 afterAll(async () => {
   await closeS3()
   process.env = before

@@ -222,6 +222,21 @@ describe('samplers', () => {
     expect(worst).toBeLessThanOrEqual(2)
   })
 
+  it("Heun is torchdiffeq's heun2 as the official sampler runs it, guided, with a shifted grid", async () => {
+    const model = createDitModel(session, [16, 8, 8], { scale: 2.5, intervalStart: 0.125, nullLabel: 1000 })
+    const settings = { method: 'heun' as const, grid: timeGrid(7, 0.3), atol: 0, rtol: 0, group: 1 }
+    const noise = await tensors.readFloat32('euler_shift03_cfg.z')
+    const labels = await tensors.readIntegers('euler_shift03_cfg.y')
+    const out = (await sample(model, settings, { noise, labels }))!
+    // Made with the official code: model vtp_style, sampling_method heun2, 7 points; out[1,2,3,:4] and out[0,9,7,4:].
+    const official = [1.537258, 2.480582, 0.953239, 0.64753, -0.044494, -1.070465, -2.686963, -0.29538]
+    const [a, b] = [1024 + 2 * 64 + 3 * 8, 9 * 64 + 7 * 8 + 4]
+    const ours = [...out.subarray(a, a + 4), ...out.subarray(b, b + 4)]
+    official.forEach((value, i) => {
+      expect(Math.abs(ours[i]! - value)).toBeLessThan(5e-6)
+    })
+  })
+
   it('Heun is of second order: halving the steps of Euler changes more', async () => {
     const model = createDitModel(session, [16, 8, 8], undefined)
     const noise = await tensors.readFloat32('dopri5_nocfg.z')

@@ -15,12 +15,23 @@ const VERSION = 'v1.8.0'
 export const ACCESS_KEY = 'AKIDPLANTEDACCESSKEY'
 export const SECRET_KEY = 'planted+secret/key+0123456789abcdefghij'
 
+/** Building takes minutes on a cold machine: give hooks that start the server this much time. */
+export const BUILD_TIMEOUT_MS = 600_000
+
 async function gatewayBinary(): Promise<string> {
   if (process.env.VERSITYGW) return process.env.VERSITYGW
   const cache = path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'vtp-test')
   const binary = path.join(cache, `versitygw-${VERSION}`)
   if (existsSync(binary)) return binary
   mkdirSync(cache, { recursive: true })
+  const lock = `${binary}.lock`
+  try {
+    mkdirSync(lock)
+  } catch {
+    // Another test file builds it.
+    for (const end = Date.now() + BUILD_TIMEOUT_MS; existsSync(lock) && Date.now() < end; ) await sleep(500)
+    if (existsSync(binary)) return binary
+  }
   const bin = mkdtempSync(path.join(cache, 'build-'))
   try {
     await promisify(execFile)('go', ['install', `github.com/versity/versitygw/cmd/versitygw@${VERSION}`], {
@@ -32,6 +43,7 @@ async function gatewayBinary(): Promise<string> {
     throw new Error(`The S3 server of the tests cannot be built (Go is needed): ${(error as Error).message}`)
   } finally {
     rmSync(bin, { recursive: true, force: true })
+    rmSync(lock, { recursive: true, force: true })
   }
   return binary
 }

@@ -23,8 +23,8 @@ export interface RunningServer {
   stop(): Promise<number | null>
 }
 
-export async function startServe(index: string): Promise<RunningServer> {
-  const env: NodeJS.ProcessEnv = { ...process.env }
+export async function startServe(index: string, extra: Record<string, string> = {}): Promise<RunningServer> {
+  const env: NodeJS.ProcessEnv = { ...process.env, ...extra }
   for (const name of Object.keys(env)) if (name.startsWith('VITEST') || name === 'NODE_OPTIONS') delete env[name]
   const child = spawn(process.execPath, [binPath, 'serve', index, '--port', '0'], { cwd: repoRoot, env, stdio: 'pipe' })
   let log = ''

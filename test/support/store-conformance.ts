@@ -76,6 +76,17 @@ export function describeStore(title: string, open: () => Promise<Store>): void {
       expect(await names(store, 'none/')).toEqual([])
     })
 
+    it('tells names alone, and the size and age of one object', async () => {
+      for (const name of ['n/1', 'n/2', 'o']) await store.put(name, bytes(name))
+      const found: string[] = []
+      for await (const name of store.names('n/')) found.push(name)
+      expect(found.sort()).toEqual(['n/1', 'n/2'])
+      const info = await store.stat('n/1')
+      expect(info?.size).toBe(3)
+      expect(Math.abs((info?.modifiedMs ?? 0) - Date.now())).toBeLessThan(60_000)
+      expect(await store.stat('n/3')).toBeUndefined()
+    })
+
     it('deletes, also what is not there', async () => {
       await store.put('gone', bytes('x'))
       await store.delete('gone')

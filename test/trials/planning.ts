@@ -26,15 +26,19 @@ let pages = 0
 const server = createServer((request, response) => {
   const query = new URL(request.url!, 'http://x').searchParams
   const after = query.get('start-after')
+  const digit = /_vtp\/commits\/(\d)$/.exec(query.get('prefix') ?? '')?.[1]
+  const total = digit === undefined ? keys : Math.floor(commits / 10)
+  const name = (i: number): string =>
+    digit === undefined ? keyAt(i) : `run/_vtp/commits/${digit}${String(i).padStart(4, '0')}.json`
   const from = Number(query.get('continuation-token') ?? (after ? Number(after.slice(-13, -4)) + 1 : 0))
-  const to = Math.min(keys, from + PAGE)
+  const to = Math.min(total, from + PAGE)
   pages++
   let body = ''
   for (let i = from; i < to; i++) {
-    body += `<Contents><Key>${keyAt(i)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;${String(i).padStart(32, '0')}&quot;</ETag><Size>${100_000 + (i % 1000)}</Size><StorageClass>STANDARD</StorageClass></Contents>`
+    body += `<Contents><Key>${name(i)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;${String(i).padStart(32, '0')}&quot;</ETag><Size>${100_000 + (i % 1000)}</Size><StorageClass>STANDARD</StorageClass></Contents>`
   }
   const more =
-    to < keys
+    to < total
       ? `<IsTruncated>true</IsTruncated><NextContinuationToken>${to}</NextContinuationToken>`
       : '<IsTruncated>false</IsTruncated>'
   response.writeHead(200, { 'content-type': 'application/xml' })
@@ -77,6 +81,16 @@ if (keys > 0) {
     `${source.images} images in ${units.length} units; listing ${statSync(path.join(out, '_vtp', listing)).size} bytes`,
   )
 }
+await withEnv(env, async () => {
+  const store = await openStore('s3://big/run')
+  const began = performance.now()
+  const before = process.cpuUsage()
+  const { size } = await committedUnits(store)
+  const { user, system } = process.cpuUsage(before)
+  console.log(
+    `${size} commits in a bucket that lists at once: ${((performance.now() - began) / 1000).toFixed(2)} s (${((user + system) / 1e6).toFixed(2)} s of work, the server's included)`,
+  )
+})
 server.close()
 rmSync(dir, { recursive: true, force: true })
 

@@ -4,14 +4,18 @@
  * shards, so that the names' order is the rows' order. Tools such as autofaiss open the folders as they are.
  */
 import { createReadStream } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { type FileHandle, open, readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { VtpError } from '../../errors.js'
 import type { RowBatch, RowMeta, TensorColumn } from '../../types.js'
-import { encodeNpyHeader, openNpy } from '../npy.js'
+import { encodeNpyHeader, npyHeaderBytes, parseNpyHeader } from '../numpy/npy.js'
+import { readFully } from '../read-fully.js'
 import { type FileSink, openFileSink } from './file-sink.js'
 import type { FinishedFile, FormatWriter, ShardSpec } from './index.js'
 import { openParquetWriter } from './parquet.js'
 import { openParquet, type Shard } from './read.js'
+
+const DTYPES = { float16: '<f2', float32: '<f4' } as const
 
 /** Where a column's array goes: captions and lines of text are text_emb, images are img_emb. */
 function arrayFolder(column: string, texts: boolean): string {
@@ -44,7 +48,7 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
       for (const { column, name, spool } of arrays) {
         const out = await openFileSink(spool.path.replace('.values.', '.'))
         try {
-          await out.write(encodeNpyHeader(column.dtype as 'float16' | 'float32', [rows, column.shape[0]!]))
+          await out.write(encodeNpyHeader(DTYPES[column.dtype as keyof typeof DTYPES], [rows, column.shape[0]!]))
           await spool.finish()
           for await (const chunk of createReadStream(spool.path, { highWaterMark: 1 << 20 }))
             await out.write(chunk as Buffer)
@@ -64,12 +68,43 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
   }
 }
 
+/** An array of embeddings [rows, dimensions], halves or floats. Throws VtpError `bad_npy`. */
+async function openEmbeddings(file: string) {
+  const handle = await open(file)
+  try {
+    return { handle, ...(await readEmbeddingsHeader(handle, file)) }
+  } catch (error) {
+    await handle.close()
+    throw error
+  }
+}
+
+async function readEmbeddingsHeader(handle: FileHandle, file: string) {
+  const fail = (what: string): VtpError =>
+    new VtpError(`${file} is no array of embeddings: ${what}`, {
+      code: 'bad_npy',
+      suggestions: ['give a .npy file of shape [rows, dimensions], float16 or float32, in C order'],
+    })
+  const { size } = await handle.stat()
+  const start = Buffer.alloc(Math.min(12, size))
+  await readFully(handle, start, 0)
+  const bytes = Buffer.alloc(npyHeaderBytes(start, file))
+  if (!(await readFully(handle, bytes, 0))) throw fail('it ends within its header')
+  const { descr, shape, dataOffset } = parseNpyHeader(bytes, file)
+  const dtype = descr === '<f2' ? 'float16' : descr === '<f4' ? 'float32' : undefined
+  const [rows, dim] = shape
+  if (!dtype || shape.length !== 2 || rows === undefined || !dim) throw fail(`it is ${descr} of shape [${shape}]`)
+  const wanted = dataOffset + rows * dim * (dtype === 'float16' ? 2 : 4)
+  if (size < wanted) throw fail(`it has ${size} bytes, and ${wanted} were expected`)
+  return { dtype, rows, dim, dataOffset } as const
+}
+
 /** Opens `img_emb_3.npy` or `text_emb_3.npy` with the other one and the metadata of its number, where there are such. */
 export async function openNpyShard(file: string): Promise<Shard> {
   const [, kind, number] = /(img|text)_emb_(\d+)\.npy$/.exec(file) ?? []
   const root = path.dirname(path.dirname(file))
-  const { header, handle } = await openNpy(file)
-  const columns: TensorColumn[] = [{ name: 'clip', dtype: header.dtype, shape: [header.shape[1]] }]
+  const { handle, dtype, rows, dim, dataOffset } = await openEmbeddings(file)
+  const columns: TensorColumn[] = [{ name: 'clip', dtype, shape: [dim] }]
   const table = path.join(root, 'metadata', `metadata_${number}.parquet`)
   const metadata =
     kind === undefined
@@ -78,8 +113,7 @@ export async function openNpyShard(file: string): Promise<Shard> {
           () => openParquet(table),
           () => undefined,
         )
-  const [rows, dim] = header.shape
-  const bytesPerRow = dim * (header.dtype === 'float16' ? 2 : 4)
+  const bytesPerRow = dim * (dtype === 'float16' ? 2 : 4)
   async function* metas(batchRows: number): AsyncGenerator<RowMeta[]> {
     if (metadata) for await (const batch of metadata.read([], batchRows)) yield batch.rows
     else
@@ -95,10 +129,10 @@ export async function openNpyShard(file: string): Promise<Shard> {
       let start = 0
       for await (const batch of metas(batchRows)) {
         const values = Buffer.alloc(batch.length * bytesPerRow)
-        await handle.read(values, 0, values.length, header.offset + start * bytesPerRow)
+        await readFully(handle, values, dataOffset + start * bytesPerRow)
         start += batch.length
         const data =
-          header.dtype === 'float16'
+          dtype === 'float16'
             ? new Uint16Array(values.buffer, values.byteOffset, values.length / 2)
             : new Float32Array(values.buffer, values.byteOffset, values.length / 4)
         const tensors: RowBatch['tensors'] = names.includes('clip') ? { clip: data } : {}

@@ -124,6 +124,8 @@ interface Sample {
   label?: number
   caption?: string
   problem?: string
+  /** Further images under the same key. */
+  others: string[]
 }
 
 export async function openTars(specs: string[], options: SourceOptions): Promise<Source> {
@@ -187,15 +189,18 @@ async function* readSamples(file: string, state: { ignored: number }, signal?: A
     throw new VtpError(`${file} cannot be opened: ${errorText(error)}`, { code: 'tar_unreadable', cause: error })
   }
   let current: Sample | undefined
-  const complete = (): Sample | undefined => {
+  const complete = (): Sample[] => {
     const done = current
     current = undefined
-    if (done && !done.at && !done.problem) {
+    if (!done) return []
+    if (!done.at && !done.problem) {
       // Labels without an image: somebody else's sample (audio, text). Passed over, and counted.
       state.ignored++
-      return undefined
+      return []
     }
-    return done
+    // Every image is a row or a reject: the first one is the sample's.
+    const problem = `the sample "${done.key}" has an image already: ${done.member}`
+    return [done, ...done.others.map((member): Sample => ({ key: member, member, problem, others: [] }))]
   }
   try {
     const read = windowed(reader)
@@ -204,20 +209,17 @@ async function* readSamples(file: string, state: { ignored: number }, signal?: A
       if (member.type === '5') continue // a folder
       const { key, extension } = splitMemberName(member.name)
       if (current?.key !== key) {
-        const done = complete()
-        if (done) yield done
-        current = { key, member: member.name }
+        yield* complete()
+        current = { key, member: member.name, others: [] }
       }
       await addMember(current!, member, extension, read, reader, state)
     }
-    const done = complete()
-    if (done) yield done
+    yield* complete()
   } catch (error) {
     if (!(error instanceof VtpError) || error.code !== 'tar_damaged') throw error
-    const done = complete()
-    if (done) yield done
+    yield* complete()
     // What came before the damage is kept; the rest is one reject that says so.
-    yield { key: '(damaged)', member: '(damaged)', problem: `${error.message}; members behind it are lost` }
+    yield { key: '(damaged)', member: '(damaged)', problem: `${error.message}; members behind it are lost`, others: [] }
   } finally {
     await reader.close()
   }
@@ -232,11 +234,15 @@ async function addMember(
   state: { ignored: number },
 ): Promise<void> {
   if (isImageName(`x.${extension}`)) {
+    if (sample.at) {
+      sample.others.push(member.name)
+      return
+    }
     sample.member = member.name
-    if (member.type !== '0' && member.type !== '\0' && member.type !== '7') {
+    if (member.name.split('/').includes('..')) sample.problem = 'its name leads out of the tar'
+    else if (member.type !== '0' && member.type !== '\0' && member.type !== '7') {
       sample.problem = `the member is no regular file (type ${JSON.stringify(member.type)})`
-    } else if (sample.at) sample.problem = 'the sample has more than one image'
-    else {
+    } else {
       const { uri, etag } = reader
       sample.at = { kind: 'range', path: uri, offset: member.offset, size: member.size, ...(etag ? { etag } : {}) }
     }

@@ -15,7 +15,7 @@ import { createPixelBuffers, fetchBatch, type PreparedBatch, prepareBatch } from
 import { createMeter } from '../../pipeline/meter.js'
 import { writeListing } from '../../pipeline/plan.js'
 import { createPreprocessPool } from '../../pipeline/preprocess-pool.js'
-import { mapOrdered } from '../../pipeline/stages.js'
+import { createLimiter, mapOrdered } from '../../pipeline/stages.js'
 import type { ListingEntry, Source } from '../../types.js'
 
 export interface PreparedSetOptions {
@@ -69,10 +69,11 @@ export async function openPreparedSet(spec: string, options: PreparedSetOptions)
     const buffers = createPixelBuffers(options.batchSize, height * width * 3, false)
     const widths = { read: 1, preprocess: 1, encode: 1, write: 1 }
     const meter = createMeter({ total: listed.images, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
+    const limit = createLimiter(options.threads * 2)
     const prepare = async (entries: ListingEntry[], start: number): Promise<PreparedBatch> => {
       const job = { index: 0, unit: { rows: entries.length, offset: 0, bytes: 0 }, isolated: false }
       const fetched = await fetchBatch({ job, start, entries, last: false }, { source, meter })
-      return prepareBatch(fetched, { pool: () => pool, buffers, meter })
+      return prepareBatch(fetched, { pool: () => pool, limit, buffers, meter })
     }
     return {
       uri: source.uri,
