@@ -23,8 +23,9 @@ export default defineConfig({
     exclude: [...configDefaults.exclude, ...withoutData],
     // End-to-end tests run the built command line, and worker threads load built files.
     globalSetup: ['test/global-setup.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Limits against hangs: nothing here depends on how fast the machine is.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     pool: 'forks',
     maxWorkers: 2,
   },
