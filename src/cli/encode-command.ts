@@ -6,7 +6,7 @@ import { EXIT, type ExitCode, errorText, usageError, VtpError } from '../errors.
 import { type DryRun, dryRun } from '../pipeline/dry-run.js'
 import { type EncodeRequest, type EncodeResult, runEncode } from '../pipeline/encode.js'
 import type { Output } from '../pipeline/outputs.js'
-import type { PlanRequest } from '../pipeline/prepare-plan.js'
+import type { PlanRequest } from '../pipeline/plan-request.js'
 import type { CommandContext } from './base-command.js'
 import { formatBytes, formatCount, formatDuration, formatRate } from './format.js'
 import type { PlanFlags } from './plan-command.js'

@@ -17,7 +17,7 @@ import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
 import { compileDecoder, compileEncoder, type Model, openModel, type Precision } from '../model/index.js'
 import { RejectError, type RgbImage, type TensorData } from '../types.js'
-import { planTransform } from './prepare-plan.js'
+import { planTransform } from './plan-request.js'
 import { mapOrdered } from './stages.js'
 
 export interface DecodeRequest {

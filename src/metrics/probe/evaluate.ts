@@ -6,56 +6,17 @@
 import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
-import { openModel, type Precision } from '../../model/index.js'
 import { mapOrdered } from '../../pipeline/stages.js'
 import { engineVersion } from '../../version.js'
-import { createFeatureFile } from '../fid/feature-file.js'
 import { openMatrixProducts } from '../linalg/matmul.js'
 import { type ProbeProgress, readProbe, writeProbe } from './checkpoint.js'
 import { nearestNeighbours, type RidgeResult, ridgeProbe } from './closed-form.js'
-import {
-  type FeatureBatch,
-  type FeatureLayout,
-  openImageFeatures,
-  openStoredFeatures,
-  rowWidth,
-  type StoredFeatures,
-  selectInput,
-} from './features.js'
+import { type Closers, openImageData, openStoredData, type ProbeData } from './data.js'
+import { type FeatureLayout, type StoredFeatures, selectInput } from './features.js'
 import { cosineRate, type HeadGroup, headGrid, initialWeights } from './heads.js'
-import { type ListingIndex, openListingIndex } from './listing-index.js'
-import { createSampler, mixSeeds } from './sampler.js'
+import type { ProbeRequest } from './request.js'
+import { mixSeeds } from './sampler.js'
 import { openTrainer, type Trainer } from './trainer.js'
-
-export interface ProbeRequest {
-  /** Sources of images, or folders of shards with features when `stored` is set. */
-  train: string
-  val: string
-  stored: boolean
-  model: string
-  cacheDir: string
-  batchSize: number
-  epochs: number
-  epochLength: number
-  blocks: number[]
-  avgpool: boolean[]
-  rates: number[]
-  distinct: boolean
-  seed: number
-  /** Neighbours of the k-NN classifier; with stored features only. */
-  neighbours: number
-  precision: Precision
-  device: string
-  providers: string[]
-  threads: number
-  limit?: number
-  maxPixels: number
-  out?: string
-  checkpointSeconds: number
-  stop?: AbortSignal
-  onNote?: (line: string) => void
-  onProgress?: (done: number, total: number, rejects: number) => void
-}
 
 export interface ProbeResult {
   /** Best accuracy over epochs and heads, percent. */
@@ -76,22 +37,6 @@ export interface ProbeResult {
   protocol: string
   interrupted: boolean
 }
-
-/** Where batches come from, whatever the kind of features. */
-interface ProbeData {
-  layout: FeatureLayout
-  classes: number
-  trainCount: number
-  valCount: number
-  model: string | null
-  digest: unknown[]
-  train(epoch: number, step: number): Promise<FeatureBatch>
-  val(): AsyncGenerator<FeatureBatch>
-  rejects(): number
-  stored?: { train: StoredFeatures; val: StoredFeatures }
-}
-
-type Closers = (() => Promise<unknown>)[]
 
 export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult> {
   const closers: Closers = []
@@ -266,102 +211,6 @@ function best(progress: ProbeProgress): Pick<ProbeResult, 'top1' | 'bestHead' | 
     accuracies: progress.accuracies.at(-1) ?? {},
     epochs: progress.accuracies,
     losses: progress.losses,
-  }
-}
-
-async function openImageData(request: ProbeRequest, closers: Closers): Promise<ProbeData> {
-  const model = await openModel(request.model, {
-    cacheDir: request.cacheDir,
-    onNote: request.onNote,
-    signal: request.stop,
-  })
-  closers.push(() => model.close())
-  const list = async (spec: string): Promise<ListingIndex> => {
-    const listing = await openListingIndex(spec, request.limit, request.stop)
-    closers.push(() => listing.close())
-    return listing
-  }
-  const [train, val] = [await list(request.train), await list(request.val)]
-  if (val.classes > train.classes)
-    throw usageError(
-      'classes_mismatch',
-      `${request.val} has ${val.classes} classes, ${request.train} has ${train.classes}`,
-      ['give sets with the same classes'],
-    )
-  const features = await openImageFeatures(model, { ...request, blocks: Math.max(...request.blocks) })
-  closers.push(() => features.close())
-  const sampler = createSampler(train.count, request.batchSize, request.seed)
-  const stored = await createFeatureFile(rowWidth(features.layout))
-  closers.push(() => stored.close())
-  const labels: number[] = []
-  const pending: number[] = []
-  return {
-    layout: features.layout,
-    classes: train.classes,
-    trainCount: train.count,
-    valCount: val.count,
-    model: model.name,
-    digest: [model.digest, train.digest, val.digest, request.precision],
-    train: (epoch, step) => features.batch(train, sampler.rows(epoch, step), sampler.draws(epoch, step)),
-    async *val() {
-      for (let at = 0; at < val.count && labels.length === 0; at += request.batchSize) {
-        if (at === 0) request.onNote?.(`Features of ${val.count} validation images, once.`)
-        const indices = Array.from({ length: Math.min(request.batchSize, val.count - at) }, (_, i) => at + i)
-        const batch = await features.batch(val, indices)
-        await stored.append(batch.rows)
-        pending.push(...batch.labels)
-        if (request.stop?.aborted) return
-      }
-      if (labels.length === 0) labels.push(...pending)
-      yield* storedBatches(stored, Int32Array.from(labels), request.batchSize * 2)
-    },
-    rejects: () => features.rejects,
-  }
-}
-
-async function* storedBatches(
-  file: StoredFeatures['file'],
-  labels: Int32Array,
-  size: number,
-): AsyncGenerator<FeatureBatch> {
-  for (let at = 0; at < labels.length; at += size) {
-    const count = Math.min(size, labels.length - at)
-    yield { rows: await file.block(at, count), labels: labels.subarray(at, at + count) }
-  }
-}
-
-async function openStoredData(request: ProbeRequest, closers: Closers): Promise<ProbeData> {
-  const open = async (folder: string): Promise<StoredFeatures> => {
-    const set = await openStoredFeatures(folder, Math.max(...request.blocks))
-    closers.push(() => set.close())
-    return set
-  }
-  const [train, val] = [await open(request.train), await open(request.val)]
-  if (train.modelDigest !== val.modelDigest || rowWidth(train.layout) !== rowWidth(val.layout)) {
-    throw usageError(
-      'features_mismatch',
-      `${request.train} and ${request.val} hold features of different models or layers`,
-      ['encode both with the same --model, --outputs and --layers'],
-    )
-  }
-  const sampler = createSampler(train.labels.length, request.batchSize, request.seed)
-  const classes = train.labels.reduce((max, label) => Math.max(max, label), 0) + 1
-  const digestOf = ({ labels }: StoredFeatures): string => createHash('sha256').update(labels).digest('hex')
-  return {
-    layout: train.layout,
-    classes,
-    trainCount: train.labels.length,
-    valCount: val.labels.length,
-    model: train.modelName ?? null,
-    digest: [train.modelDigest, digestOf(train), digestOf(val)],
-    async train(epoch, step) {
-      const rows = sampler.rows(epoch, step)
-      const { data } = await train.file.rows(rows)
-      return { rows: Float32Array.from(data), labels: Int32Array.from(rows, (row) => train.labels[row]!) }
-    },
-    val: () => storedBatches(val.file, val.labels, request.batchSize * 2),
-    rejects: () => 0,
-    stored: { train, val },
   }
 }
 

@@ -1,0 +1,32 @@
+import type { Precision } from '../../model/index.js'
+
+/** What a probe is trained on, and how. */
+export interface ProbeRequest {
+  /** Sources of images, or folders of shards with features when `stored` is set. */
+  train: string
+  val: string
+  stored: boolean
+  model: string
+  cacheDir: string
+  batchSize: number
+  epochs: number
+  epochLength: number
+  blocks: number[]
+  avgpool: boolean[]
+  rates: number[]
+  distinct: boolean
+  seed: number
+  /** Neighbours of the k-NN classifier; with stored features only. */
+  neighbours: number
+  precision: Precision
+  device: string
+  providers: string[]
+  threads: number
+  limit?: number
+  maxPixels: number
+  out?: string
+  checkpointSeconds: number
+  stop?: AbortSignal
+  onNote?: (line: string) => void
+  onProgress?: (done: number, total: number, rejects: number) => void
+}
