@@ -134,7 +134,7 @@ function caption({ key, scores }: Shown): string {
 function gallery(title: string, note: string, rows: Shown[]): string {
   const figure = (shown: Shown): string => {
     const picture = (src: string, name: string): string =>
-      `<div><img src="${src}" alt="${name} of ${escapeHtml(shown.key)}" loading="lazy"><span>${name}</span></div>`
+      `<div><img src="${src}" alt="${name} of ${escapeHtml(shown.key)}"><span>${name}</span></div>`
     return `<figure class="triple card"><div class="row">${picture(shown.reference, 'original')}${picture(shown.reconstruction, 'reconstruction')}${
       shown.heat ? picture(shown.heat, 'error') : ''
     }</div><figcaption>${caption(shown)}</figcaption></figure>`
@@ -144,7 +144,7 @@ function gallery(title: string, note: string, rows: Shown[]): string {
 
 function pair(shown: Shown): string {
   const key = escapeHtml(shown.key)
-  return `<figure title="${key}"><img src="${shown.reference}" alt="original of ${key}" loading="lazy"><img src="${shown.reconstruction}" alt="reconstruction of ${key}" loading="lazy"></figure>`
+  return `<figure title="${key}"><img src="${shown.reference}" alt="original of ${key}"><img src="${shown.reconstruction}" alt="reconstruction of ${key}"></figure>`
 }
 
 const CSS = `
