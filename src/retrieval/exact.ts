@@ -3,9 +3,10 @@
  * maps into memory and does not copy. Memory besides the page cache: the scores of one block of queries
  * (`SCORES` floats at most).
  */
-import { access, writeFile } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import path from 'node:path'
 import { openSession, type Session } from '../engine/session.js'
+import { openLocalStore } from '../io/local-store.js'
 import { GraphBuilder } from '../model/graph/onnx.js'
 import type { Manifest, Segment } from './manifest.js'
 import { createTopK, type Hit } from './top-k.js'
@@ -28,8 +29,7 @@ export async function writeExactGraph(folder: string, segment: Segment, dim: num
   const queries = graph.input({ name: 'queries', dtype: 'float32', shape: ['N', dim] })
   const scores = graph.op('Gemm', [queries, vectors], { transB: 1 })
   graph.output(scores, { name: 'scores', dtype: 'float32', shape: ['N', segment.rows] })
-  const file = path.join(folder, `${segment.vectors.name}.onnx`)
-  await writeFile(file, graph.encode(segment.vectors.name))
+  await openLocalStore(folder).put(`${segment.vectors.name}.onnx`, graph.encode(segment.vectors.name))
 }
 
 export function openExact(folder: string, manifest: Manifest, threads: number): ExactSearch {

@@ -16,7 +16,7 @@ export type Storage = (typeof STORAGES)[number]
 
 const file = z.object({ name: z.string().regex(/^[\w.-]+$/), bytes: z.int().nonnegative(), sha256: z.string() })
 
-const segmentSchema = z.object({
+export const segmentSchema = z.object({
   /** Row id of the first row. */
   first: z.int().nonnegative(),
   rows: z.int().positive(),
@@ -39,7 +39,10 @@ const manifestSchema = z.object({
   model: z.object({ name: z.string(), digest: z.string(), ref: z.string().optional() }).nullable(),
   transform: z.string().nullable(),
   classes: z.array(z.string()).nullable(),
-  shards: z.array(z.object({ path: z.string(), rows: z.int(), bytes: z.int(), mtimeMs: z.number() })),
+  /** `digest` is of the content: SHA-256 (hex) of a file, the ETag of an object; absent in older indexes. */
+  shards: z.array(
+    z.object({ path: z.string(), rows: z.int(), bytes: z.int(), mtimeMs: z.number(), digest: z.string().optional() }),
+  ),
   segments: z.array(segmentSchema).min(1),
   hnsw: z
     .object({
