@@ -17,6 +17,7 @@ import { writeExactGraph } from './exact.js'
 import { type HnswSettings, hnswBytes } from './hnsw.js'
 import { buildLance, dropOtherTables } from './lance.js'
 import {
+  assertLocal,
   INDEX_FILE,
   type IndexFile,
   type IndexKind,
@@ -204,6 +205,7 @@ function emptyManifest(set: EmbeddingSet, request: BuildRequest): Manifest {
 }
 
 async function assertPlace(out: string): Promise<void> {
+  assertLocal(out)
   const plan = await stat(path.join(out, '_vtp', 'plan.json')).catch(() => undefined)
   if (plan) {
     throw usageError('out_holds_run', `${out} holds embeddings: an index needs a folder of its own`, [

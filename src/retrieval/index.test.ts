@@ -20,6 +20,7 @@ import { type BuildRequest, buildIndex } from './build.js'
 import { findDuplicates } from './duplicates.js'
 import { combineQueries } from './embedder.js'
 import { HNSW_DEFAULTS } from './hnsw.js'
+import { classifyShards } from './labels.js'
 import { INDEX_FILE } from './manifest.js'
 import { openIndex } from './open-index.js'
 import { unitVectors } from './segments.js'
@@ -227,15 +228,12 @@ describe('an index', () => {
     await buildIndex(request([folder], out, { segmentRows: 700 }))
     expect(files()).toEqual(copied)
     // The same size, other bytes: what is damaged is not taken over, and the old file is left as it is until the end.
-    const bytes = readFileSync(path.join(out, copied[0]!))
-    writeFileSync(
-      path.join(out, copied[0]!),
-      bytes.map((byte, i) => (i % 9 === 0 ? byte ^ 1 : byte)),
-    )
+    const damaged = readFileSync(path.join(out, copied[0]!)).map((byte, i) => (i % 9 === 0 ? byte ^ 1 : byte))
+    writeFileSync(path.join(out, copied[0]!), damaged)
     const live = openSync(path.join(out, copied[0]!), 'r')
     await buildIndex(request([folder], out, { kind: 'exact', segmentRows: 700 }))
     expect(files().filter((name) => copied.includes(name))).toEqual([])
-    expect(readFileSync(live).length).toBe(bytes.length)
+    expect(readFileSync(live).equals(damaged)).toBe(true)
     closeSync(live)
     const index = await openIndex(out)
     const [hits] = await index.search(query(0), { k: 5 })
@@ -314,10 +312,21 @@ describe('duplicates', () => {
           [30, 31],
         ])
         expect(groups[0]!.score).toBeCloseTo(1, 5)
+        const same = await findDuplicates(index, { threshold: 1, exact })
+        expect(same.map((group) => group.rows)).toEqual([[7, 107, 207]])
       }
     } finally {
       await index.close()
     }
+  })
+})
+
+describe('labels', () => {
+  it('of one model are refused for embeddings of another with vectors of the same size', async () => {
+    const set = { labels: ['a'], vectors: makeVectors(1, 5), scale: 1, bias: 0 }
+    const classify = (digest: string) => classifyShards(all, { ...set, model: { name: 'other', digest } }).next()
+    expect((await classify('x')).value).toMatchObject({ row: { key: '0/0' } })
+    await expect(classify('y')).rejects.toMatchObject({ code: 'other_model', exitCode: 2 })
   })
 })
 
