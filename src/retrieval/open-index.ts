@@ -77,6 +77,8 @@ export async function openIndex(folder: string, options: { threads?: number } = 
 /** The local file that holds a row's image; undefined when there is none, or none is known. */
 function imageFile({ at, uri }: IndexRow): string | Buffer | undefined {
   if (at?.kind === 'file' && at.bytes !== undefined) return nativePath(at)
+  // The list of an address with a signature is not the image.
+  if (at?.kind === 'line') return undefined
   const file = at && 'path' in at ? at.path : uri
   return path.isAbsolute(file) ? file : undefined
 }
