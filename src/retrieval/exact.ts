@@ -19,6 +19,8 @@ export interface ExactSearch {
   search(queries: Float32Array, k: number, mask?: Uint8Array): Promise<Hit[][]>
   /** Calls `visit` with the scores of one query after another against each segment. */
   scores(queries: Float32Array, visit: (query: number, first: number, scores: Float32Array) => void): Promise<void>
+  /** Maps every segment now: it stays there when a later build deletes the file. */
+  hold(): Promise<void>
   close(): Promise<void>
 }
 
@@ -64,6 +66,9 @@ export function openExact(folder: string, manifest: Manifest, threads: number): 
   }
   return {
     scores,
+    async hold() {
+      for (const segment of segments) await session(segment)
+    },
     async search(queries, k, mask) {
       const best = Array.from({ length: queries.length / dim }, () => createTopK(k))
       await scores(queries, (query, first, values) => best[query]!.add(values, first, mask))

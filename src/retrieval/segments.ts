@@ -107,6 +107,8 @@ export interface RowReader {
   scan(batchRows: number, first?: number): AsyncGenerator<{ first: number; rows: IndexRow[] }>
   /** Every vector from `first` on, in order. */
   scanVectors(batchRows: number, first?: number): AsyncGenerator<{ first: number; rows: number; vectors: Float32Array }>
+  /** Opens every file now: they stay readable when a later build deletes them. Throws `index_damaged`. */
+  hold(): Promise<void>
   close(): Promise<void>
 }
 
@@ -186,6 +188,12 @@ export function openRows(folder: string, dim: number, segments: readonly Segment
     async *scanVectors(batchRows, first = 0) {
       for (const { segment, from, count } of pieces(batchRows, first))
         yield { first: segment.first + from, rows: count, vectors: await readVectors(segment, from, count) }
+    },
+    async hold() {
+      const names = segments.flatMap(({ vectors, table, offsets }) => [vectors.name, table.name, offsets.name])
+      await Promise.all(names.map(handle)).catch((error: unknown) => {
+        throw damaged(folder, 'its files cannot be opened', error)
+      })
     },
     async close() {
       const open = await Promise.allSettled(handles.values())
