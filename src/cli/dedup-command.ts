@@ -5,7 +5,7 @@ import { type DuplicateGroup, findDuplicates } from '../retrieval/duplicates.js'
 import { type OpenIndex, openIndex } from '../retrieval/open-index.js'
 import type { CommandContext } from './base-command.js'
 import { formatCount, formatDuration, formatPercent, printable } from './format.js'
-import { openOutput } from './output-file.js'
+import { type Output, openOutput } from './output-file.js'
 import { parseSimilarity } from './parse.js'
 import { createProgress } from './progress.js'
 import { onStopSignals } from './signals.js'
@@ -40,10 +40,11 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
   const tty = process.stderr.isTTY === true
   const progress = createProgress({ stream: process.stderr, isTty: tty, json: context.json })
   const stop = onStopSignals(progress.note)
-  const out = flags.out === undefined ? undefined : await openOutput(flags.out)
   const index = await openIndex(flags.index, { threads: effectiveCores() })
   const began = performance.now()
+  let out: Output | undefined
   try {
+    if (flags.out !== undefined) out = await openOutput(flags.out)
     const found = await findDuplicates(index, {
       threshold,
       exact: flags.exact,

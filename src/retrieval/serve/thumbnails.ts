@@ -54,8 +54,8 @@ export function createThumbnails(reader: RowReader): Thumbnails {
     } catch (error) {
       if (error instanceof HttpError) throw error
       if (signed && !(error instanceof RejectError && error.code === 'corrupt')) {
-        const why = 'its address had a signature, which has expired or is no longer in the list it came from'
-        throw new HttpError(404, 'signature_gone', `The image cannot be read: ${why}.`)
+        const why = 'the signature may have expired, or the list it came from has changed'
+        throw new HttpError(404, 'signature_gone', `The image’s signed address cannot be read any more: ${why}.`)
       }
       if (error instanceof RejectError && error.code !== 'corrupt')
         throw new HttpError(404, 'missing', 'The image file is gone.')
