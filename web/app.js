@@ -8,7 +8,9 @@ const number = new Intl.NumberFormat('en')
 let info
 let query = {}
 let shown = []
+/** Of the last request for results, and of the last query that was shown: late answers to older ones are dropped. */
 let ticket = 0
+let visit = 0
 /** Pictures of uploaded queries, by their id; gone after a reload. */
 const uploads = new Map()
 
@@ -46,6 +48,8 @@ const isQuery = () => Boolean(query.q || query.image || query.row !== undefined)
 
 /** Takes the query from the address and shows it. */
 async function show() {
+  ticket++
+  visit++
   query = Object.fromEntries(new URLSearchParams(location.search))
   $('q').value = query.q ?? ''
   for (const name of FILTERS) $(name).value = query[name] ?? ''
@@ -55,6 +59,7 @@ async function show() {
   shown = []
   $('results').replaceChildren()
   $('more').hidden = true
+  $('more').disabled = false
   $('empty').hidden = isQuery()
   document.title = query.q ? `${query.q} · vtp search` : 'vtp search'
   if (isQuery()) await load()
@@ -78,7 +83,7 @@ async function load() {
   } catch (error) {
     if (mine === ticket) say(error.message, true)
   } finally {
-    $('more').disabled = false
+    if (mine === ticket) $('more').disabled = false
   }
 }
 
@@ -87,7 +92,10 @@ function card(hit, at) {
   const alt = hit.caption?.trim() || [hit.className, name].filter(Boolean).join(', ')
   const picture = element('button', { type: 'button', className: 'picture', title: 'More like this' })
   picture.setAttribute('aria-label', `${alt}: more like this`)
-  const gone = () => picture.replaceChildren(element('span', { className: 'gone', textContent: 'file is missing' }))
+  const gone = () =>
+    picture.replaceChildren(
+      element('span', { className: 'gone', textContent: hit.missing ? 'file is missing' : 'no picture' }),
+    )
   if (hit.missing) gone()
   else {
     const image = element('img', { src: thumbnail(hit.row, 256), alt, loading: 'lazy', decoding: 'async' })
@@ -112,11 +120,31 @@ function card(hit, at) {
   return made
 }
 
-function go(next) {
+async function go(next) {
   const address = `/?${new URLSearchParams(Object.entries(next).filter(([, value]) => value !== '' && value != null))}`
   if (address !== location.pathname + location.search) history.pushState(null, '', address === '/?' ? '/' : address)
   window.scrollTo(0, 0)
-  return show()
+  const focused = document.activeElement !== document.body
+  await show()
+  if (focused) keepFocus(0)
+}
+
+/** Whoever uses the keyboard goes on at a result when what had the focus is gone. */
+function keepFocus(at) {
+  const { activeElement } = document
+  if (activeElement && activeElement !== document.body && !activeElement.disabled && !activeElement.hidden) return
+  const pictures = document.querySelectorAll('.picture')
+  ;(pictures[at] ?? $('q')).focus({ preventScroll: at === 0 })
+}
+
+async function more() {
+  const from = shown.length
+  const mine = visit
+  await load()
+  if (mine === visit) {
+    $('more').blur()
+    keepFocus(from)
+  }
 }
 
 const filters = () => Object.fromEntries(FILTERS.map((name) => [name, $(name).value]))
@@ -142,13 +170,15 @@ function showChips() {
 
 async function searchByFile(file) {
   say('Reading the image…')
+  const mine = ++visit
   try {
     if (file.size > 20 * 2 ** 20) throw new Error('The image is larger than 20 MiB.')
     const { image } = await ask('/api/upload', { method: 'POST', body: file })
+    if (mine !== visit) return
     uploads.set(image, URL.createObjectURL(file))
     await go({ q: $('q').value.trim(), ...filters(), image })
   } catch (error) {
-    say(error.message, true)
+    if (mine === visit) say(error.message, true)
   }
 }
 
@@ -239,7 +269,7 @@ function listen() {
     void go({ ...query, ...filters() })
   })
   for (const name of FILTERS) $(name).addEventListener('change', () => void go({ ...query, ...filters() }))
-  $('more').addEventListener('click', () => void load())
+  $('more').addEventListener('click', () => void more())
   $('details-close').addEventListener('click', () => $('details').close())
   document.addEventListener('keydown', onKey)
   window.addEventListener('popstate', () => void show())

@@ -1,16 +1,17 @@
 /** `vtp classify`: embeddings as `vtp embed` makes them, then labels. */
 import { once } from 'node:events'
-import { createWriteStream } from 'node:fs'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { effectiveCores } from '../engine/cores.js'
 import { EXIT, usageError } from '../errors.js'
+import { openStore, uriScheme } from '../io/store.js'
 import { openEmbedder } from '../retrieval/embedder.js'
 import { classifyShards, DEFAULT_TEMPLATE, embedLabels, fillTemplate, readLabelFile } from '../retrieval/labels.js'
 import type { CommandContext } from './base-command.js'
 import { type EncodeFlags, type EncodeJson, runEncodeCommand } from './encode-command.js'
 import { formatCount } from './format.js'
+import { type Output, openOutput } from './output-file.js'
 
 export interface ClassifyFlags
   extends Omit<EncodeFlags, 'out' | 'outputs' | 'layers' | 'layers-norm' | 'flip' | 'format' | 'dry-run'> {
@@ -50,6 +51,7 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
   if (repeated !== undefined)
     throw usageError('label_twice', `--labels has "${repeated}" twice`, ['write each label once'])
 
+  const out = flags.out === undefined ? undefined : await openOutput(flags.out)
   const made = flags.embeddings ? undefined : await mkdtemp(path.join(tmpdir(), 'vtp-classify-'))
   try {
     const ready = await isEmbedded(flags.source)
@@ -59,19 +61,29 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
     const embedder = await openEmbedder({ model: flags.model, threads: effectiveCores() })
     try {
       const set = await embedLabels(embedder, labels, templates)
-      const result = await writeRows(context, flags, folder, set)
+      const result = await writeRows(context, flags, folder, set, out)
+      await out?.finish()
       return { ...result, rejects: embedded?.rejects ?? 0 }
     } finally {
       await embedder.close()
     }
   } finally {
+    await out?.abort()
     if (made) await rm(made, { recursive: true, force: true })
   }
 }
 
 /** Whether SOURCE is a folder of `vtp embed`, whose images need no second pass of the model. */
 async function isEmbedded(source: string): Promise<boolean> {
-  return (await stat(path.join(source, '_vtp', 'plan.json')).catch(() => undefined)) !== undefined
+  if (uriScheme(source) !== 's3') {
+    return (await stat(path.join(source, '_vtp', 'plan.json')).catch(() => undefined)) !== undefined
+  }
+  const store = await openStore(source)
+  try {
+    return (await store.stat('_vtp/plan.json')) !== undefined
+  } finally {
+    await store.close()
+  }
 }
 
 async function embedImages(context: CommandContext, flags: ClassifyFlags, out: string): Promise<EncodeJson> {
@@ -94,10 +106,11 @@ async function writeRows(
   flags: ClassifyFlags,
   folder: string,
   set: Parameters<typeof classifyShards>[1],
+  file: Output | undefined,
 ): Promise<Omit<ClassifyJson, 'rejects'>> {
   const counts = Object.fromEntries(set.labels.map((label) => [label, 0]))
   const kept: ClassifiedRow[] = []
-  const out = flags.out ? createWriteStream(flags.out) : process.stdout
+  const out = file?.stream ?? process.stdout
   const failed = new Promise<never>((_, reject) => out.once('error', reject))
   failed.catch(() => {})
   let images = 0
@@ -110,10 +123,6 @@ async function writeRows(
     const line: ClassifiedRow = { key: row.key, uri: row.uri, label, probability, top }
     if (context.json && !flags.out) kept.push(line)
     else if (!out.write(`${JSON.stringify(line)}\n`)) await Promise.race([once(out, 'drain'), failed])
-  }
-  if (flags.out) {
-    out.end()
-    await Promise.race([once(out, 'finish'), failed])
   }
   const shares = Object.entries(counts).filter(([, count]) => count > 0)
   if (!context.json) {

@@ -1,11 +1,11 @@
 /** `vtp dedup` between its flags and the index. */
-import { writeFile } from 'node:fs/promises'
 import { effectiveCores } from '../engine/cores.js'
 import { EXIT } from '../errors.js'
 import { type DuplicateGroup, findDuplicates } from '../retrieval/duplicates.js'
 import { type OpenIndex, openIndex } from '../retrieval/open-index.js'
 import type { CommandContext } from './base-command.js'
-import { formatCount, formatDuration, formatPercent } from './format.js'
+import { formatCount, formatDuration, formatPercent, printable } from './format.js'
+import { type Output, openOutput } from './output-file.js'
 import { parseSimilarity } from './parse.js'
 import { createProgress } from './progress.js'
 import { onStopSignals } from './signals.js'
@@ -42,7 +42,9 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
   const stop = onStopSignals(progress.note)
   const index = await openIndex(flags.index, { threads: effectiveCores() })
   const began = performance.now()
+  let out: Output | undefined
   try {
+    if (flags.out !== undefined) out = await openOutput(flags.out)
     const found = await findDuplicates(index, {
       threshold,
       exact: flags.exact,
@@ -55,10 +57,15 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
     const groups = await describeGroups(index, found)
     const duplicates = groups.reduce((sum, group) => sum + group.rows.length - 1, 0)
     const seconds = (performance.now() - began) / 1000
-    if (flags.out) await writeFile(flags.out, groups.map((group) => `${JSON.stringify(group)}\n`).join(''))
-    else if (!context.json) {
+    if (out) {
+      for (const group of groups) out.stream.write(`${JSON.stringify(group)}\n`)
+      await out.finish()
+    }
+    if (!out && !context.json) {
       for (const { score, rows } of groups)
-        process.stdout.write(`${score.toFixed(4)}\n${rows.map((row) => `  ${row.uri || row.key}\n`).join('')}\n`)
+        process.stdout.write(
+          `${score.toFixed(4)}\n${rows.map((row) => `  ${printable(row.uri || row.key)}\n`).join('')}\n`,
+        )
     }
     progress.finish([
       `${formatCount(groups.length)} groups, ${formatCount(duplicates)} of ${formatCount(index.manifest.rows)} rows are near-duplicates of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,
@@ -68,6 +75,7 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
     const { rows } = index.manifest
     return { index: flags.index, rows, threshold, groups, duplicates, seconds: Number(seconds.toFixed(3)), interrupted }
   } finally {
+    await out?.abort()
     stop.release()
     progress.close()
     await index.close()

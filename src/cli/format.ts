@@ -79,3 +79,11 @@ export function formatTable(rows: readonly (readonly string[])[], options: Table
     return (indent + cells.join('  ')).trimEnd()
   })
 }
+
+/** Names from elsewhere: characters that move the cursor or turn the text around are shown as escapes. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (character) => {
+    const code = character.charCodeAt(0)
+    return code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`
+  })
+}

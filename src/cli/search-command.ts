@@ -1,5 +1,5 @@
 /** `vtp search` between its flags and the index. */
-import { createReadStream } from 'node:fs'
+import { createReadStream, existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
@@ -12,7 +12,7 @@ import { describeHits, dropNearDuplicates, type HitJson } from '../retrieval/hit
 import { type OpenIndex, openIndex } from '../retrieval/open-index.js'
 import type { Hit } from '../retrieval/top-k.js'
 import { RejectError } from '../types.js'
-import { formatTable } from './format.js'
+import { formatTable, printable } from './format.js'
 import { parseSimilarity } from './parse.js'
 import { type FilterFlags, toFilter } from './retrieval-flags.js'
 
@@ -157,8 +157,10 @@ async function readLines(file: string): Promise<string[]> {
 
 /** A path that terminals make clickable. */
 function link(uri: string): string {
-  if (process.stdout.isTTY !== true || !uri.startsWith('/')) return uri
-  return `\u001b]8;;${pathToFileURL(uri.replace(/#[^/]*$/, '')).href}\u001b\\${uri}\u001b]8;;\u001b\\`
+  if (process.stdout.isTTY !== true || !uri.startsWith('/')) return printable(uri)
+  // "photo#1.jpg" is a name; "photos.tar#1.jpg" is a member of an archive, which is what can be opened.
+  const file = existsSync(uri) ? uri : uri.replace(/#[^/]*$/, '')
+  return `\u001b]8;;${pathToFileURL(file).href}\u001b\\${printable(uri)}\u001b]8;;\u001b\\`
 }
 
 function printResults(all: SearchJson['queries']): void {
@@ -170,7 +172,7 @@ function printResults(all: SearchJson['queries']): void {
     const rows = results.map((hit) => [
       String(hit.rank),
       hit.score.toFixed(4),
-      ...(classes ? [hit.className ?? String(hit.label ?? '')] : []),
+      ...(classes ? [printable(hit.className ?? String(hit.label ?? ''))] : []),
       ...(captions ? [shorten(hit.caption ?? '')] : []),
       `${link(hit.uri || hit.key)}${hit.missing ? '  (missing)' : ''}`,
     ])

@@ -18,7 +18,7 @@ export interface ServeFlags {
 export async function runServeCommand(flags: ServeFlags): Promise<{ url: string; index: string }> {
   const note = (line: string): void => void process.stderr.write(`${line}\n`)
   const threads = effectiveCores()
-  const index = await openIndex(flags.index, { threads })
+  const index = await openIndex(flags.index, { threads, hold: true })
   try {
     const embedder = await openIndexEmbedder(index.manifest, { model: flags.model, threads, onNote: note })
     try {

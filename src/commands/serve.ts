@@ -6,7 +6,8 @@ export default class Serve extends BaseCommand<typeof Serve> {
   static override summary = 'A local page to search an index by text, by image and by clicking.'
   static override description =
     `Serves a page and a JSON API (docs/retrieval.md) on this machine only, until Ctrl-C. Images are shown as
-thumbnails made from the indexed files; no other file is ever read, and nothing leaves the machine.`
+thumbnails made from the indexed files, and no other file is ever read. Nothing is sent anywhere; images that were
+indexed by web address or in a bucket are fetched from there when they are shown.`
   static override examples = [
     {
       description: 'Open the printed address in a browser',

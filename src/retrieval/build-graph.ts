@@ -2,10 +2,9 @@
  * The HNSW graph of an index: vectors are added in the order of their rows, and the unfinished graph is saved
  * now and then, so that a build that was stopped goes on from there.
  */
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { open, readdir, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { openLocalStore } from '../io/local-store.js'
 import { createHnsw, type HnswSettings } from './hnsw.js'
 import type { IndexFile, Manifest } from './manifest.js'
 import { openRows } from './segments.js'
@@ -42,24 +41,24 @@ export async function buildGraph(
   const index = createHnsw(manifest.dim, settings)
   const { storage, connectivity, expansionAdd } = settings
   const name = `hnsw-${key}-${storage}-${connectivity}-${expansionAdd}`
-  const part = path.join(out, `${name}.part`)
   let first = 0
-  const saved = await readFile(`${part}.json`, 'utf8').then(
-    (text) => JSON.parse(text) as { rows: number },
-    () => undefined,
-  )
+  const saved = await savedGraph(out, name)
   if (saved) {
-    index.load(part)
+    index.load(path.join(out, saved.file))
     first = saved.rows
     request.onNote?.(`Continuing: ${first} of ${manifest.rows} vectors are in the graph.`)
   } else if (base?.hnsw) {
     index.load(path.join(out, base.hnsw.file.name))
     first = base.rows
   }
+  // The number of rows is part of the name, so that one rename says both.
   const save = async (rows: number): Promise<void> => {
+    const older = await savedGraph(out, name)
+    const part = path.join(out, partName(name, rows))
     index.save(`${part}.tmp`)
+    await sync(`${part}.tmp`)
     await rename(`${part}.tmp`, part)
-    await writeFile(`${part}.json`, JSON.stringify({ rows }))
+    if (older && older.rows !== rows) await rm(path.join(out, older.file), { force: true })
   }
   const reader = openRows(out, manifest.dim, manifest.segments)
   let nextSave = first + SAVE_EVERY
@@ -82,12 +81,29 @@ export async function buildGraph(
   }
   const file = path.join(out, `${name}.usearch`)
   index.save(`${file}.tmp`)
+  await sync(`${file}.tmp`)
   await rename(`${file}.tmp`, file)
-  await rm(part, { force: true })
-  await rm(`${part}.json`, { force: true })
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer)
-  return { name: path.basename(file), bytes: (await stat(file)).size, sha256: hash.digest('hex') }
+  const sha256 = await openLocalStore(out).sha256(path.basename(file))
+  return { name: path.basename(file), bytes: (await stat(file)).size, sha256 }
+}
+
+const partName = (name: string, rows: number): string => `${name}.${rows}.part`
+
+/** The furthest unfinished graph of a build. */
+async function savedGraph(out: string, name: string): Promise<{ file: string; rows: number } | undefined> {
+  const found = (await readdir(out))
+    .map((file) => ({ file, rows: Number(/\.(\d+)\.part$/.exec(file)?.[1]) }))
+    .filter(({ file, rows }) => file === partName(name, rows))
+  return found.sort((a, b) => b.rows - a.rows)[0]
+}
+
+async function sync(file: string): Promise<void> {
+  const handle = await open(file, 'r+')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
 }
 
 function addVectors(

@@ -1,31 +1,35 @@
 /**
- * `vtp index`: embedding shards → an index. Segments are written one after another, each sealed by a small
- * marker; the HNSW graph is saved now and then. A build that was stopped goes on from there when the same
- * command runs again. `index.json` is replaced at the very end, so a search sees the old index or the new.
+ * `vtp index`: embedding shards → an index. Segments are written one after another, the HNSW graph is saved
+ * now and then: a build that was stopped goes on from there when the same command runs again. No file of the
+ * index that is there is ever written to (`buildKey`), and `index.json` is replaced at the very end, so a
+ * search sees the old index or the new.
  *
  * Memory: a batch of rows, and for HNSW the graph itself (`hnswBytes`).
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError, VtpError } from '../errors.js'
+import { openLocalStore } from '../io/local-store.js'
 import { vtpVersion } from '../version.js'
 import { type BuildProgress, buildGraph } from './build-graph.js'
 import { writeExactGraph } from './exact.js'
 import { type HnswSettings, hnswBytes } from './hnsw.js'
-import { buildLance } from './lance.js'
+import { buildLance, dropOtherTables } from './lance.js'
 import {
+  assertLocal,
   INDEX_FILE,
+  type IndexFile,
   type IndexKind,
-  loadManifest,
   type Manifest,
   manifestFiles,
   requireManifest,
   type Segment,
   saveManifest,
 } from './manifest.js'
-import { openRows, openSegmentWriter, SEGMENT_ROWS } from './segments.js'
-import { type EmbeddingSet, inspectEmbeddings, readShardRows, type ShardInfo } from './shard-rows.js'
+import { openRows, SEGMENT_ROWS } from './segments.js'
+import { type EmbeddingSet, inspectEmbeddings, type ShardInfo } from './shard-rows.js'
+import { writeSegments } from './write-segments.js'
 
 export interface BuildRequest {
   /** Folders or shards, as `vtp embed` writes them. */
@@ -62,14 +66,14 @@ export async function buildIndex(request: BuildRequest): Promise<BuildResult> {
   const began = performance.now()
   const { out } = request
   await assertPlace(out)
-  const there = request.append ? await requireManifest(out) : await loadManifest(out).catch(() => undefined)
+  const there = request.append ? await requireManifest(out) : await requireManifest(out).catch(() => undefined)
   const set = await inspectEmbeddings(
     request.embeddings,
     request.column ?? (request.append ? there?.column : undefined),
+    there?.shards,
   )
   const base = request.append ? assertAppendable(there!, set, request) : undefined
-  const known = new Set(base?.shards.map(shardId))
-  const shards = set.shards.filter((shard) => !known.has(shardId(shard)))
+  const shards = base ? newShards(base, set, out) : set.shards
   const result = (manifest: Manifest, added: number, interrupted = false): BuildResult => ({
     manifest,
     added,
@@ -77,7 +81,7 @@ export async function buildIndex(request: BuildRequest): Promise<BuildResult> {
     seconds: (performance.now() - began) / 1000,
     interrupted,
   })
-  const same = there && isSameIndex(there, set, request)
+  const same = there && isSameIndex(there, set, request) && (await isIntact(out, manifestFiles(there)))
   if (same || shards.length === 0) {
     request.onNote?.(`Nothing is left to do: ${out} holds these shards already.`)
     return result(there!, 0)
@@ -87,8 +91,10 @@ export async function buildIndex(request: BuildRequest): Promise<BuildResult> {
   if (request.kind === 'hnsw') assertMemory(total, set.dim, request)
 
   await mkdir(out, { recursive: true })
-  const key = buildKey(request, set, shards, base)
-  const segments = await writeSegments(request, set, shards, key, base?.rows ?? 0)
+  const key = await buildKey(request, set, shards, base)
+  const reused = await sameSegments(there, set, request)
+  if (reused) request.onNote?.('The vectors are those of the index that is there: they are not copied again.')
+  const segments = reused ?? (await writeSegments(request, set, shards, key, base?.rows ?? 0))
   if (!segments) return result(base ?? emptyManifest(set, request), 0, true)
   const manifest: Manifest = {
     ...emptyManifest(set, request),
@@ -105,19 +111,63 @@ export async function buildIndex(request: BuildRequest): Promise<BuildResult> {
   if (request.kind === 'lancedb') {
     const reader = openRows(out, set.dim, manifest.segments)
     try {
-      manifest.lancedb = await buildLance(out, manifest, reader, base?.rows ?? 0, request.onProgress)
+      manifest.lancedb = await buildLance(out, manifest, reader, { key, base, onProgress: request.onProgress })
     } finally {
       await reader.close()
     }
   }
-  for (const segment of segments) await writeExactGraph(out, segment, set.dim)
+  if (!reused) for (const segment of segments) await writeExactGraph(out, segment, set.dim)
   await saveManifest(out, manifest)
   await removeLeftovers(out, manifest)
+  if (manifest.lancedb) await dropOtherTables(out, manifest.lancedb)
   return result(manifest, rows)
 }
 
-const shardId = ({ path: file, bytes, mtimeMs, rows }: ShardInfo): string =>
-  JSON.stringify([file, bytes, mtimeMs, rows])
+/** What a shard is: its place and its content. Older indexes know size and time instead of content. */
+const shardId = ({ path: file, rows, digest }: ShardInfo): string => JSON.stringify([file, rows, digest])
+
+/**
+ * The shards that the index does not hold. One whose content it has is known, whatever its name or its time.
+ * Throws usage error `shard_changed` for another content under a known name: its old rows would stay.
+ */
+function newShards(base: Manifest, set: EmbeddingSet, out: string): ShardInfo[] {
+  const isKnown = (shard: ShardInfo, old: ShardInfo): boolean =>
+    old.digest
+      ? old.digest === shard.digest
+      : old.path === shard.path && old.bytes === shard.bytes && old.mtimeMs === shard.mtimeMs
+  const shards = set.shards.filter((shard) => !base.shards.some((old) => isKnown(shard, old)))
+  const changed = shards.find((shard) => base.shards.some((old) => old.path === shard.path))
+  if (changed) {
+    throw usageError('shard_changed', `${changed.path} has changed since ${out} was built from it`, [
+      `build the index again from all embeddings: vtp index EMBEDDINGS --out ${out}`,
+    ])
+  }
+  return shards
+}
+
+/** Whether the files hold the bytes that were written. */
+async function isIntact(out: string, files: readonly IndexFile[]): Promise<boolean> {
+  const store = openLocalStore(out)
+  for (const { name, sha256 } of files) if ((await store.sha256(name).catch(() => undefined)) !== sha256) return false
+  return true
+}
+
+const sameContent = (there: Manifest, set: EmbeddingSet): boolean =>
+  there.column === set.column &&
+  there.dim === set.dim &&
+  there.model?.digest === set.provenance['vtp.model_digest'] &&
+  JSON.stringify(there.shards.map(shardId)) === JSON.stringify(set.shards.map(shardId))
+
+/** The segments of the index that is there, when a new one would hold the same. */
+async function sameSegments(
+  there: Manifest | undefined,
+  set: EmbeddingSet,
+  request: BuildRequest,
+): Promise<Segment[] | undefined> {
+  if (!there || request.append || !sameContent(there, set)) return undefined
+  const files = manifestFiles({ ...there, hnsw: null })
+  return (await isIntact(request.out, files)) ? there.segments : undefined
+}
 
 function isSameIndex(there: Manifest, set: EmbeddingSet, request: BuildRequest): boolean {
   const { storage, connectivity, expansionAdd } = request.hnsw
@@ -128,10 +178,9 @@ function isSameIndex(there: Manifest, set: EmbeddingSet, request: BuildRequest):
   return (
     !request.append &&
     there.kind === request.kind &&
-    there.column === set.column &&
     sameGraph &&
     (request.modelRef === undefined || there.model?.ref === request.modelRef) &&
-    JSON.stringify(there.shards.map(shardId)) === JSON.stringify(set.shards.map(shardId))
+    sameContent(there, set)
   )
 }
 
@@ -156,6 +205,7 @@ function emptyManifest(set: EmbeddingSet, request: BuildRequest): Manifest {
 }
 
 async function assertPlace(out: string): Promise<void> {
+  assertLocal(out)
   const plan = await stat(path.join(out, '_vtp', 'plan.json')).catch(() => undefined)
   if (plan) {
     throw usageError('out_holds_run', `${out} holds embeddings: an index needs a folder of its own`, [
@@ -202,82 +252,19 @@ function assertMemory(rows: number, dim: number, request: BuildRequest): void {
   )
 }
 
-/** Names of files that belong to the same build; another build of the same folder never picks them up. */
-function buildKey(request: BuildRequest, set: EmbeddingSet, shards: ShardInfo[], base: Manifest | undefined): string {
-  const what = [set.column, set.dim, shards.map(shardId), base?.rows ?? 0, request.segmentRows ?? SEGMENT_ROWS]
-  return createHash('sha256').update(JSON.stringify(what)).digest('hex').slice(0, 12)
-}
-
-/** Copies vectors and rows into segments; undefined when stopped. */
-async function writeSegments(
+/**
+ * Part of the names of a build's files: the same for the same work on top of the same index, so that a stopped
+ * build finds its own, and never that of an index that is there, whose files may be mapped by a search.
+ */
+async function buildKey(
   request: BuildRequest,
   set: EmbeddingSet,
   shards: ShardInfo[],
-  key: string,
-  first: number,
-): Promise<Segment[] | undefined> {
-  const limit = request.segmentRows ?? SEGMENT_ROWS
-  const total = shards.reduce((sum, shard) => sum + shard.rows, 0)
-  const segments = await sealedSegments(request.out, key)
-  let done = segments.reduce((sum, segment) => sum + segment.rows, 0)
-  if (done > 0) request.onNote?.(`Continuing: ${done} of ${total} rows are there.`)
-  let skip = done
-  let writer = await openSegmentWriter(request.out, `seg-${key}-${segments.length}`)
-  const seal = async (): Promise<void> => {
-    const segment = await writer.finish(first + done - writer.rows)
-    await writeFile(path.join(request.out, markerName(key, segments.length)), JSON.stringify(segment))
-    segments.push(segment)
-  }
-  try {
-    for (const shard of shards) {
-      if (skip >= shard.rows) {
-        skip -= shard.rows
-        continue
-      }
-      for await (const batch of readShardRows(shard, set.column, set.dim, skip)) {
-        if (request.stop?.aborted) {
-          await writer.abort()
-          return undefined
-        }
-        for (let from = 0; from < batch.rows.length; ) {
-          const count = Math.min(limit - writer.rows, batch.rows.length - from)
-          const to = from + count
-          await writer.append(batch.rows.slice(from, to), batch.vectors.slice(from * set.dim, to * set.dim))
-          from = to
-          done += count
-          if (writer.rows === limit) {
-            await seal()
-            writer = await openSegmentWriter(request.out, `seg-${key}-${segments.length}`)
-          }
-        }
-        request.onProgress?.({ phase: 'copy', done, total })
-      }
-      skip = 0
-    }
-    if (writer.rows > 0) await seal()
-    else await writer.abort()
-    return segments
-  } catch (error) {
-    await writer.abort()
-    throw error
-  }
-}
-
-const markerName = (key: string, number: number): string => `seg-${key}-${number}.done`
-
-/** Segments of an earlier, stopped run of the same build. */
-async function sealedSegments(out: string, key: string): Promise<Segment[]> {
-  const segments: Segment[] = []
-  for (;;) {
-    const text = await readFile(path.join(out, markerName(key, segments.length)), 'utf8').catch(() => undefined)
-    if (text === undefined) return segments
-    const segment = JSON.parse(text) as Segment
-    for (const { name, bytes } of [segment.vectors, segment.table, segment.offsets]) {
-      const info = await stat(path.join(out, name)).catch(() => undefined)
-      if (info?.size !== bytes) return segments
-    }
-    segments.push(segment)
-  }
+  base: Manifest | undefined,
+): Promise<string> {
+  const live = await readFile(path.join(request.out, INDEX_FILE), 'utf8').catch(() => '')
+  const what = [set.column, set.dim, shards.map(shardId), base?.rows ?? 0, request.segmentRows ?? SEGMENT_ROWS, live]
+  return createHash('sha256').update(JSON.stringify(what)).digest('hex').slice(0, 12)
 }
 
 /** Deletes files of older builds. Never anything that is not named as a build names its files. */

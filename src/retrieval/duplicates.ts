@@ -23,11 +23,14 @@ export interface DuplicateGroup {
 /** Nearest neighbours that are looked at in a graph. */
 const NEIGHBOURS = 32
 const BLOCK = 256
+/** Of a product of unit vectors in float32. */
+export const ROUNDING = 1e-6
 
 /** Groups of two or more rows, largest first. */
 export async function findDuplicates(index: OpenIndex, options: DuplicateOptions): Promise<DuplicateGroup[]> {
   const { manifest, reader, exact } = index
-  const { threshold } = options
+  // A vector times itself is 1 but for rounding.
+  const threshold = options.threshold - ROUNDING
   const parent = Uint32Array.from({ length: manifest.rows }, (_, i) => i)
   const weakest = new Map<number, number>()
   const find = (row: number): number => {

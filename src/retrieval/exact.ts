@@ -3,9 +3,10 @@
  * maps into memory and does not copy. Memory besides the page cache: the scores of one block of queries
  * (`SCORES` floats at most).
  */
-import { access, writeFile } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import path from 'node:path'
 import { openSession, type Session } from '../engine/session.js'
+import { openLocalStore } from '../io/local-store.js'
 import { GraphBuilder } from '../model/graph/onnx.js'
 import type { Manifest, Segment } from './manifest.js'
 import { createTopK, type Hit } from './top-k.js'
@@ -18,6 +19,8 @@ export interface ExactSearch {
   search(queries: Float32Array, k: number, mask?: Uint8Array): Promise<Hit[][]>
   /** Calls `visit` with the scores of one query after another against each segment. */
   scores(queries: Float32Array, visit: (query: number, first: number, scores: Float32Array) => void): Promise<void>
+  /** Maps every segment now: it stays there when a later build deletes the file. */
+  hold(): Promise<void>
   close(): Promise<void>
 }
 
@@ -28,8 +31,7 @@ export async function writeExactGraph(folder: string, segment: Segment, dim: num
   const queries = graph.input({ name: 'queries', dtype: 'float32', shape: ['N', dim] })
   const scores = graph.op('Gemm', [queries, vectors], { transB: 1 })
   graph.output(scores, { name: 'scores', dtype: 'float32', shape: ['N', segment.rows] })
-  const file = path.join(folder, `${segment.vectors.name}.onnx`)
-  await writeFile(file, graph.encode(segment.vectors.name))
+  await openLocalStore(folder).put(`${segment.vectors.name}.onnx`, graph.encode(segment.vectors.name))
 }
 
 export function openExact(folder: string, manifest: Manifest, threads: number): ExactSearch {
@@ -64,6 +66,9 @@ export function openExact(folder: string, manifest: Manifest, threads: number): 
   }
   return {
     scores,
+    async hold() {
+      for (const segment of segments) await session(segment)
+    },
     async search(queries, k, mask) {
       const best = Array.from({ length: queries.length / dim }, () => createTopK(k))
       await scores(queries, (query, first, values) => best[query]!.add(values, first, mask))

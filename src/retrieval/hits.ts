@@ -1,4 +1,5 @@
 /** What a person or a program is told of a hit. */
+import { ROUNDING } from './duplicates.js'
 import { isMissing, type OpenIndex, shardRow } from './open-index.js'
 import type { Hit } from './top-k.js'
 
@@ -60,7 +61,7 @@ export async function dropNearDuplicates(index: OpenIndex, hits: readonly Hit[],
     const near = kept.some((j) => {
       let dot = 0
       for (let d = 0; d < dim; d++) dot += vectors[i * dim + d]! * vectors[j * dim + d]!
-      return dot >= threshold
+      return dot >= threshold - ROUNDING
     })
     if (!near) kept.push(i)
   })

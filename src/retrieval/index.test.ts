@@ -1,5 +1,16 @@
 /** Indexes over shards of made vectors: what they find is compared with a search in a few lines of loops. */
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -9,6 +20,7 @@ import { type BuildRequest, buildIndex } from './build.js'
 import { findDuplicates } from './duplicates.js'
 import { combineQueries } from './embedder.js'
 import { HNSW_DEFAULTS } from './hnsw.js'
+import { classifyShards } from './labels.js'
 import { INDEX_FILE } from './manifest.js'
 import { openIndex } from './open-index.js'
 import { unitVectors } from './segments.js'
@@ -193,6 +205,71 @@ describe('an index', () => {
     }
   })
 
+  it('knows a shard by its content, and refuses to append one that has changed', async () => {
+    const [folder, out] = [path.join(root, 'touched'), path.join(root, 'touched.index')]
+    await writeShard(folder, 0, vectors.slice(0, 60 * DIM))
+    await buildIndex(request([folder], out, { kind: 'exact' }))
+    const [part] = readdirSync(folder)
+    utimesSync(path.join(folder, part!), 1, 1)
+    const again = await buildIndex(request([folder, folder], out, { kind: 'exact', append: true }))
+    expect([again.added, again.manifest.rows]).toEqual([0, 60])
+    await writeShard(folder, 0, vectors.slice(60 * DIM, 100 * DIM))
+    const changed = buildIndex(request([folder], out, { kind: 'exact', append: true }))
+    await expect(changed).rejects.toMatchObject({ code: 'shard_changed', exitCode: 2 })
+    expect((await buildIndex(request([folder, folder], out, { kind: 'exact' }))).manifest.rows).toBe(40)
+  })
+
+  it('is never written to by the build of its successor, which copies only what is new', async () => {
+    const [folder, out] = [path.join(root, 'live'), path.join(root, 'live.index')]
+    await writeShard(folder, 0, parts[0]!)
+    await buildIndex(request([folder], out, { kind: 'exact', segmentRows: 700 }))
+    const files = (): string[] => readdirSync(out).filter((name) => /f32$/.test(name))
+    const copied = files()
+    await buildIndex(request([folder], out, { segmentRows: 700 }))
+    expect(files()).toEqual(copied)
+    // The same size, other bytes: what is damaged is not taken over, and the old file is left as it is until the end.
+    const damaged = readFileSync(path.join(out, copied[0]!)).map((byte, i) => (i % 9 === 0 ? byte ^ 1 : byte))
+    writeFileSync(path.join(out, copied[0]!), damaged)
+    const live = openSync(path.join(out, copied[0]!), 'r')
+    const held = await openIndex(out, { hold: true })
+    const before = await held.search(query(0), { k: 5, exact: true })
+    await buildIndex(request([folder], out, { kind: 'exact', segmentRows: 700 }))
+    expect(files().filter((name) => copied.includes(name))).toEqual([])
+    expect(readFileSync(live).equals(damaged)).toBe(true)
+    closeSync(live)
+    expect(await held.search(query(0), { k: 5, exact: true })).toEqual(before)
+    expect((await held.reader.rows([1500]))[0]!.key).toBe('0/1500')
+    await held.close()
+    const index = await openIndex(out)
+    const [hits] = await index.search(query(0), { k: 5 })
+    expect(hits!.map((hit) => hit.row)).toEqual(bruteForce(parts[0]!, query(0), 5))
+    await index.close()
+  })
+
+  it('is finished after a kill that left half a marker and an unfinished graph', async () => {
+    const out = path.join(root, 'killed')
+    const stopAt = (rows: number, phase: string): Partial<BuildRequest> => {
+      const controller = new AbortController()
+      const onProgress: BuildRequest['onProgress'] = (now) => {
+        if (now.phase === phase && now.done >= rows) controller.abort()
+      }
+      return { segmentRows: 700, stop: controller.signal, onProgress }
+    }
+    await buildIndex(request([all], out, stopAt(1500, 'copy')))
+    const markers = readdirSync(out).filter((name) => name.endsWith('.done'))
+    expect(markers.length).toBe(2)
+    writeFileSync(path.join(out, markers[1]!), '{"first":')
+    expect((await buildIndex(request([all], out, stopAt(2000, 'graph')))).interrupted).toBe(true)
+    expect(readdirSync(out).filter((name) => /usearch.*part|part$/.test(name)).length).toBe(1)
+    const notes: string[] = []
+    await buildIndex(request([all], out, { segmentRows: 700, onNote: (line) => notes.push(line) }))
+    expect(notes.join()).toMatch(/2100 of 3000 vectors are in the graph/)
+    const index = await openIndex(out)
+    const found = await index.search(vectors.slice(900 * DIM, 901 * DIM), { k: 1 })
+    expect(found[0]![0]!.row).toBe(900)
+    await index.close()
+  })
+
   it('that is damaged is a clear error, whichever file it is', async () => {
     const out = path.join(root, 'damaged')
     await buildIndex(request([all], out))
@@ -240,10 +317,21 @@ describe('duplicates', () => {
           [30, 31],
         ])
         expect(groups[0]!.score).toBeCloseTo(1, 5)
+        const same = await findDuplicates(index, { threshold: 1, exact })
+        expect(same.map((group) => group.rows)).toEqual([[7, 107, 207]])
       }
     } finally {
       await index.close()
     }
+  })
+})
+
+describe('labels', () => {
+  it('of one model are refused for embeddings of another with vectors of the same size', async () => {
+    const set = { labels: ['a'], vectors: makeVectors(1, 5), scale: 1, bias: 0 }
+    const classify = (digest: string) => classifyShards(all, { ...set, model: { name: 'other', digest } }).next()
+    expect((await classify('x')).value).toMatchObject({ row: { key: '0/0' } })
+    await expect(classify('y')).rejects.toMatchObject({ code: 'other_model', exitCode: 2 })
   })
 })
 

@@ -15,6 +15,8 @@ import { embeddingColumn } from './shard-rows.js'
 export const DEFAULT_TEMPLATE = 'a photo of a {}.'
 
 export interface LabelSet {
+  /** Name and digest of the model that embedded the labels. */
+  model: { name: string; digest: string }
   labels: string[]
   /** float32 [labels, dim], unit vectors. */
   vectors: Float32Array
@@ -58,7 +60,8 @@ export async function embedLabels(embedder: Embedder, labels: string[], template
     for (let j = 0; j < found.length; j++) sum[j % dim] = sum[j % dim]! + found[j]!
     vectors.set(unitVectors(sum, dim), i * dim)
   }
-  return { labels, vectors, ...(await readLogitScale(embedder.model)) }
+  const { name, digest } = embedder.model
+  return { model: { name, digest }, labels, vectors, ...(await readLogitScale(embedder.model)) }
 }
 
 /** Probabilities of the labels for a unit vector, in the labels' order. */
@@ -85,8 +88,15 @@ export async function* classifyShards(
     try {
       const column = embeddingColumn(shard, undefined)
       const dim = column.shape[0]!
-      if (dim * set.labels.length !== set.vectors.length) {
-        throw usageError('other_model', `${file} holds embeddings of ${dim} dimensions, not of this model`, [
+      const { 'vtp.model_digest': digest, 'vtp.model': name } = shard.provenance
+      const wrong =
+        dim * set.labels.length !== set.vectors.length
+          ? `embeddings of ${dim} dimensions, not of ${set.model.name}`
+          : digest !== undefined && digest !== set.model.digest
+            ? `embeddings of ${name ?? 'another model'}, whose weights are not those of ${set.model.name}`
+            : undefined
+      if (wrong) {
+        throw usageError('other_model', `${file} holds ${wrong}`, [
           'give the model that embedded the images with --model',
         ])
       }

@@ -14,7 +14,8 @@ import type { Hit } from './top-k.js'
 
 /** The last release for Node 20. */
 export const LANCEDB = '@lancedb/lancedb@0.37.1'
-const TABLE = 'vectors'
+/** Tables of builds, one per whole build; the manifest names the one that is searched. */
+const TABLE = /^vectors(-[0-9a-f]{12})?$/
 /** Below this LanceDB searches faster without an index, and exactly. */
 const INDEX_ROWS = 50_000
 
@@ -50,6 +51,7 @@ interface LanceModule {
     createTable(name: string, data: unknown, options?: { mode?: string }): Promise<LanceTable>
     openTable(name: string): Promise<LanceTable>
     tableNames(): Promise<string[]>
+    dropTable(name: string): Promise<void>
     close(): void
   }>
   Index: { ivfPq(options: Record<string, unknown>): unknown }
@@ -76,14 +78,22 @@ export async function loadLance(): Promise<LanceModule> {
   })
 }
 
-/** Adds the rows from `first` on, and indexes the vectors when there are enough. */
+/** Adds the rows that `base` has not, and indexes the vectors when there are enough. */
 export async function buildLance(
   folder: string,
   manifest: Manifest,
   reader: RowReader,
-  first: number,
-  onProgress?: (progress: { phase: 'graph'; done: number; total: number }) => void,
+  options: {
+    /** Of the build; part of a new table's name. */
+    key: string
+    /** The index that grows. */
+    base?: Manifest
+    onProgress?: (progress: { phase: 'graph'; done: number; total: number }) => void
+  },
 ): Promise<{ uri: string; table: string }> {
+  const { base, onProgress } = options
+  const first = base?.rows ?? 0
+  const name = base?.lancedb?.table ?? `vectors-${options.key}`
   const lance = await loadLance()
   const { Table, RecordBatch, Schema, Field, FixedSizeList, Float32, Int32, Struct, makeData } = await import(
     'apache-arrow'
@@ -94,7 +104,7 @@ export async function buildLance(
   const connection = await lance.connect(path.join(folder, 'lancedb'))
   let table: LanceTable | undefined
   if (first > 0) {
-    table = await connection.openTable(TABLE)
+    table = await connection.openTable(name)
     // Rows of a build that was stopped before its manifest.
     await table.delete(`id >= ${first}`)
   }
@@ -109,7 +119,7 @@ export async function buildLance(
       const data = makeData({ type: new Struct(schema.fields), length: batch.rows, nullCount: 0, children })
       const rows = new Table([new RecordBatch(schema, data)])
       if (table) await table.add(rows)
-      else table = await connection.createTable(TABLE, rows, { mode: 'overwrite' })
+      else table = await connection.createTable(name, rows, { mode: 'overwrite' })
       onProgress?.({ phase: 'graph', done: batch.first + batch.rows, total: manifest.rows })
     }
     if (manifest.rows >= INDEX_ROWS) {
@@ -123,7 +133,18 @@ export async function buildLance(
     table?.close()
     connection.close()
   }
-  return { uri: 'lancedb', table: TABLE }
+  return { uri: 'lancedb', table: name }
+}
+
+/** Deletes the tables of older builds, once the manifest names the new one. */
+export async function dropOtherTables(folder: string, live: { uri: string; table: string }): Promise<void> {
+  const connection = await (await loadLance()).connect(path.join(folder, live.uri))
+  try {
+    for (const name of await connection.tableNames())
+      if (name !== live.table && TABLE.test(name)) await connection.dropTable(name)
+  } finally {
+    connection.close()
+  }
 }
 
 export interface LanceSearch {
@@ -150,7 +171,8 @@ export async function openLance(folder: string, manifest: Manifest, reader: RowR
           .limit(k)
           .select(['id', '_distance'])
           .toArray()
-        const ids = found.map((row) => Number(row.id))
+        // Rows of an --append that has not come to its end have no place in this index yet.
+        const ids = found.map((row) => Number(row.id)).filter((id) => id < manifest.rows)
         out.push(await rescore(query, ids, reader))
       }
       return out

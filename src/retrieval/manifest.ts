@@ -7,6 +7,8 @@ import path from 'node:path'
 import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../errors.js'
 import { openLocalStore } from '../io/local-store.js'
+import { shownAddress } from '../io/redact.js'
+import { uriScheme } from '../io/store.js'
 
 export const INDEX_FILE = 'index.json'
 export const INDEX_KINDS = ['exact', 'hnsw', 'lancedb'] as const
@@ -16,7 +18,7 @@ export type Storage = (typeof STORAGES)[number]
 
 const file = z.object({ name: z.string().regex(/^[\w.-]+$/), bytes: z.int().nonnegative(), sha256: z.string() })
 
-const segmentSchema = z.object({
+export const segmentSchema = z.object({
   /** Row id of the first row. */
   first: z.int().nonnegative(),
   rows: z.int().positive(),
@@ -39,7 +41,10 @@ const manifestSchema = z.object({
   model: z.object({ name: z.string(), digest: z.string(), ref: z.string().optional() }).nullable(),
   transform: z.string().nullable(),
   classes: z.array(z.string()).nullable(),
-  shards: z.array(z.object({ path: z.string(), rows: z.int(), bytes: z.int(), mtimeMs: z.number() })),
+  /** `digest` is of the content: SHA-256 (hex) of a file, the ETag of an object; absent in older indexes. */
+  shards: z.array(
+    z.object({ path: z.string(), rows: z.int(), bytes: z.int(), mtimeMs: z.number(), digest: z.string().optional() }),
+  ),
   segments: z.array(segmentSchema).min(1),
   hnsw: z
     .object({
@@ -89,8 +94,18 @@ export async function loadManifest(folder: string): Promise<Manifest | undefined
   }
 }
 
+/** Throws usage error `index_not_local` for s3:// and the like: indexes are mapped into memory. */
+export function assertLocal(folder: string): void {
+  if (uriScheme(folder) === undefined) return
+  throw usageError('index_not_local', `${shownAddress(folder)}: an index is a folder of this machine`, [
+    'give a local folder; embeddings may lie in a bucket: vtp index s3://bucket/embeddings --out photos.index',
+    'copy an index from a bucket as a whole, e.g. with `aws s3 sync`, and search the copy',
+  ])
+}
+
 /** The manifest of an index whose files are there with their sizes. Throws usage error `no_index`, or `index_damaged`. */
 export async function requireManifest(folder: string): Promise<Manifest> {
+  assertLocal(folder)
   const manifest = await loadManifest(folder)
   if (!manifest) {
     throw usageError('no_index', `${folder} is no index: it has no ${INDEX_FILE}`, [

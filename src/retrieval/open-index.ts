@@ -33,12 +33,20 @@ export interface OpenIndex {
 /** Masks of the last filters, since a page or a second query asks the same again. */
 const MASKS = 8
 
+export interface OpenOptions {
+  threads?: number
+  /** For long: whatever a search may need is opened now, so that a later build cannot take it away. */
+  hold?: boolean
+}
+
 /** Throws usage errors for folders that are no index, and `index_damaged`. */
-export async function openIndex(folder: string, options: { threads?: number } = {}): Promise<OpenIndex> {
+export async function openIndex(folder: string, options: OpenOptions = {}): Promise<OpenIndex> {
   const manifest = await requireManifest(folder)
   const reader = openRows(folder, manifest.dim, manifest.segments)
   const exact = openExact(folder, manifest, options.threads ?? 1)
   try {
+    await reader.hold()
+    if (options.hold) await exact.hold()
     const hnsw = manifest.hnsw ? await openHnsw(folder, manifest, reader) : undefined
     const lance = manifest.lancedb ? await openLance(folder, manifest, reader) : undefined
     const masks = new Map<string, Promise<Uint8Array>>()
@@ -77,6 +85,8 @@ export async function openIndex(folder: string, options: { threads?: number } = 
 /** The local file that holds a row's image; undefined when there is none, or none is known. */
 function imageFile({ at, uri }: IndexRow): string | Buffer | undefined {
   if (at?.kind === 'file' && at.bytes !== undefined) return nativePath(at)
+  // The list of an address with a signature is not the image.
+  if (at?.kind === 'line') return undefined
   const file = at && 'path' in at ? at.path : uri
   return path.isAbsolute(file) ? file : undefined
 }

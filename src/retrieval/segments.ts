@@ -3,7 +3,7 @@
  * table of JSON lines with their offsets. Memory while writing: one batch of rows.
  */
 import { readSync } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { float16ToFloat32 } from '../io/half.js'
 import { type FileSink, openFileSink } from '../io/shards/file-sink.js'
@@ -55,8 +55,12 @@ export interface SegmentWriter {
 export async function openSegmentWriter(folder: string, name: string): Promise<SegmentWriter> {
   const kinds = { vectors: 'f32', table: 'jsonl', offsets: 'idx' } as const
   const sinks = {} as Record<keyof typeof kinds, FileSink>
-  for (const [kind, extension] of Object.entries(kinds) as [keyof typeof kinds, string][])
-    sinks[kind] = await openFileSink(path.join(folder, `${name}.${extension}`))
+  for (const [kind, extension] of Object.entries(kinds) as [keyof typeof kinds, string][]) {
+    const file = path.join(folder, `${name}.${extension}`)
+    // What a stopped build has left goes, instead of being written over: it may be mapped.
+    await rm(file, { force: true })
+    sinks[kind] = await openFileSink(file)
+  }
   let rows = 0
   let offset = 0n
   return {
@@ -103,6 +107,8 @@ export interface RowReader {
   scan(batchRows: number, first?: number): AsyncGenerator<{ first: number; rows: IndexRow[] }>
   /** Every vector from `first` on, in order. */
   scanVectors(batchRows: number, first?: number): AsyncGenerator<{ first: number; rows: number; vectors: Float32Array }>
+  /** Opens every file now: they stay readable when a later build deletes them. Throws `index_damaged`. */
+  hold(): Promise<void>
   close(): Promise<void>
 }
 
@@ -182,6 +188,12 @@ export function openRows(folder: string, dim: number, segments: readonly Segment
     async *scanVectors(batchRows, first = 0) {
       for (const { segment, from, count } of pieces(batchRows, first))
         yield { first: segment.first + from, rows: count, vectors: await readVectors(segment, from, count) }
+    },
+    async hold() {
+      const names = segments.flatMap(({ vectors, table, offsets }) => [vectors.name, table.name, offsets.name])
+      await Promise.all(names.map(handle)).catch((error: unknown) => {
+        throw damaged(folder, 'its files cannot be opened', error)
+      })
     },
     async close() {
       const open = await Promise.allSettled(handles.values())

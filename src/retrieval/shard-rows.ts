@@ -3,6 +3,8 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
+import { openLocalStore } from '../io/local-store.js'
+import { openRangeReader } from '../io/range-reader.js'
 import { findShards, openShard, type Shard } from '../io/shards/index.js'
 import { openStore, uriScheme } from '../io/store.js'
 import { loadPlan, type Plan } from '../pipeline/plan.js'
@@ -14,6 +16,8 @@ export interface ShardInfo {
   rows: number
   bytes: number
   mtimeMs: number
+  /** Of the content; see the manifest. */
+  digest?: string
 }
 
 export interface EmbeddingSet {
@@ -38,8 +42,15 @@ export function embeddingColumn(shard: Shard, wanted: string | undefined): Tenso
   ])
 }
 
-/** Looks at every shard's header. Throws usage errors for folders without embeddings, or of different sizes. */
-export async function inspectEmbeddings(inputs: readonly string[], column: string | undefined): Promise<EmbeddingSet> {
+/**
+ * Looks at every shard's header, and takes its digest, which is not computed again for files of `known` with the
+ * same size and time. Throws usage errors for folders without embeddings, or of different sizes.
+ */
+export async function inspectEmbeddings(
+  inputs: readonly string[],
+  column: string | undefined,
+  known: readonly ShardInfo[] = [],
+): Promise<EmbeddingSet> {
   const shards: ShardInfo[] = []
   let first: { dim: number; column: string; provenance: Record<string, string> } | undefined
   let classes: string[] | null = null
@@ -63,9 +74,10 @@ export async function inspectEmbeddings(inputs: readonly string[], column: strin
           ])
         }
         if (shard.rows === 0) continue
-        // A part of a run in a bucket never changes under its name.
-        const { size, mtimeMs } = remote ? { size: 0, mtimeMs: 0 } : await stat(file)
-        shards.push({ path: remote ? file : path.resolve(file), rows: shard.rows, bytes: size, mtimeMs })
+        const name = remote ? file : path.resolve(file)
+        // The same folder twice, or a folder and a shard of it.
+        if (shards.some((other) => other.path === name)) continue
+        shards.push({ path: name, rows: shard.rows, ...(await identify(name, known)) })
       } finally {
         await shard.close()
       }
@@ -73,6 +85,18 @@ export async function inspectEmbeddings(inputs: readonly string[], column: strin
   }
   if (!first || shards.length === 0) throw usageError('no_embeddings', `${inputs.join(', ')} holds no rows`)
   return { shards, ...first, classes }
+}
+
+async function identify(file: string, known: readonly ShardInfo[]): Promise<Omit<ShardInfo, 'path' | 'rows'>> {
+  if (uriScheme(file) !== undefined) {
+    const { size, etag, close } = await openRangeReader(file)
+    await close()
+    return { bytes: size, mtimeMs: 0, digest: `etag:${etag ?? ''}` }
+  }
+  const { size: bytes, mtimeMs } = await stat(file)
+  const same = known.find((old) => old.path === file && old.bytes === bytes && old.mtimeMs === mtimeMs)
+  const digest = same?.digest ?? (await openLocalStore(path.dirname(file)).sha256(path.basename(file)))
+  return { bytes, mtimeMs, digest }
 }
 
 async function runPlan(folder: string): Promise<{ plan: Plan; folder: string } | undefined> {

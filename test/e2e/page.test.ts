@@ -125,6 +125,47 @@ describe('the page', () => {
     await page.locator('.chip', { hasText: 'like image' }).waitFor()
   })
 
+  it('keeps a place for the keyboard when what had the focus goes: More, more like this', async () => {
+    expect(await page.locator('h1').count()).toBe(1)
+    await page.route(/api\/search/, (route) => route.continue({ url: route.request().url().replace('k=24', 'k=5') }))
+    try {
+      await page.fill('#q', 'a cat')
+      await page.keyboard.press('Enter')
+      await settled(/5 results/)
+      await page.locator('#more').focus()
+      await page.keyboard.press('Enter')
+      await settled(/10 results/)
+      const place = () => page.locator('.result:has(:focus)').getAttribute('data-at', { timeout: 2000 })
+      expect(await place()).toBe('5')
+      await page.keyboard.press('Enter')
+      await settled(/5 results/)
+      await poll(place).toBe('0')
+      expect(await page.locator('h1').count()).toBe(1)
+    } finally {
+      await page.unroute(/api\/search/)
+    }
+  })
+
+  it('drops results that arrive when the query has been cleared', async () => {
+    await page.route(/api\/search/, async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 400))
+      await route.continue()
+    })
+    try {
+      const answered = page.waitForResponse(/api\/search/)
+      await page.fill('#q', 'a cat')
+      await page.keyboard.press('Enter')
+      await page.fill('#q', '')
+      await page.keyboard.press('Enter')
+      await answered
+      await page.waitForTimeout(100)
+      expect([await names(), await page.locator('#status').textContent()]).toEqual([[], ''])
+      expect(await page.locator('#empty').isVisible()).toBe(true)
+    } finally {
+      await page.unroute(/api\/search/)
+    }
+  })
+
   it('filters by class and size', async () => {
     await page.fill('#q', 'a photo')
     await page.keyboard.press('Enter')

@@ -1,5 +1,5 @@
 /** Retrieval over a bucket: images and embeddings lie there, the index is local. */
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -48,4 +48,25 @@ it('images of a bucket are embedded, indexed, found and shown', async () => {
   server = await startServe(index, gateway.env)
   const picture = await fetch(new URL(`api/thumbnails/${first!.row}`, server.url))
   expect([picture.status, picture.headers.get('content-type')]).toEqual([200, 'image/webp'])
+}, 180_000)
+
+it('embeddings of a bucket are labelled as they are, and known again by their content', async () => {
+  const cli = (...args: string[]) => runCli(args, { env: gateway.env })
+  const labels = path.join(dir, 'labels.txt')
+  writeFileSync(labels, 'a cat\nthe moon\n')
+  const classified = await cli('classify', 's3://bucket/embeddings', '--labels', labels)
+  expect(classified.code, classified.stderr).toBe(0)
+  expect(classified.stdout.trimEnd().split('\n').length).toBe(3)
+
+  const [index, again] = [
+    path.join(dir, 'index'),
+    ['index', 's3://bucket/embeddings', '--out', path.join(dir, 'index')],
+  ]
+  expect(JSON.parse((await cli(...again, '--json')).stdout)).toMatchObject({ rows: 3, added: 0 })
+  rmSync(path.join(gateway.folder, 'bucket', 'embeddings'), { recursive: true })
+  const other = await cli('embed', path.join(fixtures, 'things'), '--out', 's3://bucket/embeddings')
+  expect(other.code, other.stderr).toBe(0)
+  const append = await cli(...again, '--append')
+  expect([append.code, append.stderr]).toEqual([2, expect.stringMatching(/has changed since .* was built/)])
+  expect(JSON.parse((await cli(...again, '--json')).stdout)).toMatchObject({ rows: 5, added: 5, out: index })
 }, 180_000)

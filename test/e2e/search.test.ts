@@ -1,5 +1,15 @@
 /** `vtp index`, `vtp search` and `vtp dedup` as users run them, with the bundled model on real photographs. */
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -145,6 +155,18 @@ describe('vtp dedup', () => {
     ])
     expect(duplicates).toBe(1)
   })
+
+  it('writes to a file in a new folder, or says at once that it cannot', async () => {
+    const out = path.join(dir, 'new', 'folder', 'groups.jsonl')
+    const run = await runCli(['dedup', index, '--threshold', '0.9999', '--out', out])
+    expect(run.code, run.stderr).toBe(0)
+    expect(readdirSync(path.dirname(out))).toEqual(['groups.jsonl'])
+    expect(JSON.parse(readFileSync(out, 'utf8'))).toMatchObject({ rows: [{}, {}] })
+    for (const wrong of [dir, 's3://bucket/groups.jsonl', path.join(out, 'in a file')]) {
+      const refused = await runCli(['dedup', index, '--out', wrong])
+      expect([refused.code, refused.stderr]).toEqual([2, expect.stringMatching(/--out/)])
+    }
+  })
 })
 
 describe('vtp index', () => {
@@ -154,6 +176,20 @@ describe('vtp index', () => {
     expect(JSON.parse(again.stdout)).toMatchObject({ rows: 14, added: 0, kind: 'hnsw' })
     const wrong = await runCli(['index', embeddings, '--out', embeddings])
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringMatching(/folder of its own/)])
+  })
+
+  it('is a folder of this machine, and says so for buckets', async () => {
+    const runs = [
+      ['index', path.join(dir, 'embeddings'), '--out', 's3://bucket/index'],
+      ['search', 's3://bucket/index', 'a cat'],
+      ['dedup', 's3://bucket/index'],
+      ['serve', 's3://bucket/index', '--port', '0'],
+    ]
+    for (const args of runs) {
+      const run = await runCli(args, { cwd: dir })
+      expect([run.code, run.stderr]).toEqual([2, expect.stringMatching(/a folder of this machine/)])
+    }
+    expect(existsSync(path.join(dir, 's3:'))).toBe(false)
   })
 
   it('asks for LanceDB when it is not there', async () => {

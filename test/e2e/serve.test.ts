@@ -82,6 +82,18 @@ describe('the API', () => {
     expect(filtered.latency.p95).toBeGreaterThanOrEqual(filtered.latency.p50)
   })
 
+  it('takes what a form leaves empty as not given', async () => {
+    const plain = (await get('api/search?q=a+cat&k=3')).body.results
+    const blank = (await get('api/search?q=a+cat&k=3&row=&image=&weights=&label=&minWidth=')).body.results
+    expect(blank).toEqual(plain)
+    const body = JSON.stringify({ q: 'a cat', k: 3, row: null, image: null, weights: null })
+    const nulls = await fetch(new URL('api/search', server.url), { method: 'POST', body })
+    expect(((await nulls.json()) as Answer).results).toEqual(plain)
+    const none = await get('api/search?row=&image=')
+    expect([none.status, none.body.error!.code]).toEqual([400, 'no_query'])
+    expect((await get('api/search?row=1.5')).status).toBe(400)
+  })
+
   it('gives thumbnails of indexed images, with headers that keep other sites out', async () => {
     for (let row = 0; row < rows; row++) {
       const response = await fetch(new URL(`api/thumbnails/${row}`, server.url))

@@ -14,10 +14,22 @@ import { createLatency, type LatencySummary } from './latency.js'
 const MAX_RESULTS = 2000
 /** Uploaded queries that are remembered; later pages ask for them by their id. */
 const UPLOADS = 200
+/** Rows that are looked at for captions. */
+const CAPTION_ROWS = 4096
 const MAX_PIXELS = 50_000_000
 
-const count = z.coerce.number().int()
-const size = count.min(0).max(1_000_000).optional()
+/** A whole number, also as the text of an address. */
+const count = (min: number, max: number) =>
+  z
+    .union([
+      z.number(),
+      z
+        .string()
+        .regex(/^-?\d+$/, 'is no whole number')
+        .transform(Number),
+    ])
+    .pipe(z.int().min(min).max(max))
+const size = count(0, 1_000_000).optional()
 
 const searchSchema = z.strictObject({
   q: z.string().max(1000).optional(),
@@ -25,14 +37,14 @@ const searchSchema = z.strictObject({
     .string()
     .regex(/^[0-9a-f]{16}$/)
     .optional(),
-  row: count.min(0).optional(),
+  row: count(0, 2 ** 32).optional(),
   /** Weights of text, image and row. */
   weights: z
     .string()
     .regex(/^-?\d*\.?\d+(,-?\d*\.?\d+){0,2}$/)
     .optional(),
-  k: count.min(1).max(200).default(24),
-  offset: count.min(0).max(MAX_RESULTS).default(0),
+  k: count(1, 200).default(24),
+  offset: count(0, MAX_RESULTS).default(0),
   label: z.string().max(200).optional(),
   caption: z.string().max(200).optional(),
   minWidth: size,
@@ -70,6 +82,18 @@ export interface Api {
   upload(bytes: Uint8Array): Promise<{ image: string }>
   search(parameters: Record<string, unknown>): Promise<SearchAnswer>
   row(id: number): Promise<HitJson>
+}
+
+/** Whether any of some rows from all over the index has a caption. */
+async function hasCaptions({ manifest, reader }: OpenIndex): Promise<boolean> {
+  const step = Math.max(1, manifest.rows / CAPTION_ROWS)
+  for (let from = 0; from < manifest.rows; from += step * 256) {
+    const end = Math.min(manifest.rows, from + step * 256)
+    const ids: number[] = []
+    for (let at = from; at < end; at += step) ids.push(Math.floor(at))
+    if ((await reader.rows(ids)).some((row) => row.caption !== null)) return true
+  }
+  return false
 }
 
 export function createApi(index: OpenIndex, embedder: Embedder): Api {
@@ -115,7 +139,7 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
   return {
     version,
     async info() {
-      captions ??= reader.rows([0]).then(([row]) => row?.caption != null)
+      captions ??= hasCaptions(index)
       const { rows, dim, kind, model, classes } = manifest
       const summary = latency.summary()
       return {
@@ -145,7 +169,9 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
       return { image }
     },
     async search(parameters) {
-      const parsed = searchSchema.safeParse(parameters)
+      // A form sends what was left empty, too.
+      const given = Object.entries(parameters).filter(([, value]) => value !== '' && value !== null)
+      const parsed = searchSchema.safeParse(Object.fromEntries(given))
       if (!parsed.success) {
         const [issue] = parsed.error.issues
         throw new HttpError(400, 'bad_parameter', `${issue?.path.join('.') || 'query'}: ${issue?.message}`)

@@ -44,16 +44,22 @@ export function sendJson(response: ServerResponse, status: number, value: unknow
   send(response, status, 'application/json; charset=utf-8', JSON.stringify(value))
 }
 
+const tooLong = (maxBytes: number): HttpError =>
+  new HttpError(413, 'too_large', `The upload is larger than ${Math.round(maxBytes / 2 ** 20)} MiB.`)
+
+/** Throws HttpError 413 for a body that says it is too long. */
+export function assertLength(request: IncomingMessage, maxBytes: number): void {
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLong(maxBytes)
+}
+
 /** The whole body. Throws HttpError 413 as soon as it is too long; the rest is not read. */
 export async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  const tooLong = (): HttpError =>
-    new HttpError(413, 'too_large', `The upload is larger than ${Math.round(maxBytes / 2 ** 20)} MiB.`)
-  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLong()
+  assertLength(request, maxBytes)
   const chunks: Buffer[] = []
   let size = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length
-    if (size > maxBytes) throw tooLong()
+    if (size > maxBytes) throw tooLong(maxBytes)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)

@@ -9,7 +9,9 @@ import { errorText, usageError } from '../../errors.js'
 import type { Embedder } from '../embedder.js'
 import type { OpenIndex } from '../open-index.js'
 import { type Api, createApi } from './api.js'
-import { HttpError, readBody, send, sendJson } from './http.js'
+import { hostCheck } from './hosts.js'
+import { assertLength, HttpError, readBody, send, sendJson } from './http.js'
+import { createLimit, type Limit } from './limit.js'
 import { createThumbnails, THUMBNAIL_SIZES, type Thumbnails } from './thumbnails.js'
 
 const PAGES: Record<string, [file: string, type: string]> = {
@@ -21,7 +23,9 @@ const PAGES: Record<string, [file: string, type: string]> = {
 const WEB_FOLDER = new URL('../../../web/', import.meta.url)
 const MAX_UPLOAD_BYTES = 20 * 2 ** 20
 const MAX_JSON_BYTES = 64 * 2 ** 10
-const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]', '::1'])
+/** Bodies and decoded images that are in memory at once, and uploads that wait for their turn. */
+const UPLOADS_AT_ONCE = 2
+const UPLOADS_WAITING = 16
 
 export interface ServeOptions {
   host: string
@@ -40,8 +44,9 @@ interface Context {
   api: Api
   thumbnails: Thumbnails
   pages: Map<string, Buffer>
-  /** Whether only requests for loopback names are answered. */
-  loopback: boolean
+  /** Whether requests for a host of this name are answered. */
+  answersTo: (name: string) => boolean
+  uploads: Limit
 }
 
 /** Starts to listen. Throws usage errors for a port that is taken or an address that is not this machine's. */
@@ -52,7 +57,8 @@ export async function startServer(index: OpenIndex, embedder: Embedder, options:
     api: createApi(index, embedder),
     thumbnails: createThumbnails(index.reader),
     pages,
-    loopback: LOOPBACK.has(options.host),
+    answersTo: hostCheck(options.host),
+    uploads: createLimit(UPLOADS_AT_ONCE, UPLOADS_WAITING),
   }
   const server = createServer({ requestTimeout: 60_000, headersTimeout: 15_000, keepAliveTimeout: 5_000 })
   server.maxConnections = 512
@@ -104,8 +110,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, contex
     return sendJson(response, 200, await context.api.search(Object.fromEntries(url.searchParams)))
   if (pathname === '/api/search' && method === 'POST')
     return sendJson(response, 200, await context.api.search(parseJson(await readBody(request, MAX_JSON_BYTES))))
-  if (pathname === '/api/upload' && method === 'POST')
-    return sendJson(response, 200, await context.api.upload(await readBody(request, MAX_UPLOAD_BYTES)))
+  if (pathname === '/api/upload' && method === 'POST') return sendJson(response, 200, await upload(request, context))
   const [, kind, id] = /^\/api\/(rows|thumbnails)\/(\d{1,12})$/.exec(pathname) ?? []
   if (kind === 'rows' && reads) return sendJson(response, 200, await context.api.row(Number(id)))
   if (kind === 'thumbnails' && reads) return sendThumbnail(request, response, url, Number(id), context)
@@ -115,10 +120,17 @@ async function answer(request: IncomingMessage, response: ServerResponse, contex
     : new HttpError(404, 'not_found', 'There is nothing at this address.')
 }
 
+function upload(request: IncomingMessage, { api, uploads }: Context): Promise<{ image: string }> {
+  assertLength(request, MAX_UPLOAD_BYTES)
+  const waiting = uploads.run(async () => api.upload(await readBody(request, MAX_UPLOAD_BYTES)))
+  if (!waiting) throw new HttpError(503, 'busy', 'Too many images are being read: try again in a moment.')
+  return waiting
+}
+
 /** Another site must not use a browser to reach this server (DNS rebinding, cross-site requests). */
-function guard(request: IncomingMessage, { loopback }: Context): void {
+function guard(request: IncomingMessage, { answersTo }: Context): void {
   const host = request.headers.host ?? ''
-  if (loopback && !LOOPBACK.has(host.replace(/:\d+$/, '')))
+  if (!answersTo(host.replace(/:\d+$/, '').toLowerCase()))
     throw new HttpError(403, 'bad_host', 'This server answers to its own address only.')
   const { origin } = request.headers
   if (origin !== undefined && origin !== `http://${host}`)

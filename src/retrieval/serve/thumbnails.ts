@@ -40,8 +40,10 @@ export function createThumbnails(reader: RowReader): Thumbnails {
   const make = async (row: number, size: number): Promise<Uint8Array> => {
     if (running >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve))
     running++
+    let signed = false
     try {
       const [found] = await reader.rows([row])
+      signed = found?.at?.kind === 'line'
       const source = await readIndexedImage(found!)
       // Only what the encoder reads, too: no SVG, no PDF, whatever libvips was built with.
       if (!sniffFormat(source)) throw new HttpError(422, 'no_image', 'The file is no image any more.')
@@ -51,6 +53,10 @@ export function createThumbnails(reader: RowReader): Thumbnails {
         .toBuffer()
     } catch (error) {
       if (error instanceof HttpError) throw error
+      if (signed && !(error instanceof RejectError && error.code === 'corrupt')) {
+        const why = 'the signature may have expired, or the list it came from has changed'
+        throw new HttpError(404, 'signature_gone', `The image’s signed address cannot be read any more: ${why}.`)
+      }
       if (error instanceof RejectError && error.code !== 'corrupt')
         throw new HttpError(404, 'missing', 'The image file is gone.')
       throw new HttpError(422, 'no_image', 'The file cannot be decoded.')
