@@ -193,7 +193,8 @@ function describeProtocol(request: CompareRequest, network: OpenNetwork | undefi
     `N = ${counts}`,
     'covariance n - 1, float64',
   ]
-  if (request.metrics.includes('sfid')) parts.push('sFID: 7 channels of Mixed_6d at 17 × 17')
+  if (request.metrics.includes('sfid'))
+    parts.push('sFID: the first 7 channels of Mixed_6d after ReLU, 17 × 17 × 7 as ADM orders them')
   if (request.metrics.includes('kid'))
     parts.push(`KID: ${request.kid.subsets} subsets of ${request.kid.subsetSize}, cubic kernel, seed ${request.seed}`)
   if (request.metrics.includes('is')) parts.push('IS of the second set: 1008 outputs without bias, 10 splits in order')

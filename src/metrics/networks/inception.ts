@@ -23,7 +23,7 @@ export interface InceptionSpec {
   flavour: FidFlavour
   /** Outputs `pool64` … `pool2048`, float32 [N, dims]. */
   dims: FidDims[]
-  /** `spatial` float32 [N, 2023]: 7 channels of a 17 × 17 map, which sFID compares. */
+  /** `spatial` float32 [N, 2023]: the first 7 channels of Mixed_6d, [17, 17, 7] in C order, which sFID compares. */
   spatial?: boolean
   /** `logits` float32 [N, 1008], without the bias, as Inception Score is computed by ADM and torch-fidelity. */
   logits?: boolean
@@ -166,8 +166,8 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
   x = blockB(x, 'Mixed_6a', 288)
   x = blockC(x, 'Mixed_6b', 128)
   x = blockC(x, 'Mixed_6c', 160)
-  const before6d = x
   x = blockC(x, 'Mixed_6d', 160)
+  const after6d = x
   x = blockC(x, 'Mixed_6e', 192)
   give(x, 768)
   x = blockD(x, 'Mixed_7a')
@@ -175,11 +175,11 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
   x = blockE(x, 'Mixed_7c', 2048, (from) => maxPool(from, 1, 1))
   give(x, 2048)
   if (spec.spatial) {
-    // The convolution alone, before norm and ReLU: ADM reads "mixed_6/conv".
-    const weight = graph.weight('spatial.weight', [SPATIAL_CHANNELS, 768, 1, 1], async () =>
-      (await read('Mixed_6d.branch1x1.conv.weight')).slice(0, SPATIAL_CHANNELS * 768),
-    )
-    const map = graph.op('Conv', [before6d, weight], { kernel_shape: [1, 1] }) // [N, 7, 17, 17]
+    // The first channels of the first branch, after norm and ReLU: ADM reads "mixed_6/conv:0", and the node
+    // of that name is the ReLU (the bare convolution is "mixed_6/conv/Conv2D"). TensorFlow's maps are
+    // [h, w, c]: ADM's value number (h · 17 + w) · 7 + c.
+    const cut = [graph.ints([0]), graph.ints([SPATIAL_CHANNELS]), graph.ints([1])]
+    const map = graph.op('Transpose', [graph.op('Slice', [after6d, ...cut])], { perm: [0, 2, 3, 1] })
     const size = SPATIAL_CHANNELS * 17 * 17
     graph.output(graph.op('Reshape', [map, graph.ints([-1, size])]), {
       name: 'spatial',
