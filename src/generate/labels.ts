@@ -10,9 +10,9 @@ export type LabelMode = (typeof LABEL_MODES)[number]
 /** The classes of the reference's demonstration sheet (inference.py, --demo), for models of 1,000 classes. */
 export const DEMO_CLASSES = [975, 3, 207, 387, 388, 88, 979, 279]
 
-/** "207,360" or "0-9,20" → class numbers; "all" → undefined. Throws usage error `bad_classes`. */
-export function parseClasses(text: string | undefined): number[] | undefined {
-  if (text === undefined || text === 'all') return undefined
+/** "207,360" or "0-9,20" → class numbers; "all" stays "all", which is not the same as nothing given. Throws usage error `bad_classes`. */
+export function parseClasses(text: string | undefined): number[] | 'all' | undefined {
+  if (text === undefined || text === 'all') return text
   const out: number[] = []
   for (const part of text.split(',')) {
     const match = /^\s*(\d+)(?:-(\d+))?\s*$/.exec(part)

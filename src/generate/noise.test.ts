@@ -71,7 +71,8 @@ describe('labels', () => {
 
   it('are read as numbers and ranges', () => {
     expect(parseClasses('207, 360,5-7')).toEqual([207, 360, 5, 6, 7])
-    expect(parseClasses('all')).toBeUndefined()
+    expect(parseClasses('all')).toBe('all')
+    expect(parseClasses(undefined)).toBeUndefined()
     for (const text of ['', 'cat', '7-5', '1,,2', '-1']) expect(() => parseClasses(text)).toThrow(/--classes/)
   })
 })

@@ -43,8 +43,8 @@ export interface GenerateOptions {
   rtol?: number
   controlGroup?: number
   num?: number
-  /** Undefined for all classes. */
-  classes?: number[]
+  /** All classes, too, where undefined; but only then may a preview choose its own. */
+  classes?: number[] | 'all'
   /** `balanced`, `random`, or a file with one class per sample. */
   labels?: string
   seed?: number
@@ -250,6 +250,7 @@ async function chooseLabels(
   seed: number,
 ): Promise<{ labels: Int32Array; mode: string }> {
   const { grid } = options
+  const chosen = options.classes === 'all' ? undefined : options.classes
   const mode = options.labels
   const isMode = mode === undefined || (LABEL_MODES as readonly string[]).includes(mode)
   const list = isMode ? undefined : await readLabelFile(mode)
@@ -259,7 +260,7 @@ async function chooseLabels(
     noiseRows ??
     list?.length ??
     recipe?.num ??
-    options.classes?.length
+    chosen?.length
   if (num === undefined) {
     throw usageError('num_missing', 'How many images are to be generated is not said', ['give --num, e.g. --num 50000'])
   }
@@ -274,10 +275,11 @@ async function chooseLabels(
     checkClasses([...labels], numClasses, `--labels ${mode}`)
     return { labels, mode: 'given' }
   }
-  let { classes } = options
-  if (classes) checkClasses(classes, numClasses, `--classes ${classes.slice(0, 8).join(',')}`)
+  if (chosen) checkClasses(chosen, numClasses, `--classes ${chosen.slice(0, 8).join(',')}`)
   // A preview without further wishes shows the classes of the reference's demonstration.
-  else if (grid && mode === undefined && numClasses === 1000) classes = DEMO_CLASSES
+  const nothingSaid =
+    options.num === undefined && options.noise === undefined && options.classes === undefined && mode === undefined
+  const classes = chosen ?? (grid && nothingSaid && numClasses === 1000 ? DEMO_CLASSES : undefined)
   const used = (mode ?? (classes ? 'balanced' : 'random')) as LabelMode
   const of = classes
     ? classes.length > 8

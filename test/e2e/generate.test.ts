@@ -167,6 +167,19 @@ describe('what a run leaves', { timeout: 300_000 }, () => {
   })
 })
 
+describe('classes of a preview', { timeout: 300_000 }, () => {
+  it('are the demonstration ones only where neither number, noise nor classes are said', async () => {
+    const labels = async (...more: string[]): Promise<string> => {
+      const args = ['generate', '--dit', dit, '--stats', at('latents_stats.pt'), '--grid', '2x4', '--out', at('no')]
+      return JSON.parse((await done([...args, ...more, '--dry-run', '--json'])).stdout).labels
+    }
+    expect(await labels()).toBe('balanced, classes 975,3,207,387,388,88,979,279')
+    expect(await labels('--classes', 'all')).toBe('random, all classes')
+    expect(await labels('--num', '50')).toBe('random, all classes')
+    expect(await labels('--num', '50', '--classes', 'all')).toBe('random, all classes')
+  })
+})
+
 describe('a finished run', { timeout: 300_000 }, () => {
   it('status and verify know the run; a changed image is found', async () => {
     await done(generate('checked'))
