@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest'
 import { halfTable } from '../../src/io/half.js'
 import { openSafetensors } from '../../src/io/safetensors.js'
 import { isTensor, lookUp, openStateDict, openTorchFile, toPlain } from '../../src/io/torch/file.js'
+import { zipStored } from '../../src/io/torch/write.js'
 import { encodeLatentsStats } from '../../src/io/torch-stats.js'
 import { goldenPath } from '../golden.js'
 import { tempDir } from '../support/cli.js'
@@ -92,6 +93,38 @@ describe('hostile and damaged files', () => {
     })
     expect(execFileSync('ls', ['-A', cwd]).toString()).toBe('')
     expect(existsSync('PWNED_BY_PICKLE') || existsSync('PWNED_BY_PICKLE_EVAL')).toBe(false)
+  })
+
+  it.each(['zip', 'legacy'])('a device of lists within lists is refused at once: %s', async (container) => {
+    // Every list holds the one before twice: 40 levels would be 2^40 letters as text.
+    const levels = Array.from({ length: 40 }, (_, i) => [...Buffer.from('](h'), i, 0x68, i, 0x65, 0x71, i + 1]).flat()
+    const device = [...Buffer.from('ctorch\ndevice\nh'), 40, 0x85, 0x52, 0x2e]
+    const data = Buffer.from([0x80, 2, ...Buffer.from(']q'), 0, ...levels, ...device])
+    const magic = [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e]
+    const legacy = Buffer.from([
+      ...magic,
+      0x80,
+      2,
+      0x4d,
+      0xe9,
+      3,
+      0x2e,
+      0x80,
+      2,
+      0x7d,
+      0x2e,
+      ...data,
+      0x80,
+      2,
+      0x5d,
+      0x2e,
+    ])
+    const file = path.join(tempDir(), 'dag.pt')
+    writeFileSync(file, container === 'zip' ? zipStored([['a/data.pkl', data]]) : legacy)
+    await expect(openTorchFile(file)).rejects.toMatchObject({
+      code: 'bad_torch_file',
+      message: expect.stringContaining('device'),
+    })
   })
 
   it('a truncated file is an error that says so', async () => {

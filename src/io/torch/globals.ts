@@ -92,7 +92,12 @@ const APPLY: Record<string, Apply> = {
   'torch.Size': toArray,
   'builtins.set': (args, file) => new Set(toArray(args, file) as TorchValue[]),
   'builtins.frozenset': (args, file) => new Set(toArray(args, file) as TorchValue[]),
-  'torch.device': (args) => args.map(String).join(':'),
+  'torch.device': (args, file) => {
+    // Anything else may be a list of lists of itself, whose text has no end.
+    const plain = args.every((arg) => typeof arg === 'string' || Number.isSafeInteger(arg))
+    if (!plain || args.length > 2) throw badTorchFile(file, 'a device in it is malformed')
+    return args.join(':')
+  },
   '_codecs.encode': ([text, encoding], file) => {
     if (typeof text !== 'string' || encoding !== 'latin1') throw badTorchFile(file, 'bytes in it are malformed')
     return Buffer.from(text, 'latin1')

@@ -4,6 +4,7 @@
  * element count (int64) and its bytes. Layout: torch/serialization.py, `_legacy_save`.
  */
 import type { FileHandle } from 'node:fs/promises'
+import { VtpError } from '../../errors.js'
 import { readFully } from '../read-fully.js'
 import { type Container, storageTable } from './file.js'
 import { PickleTruncated, readPickle } from './pickle.js'
@@ -42,7 +43,8 @@ class PickleRow {
         this.position = end
         return value
       } catch (error) {
-        if (!(error instanceof PickleTruncated)) throw error
+        if (error instanceof VtpError) throw error
+        if (!(error instanceof PickleTruncated)) throw badTorchFile(this.path, 'its pickle is malformed')
         const wanted = Math.min(this.size, Math.max(FIRST_WINDOW, this.window.length * 4), MAX_WINDOW)
         if (wanted <= this.window.length) throw badTorchFile(this.path, 'it ends early, or is of another kind')
         this.window = Buffer.alloc(wanted)
@@ -79,7 +81,7 @@ export async function openLegacy(handle: FileHandle, path: string): Promise<Cont
   for (const key of keys) {
     const storage = typeof key === 'string' ? storages.get(key) : undefined
     if (!storage || !(await readFully(handle, count, position)))
-      throw badTorchFile(path, `the storage ${key} is missing`)
+      throw badTorchFile(path, `the storage ${typeof key === 'string' ? key : '(no name)'} is missing`)
     const bytes = Number(count.readBigInt64LE()) * (storage.dtype ? TORCH_DTYPE_BYTES[storage.dtype] : 1)
     if (bytes !== storage.bytes || position + 8 + bytes > size)
       throw badTorchFile(path, `the storage ${key} has ${bytes} bytes, ${storage.bytes} expected in a file of ${size}`)
