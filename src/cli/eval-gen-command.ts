@@ -1,6 +1,6 @@
 /** `vtp eval-gen` between its flags and the metrics. */
 import { EXIT } from '../errors.js'
-import { openSampleSet } from '../generate/sample-set.js'
+import { openSampleSet, sampleLists } from '../generate/sample-set.js'
 import { compareSets, type FidMetric } from '../metrics/fid/compare.js'
 import type { FidFlavour } from '../metrics/networks/inception.js'
 import type { CommandContext } from './base-command.js'
@@ -41,8 +41,9 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
   try {
     const result = await compareSets({
       a: flags.reference,
-      b: set ? '-' : flags.samples,
-      stdin: set?.lines() ?? process.stdin,
+      b: flags.samples,
+      stdin: process.stdin,
+      lists: sampleLists({ [flags.samples]: set, [flags.reference]: await openSampleSet(flags.reference) }),
       metrics: flags.metrics,
       flavour: flags.flavour as FidFlavour,
       dims: 2048,

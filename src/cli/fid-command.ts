@@ -1,5 +1,6 @@
 /** `vtp fid` between its flags and the metric. */
 import { EXIT } from '../errors.js'
+import { openSampleSet, type SampleSet, sampleLists } from '../generate/sample-set.js'
 import { type CompareResult, compareSets, type FidMetric } from '../metrics/fid/compare.js'
 import type { FidDims, FidFlavour } from '../metrics/networks/inception.js'
 import type { CommandContext } from './base-command.js'
@@ -28,6 +29,8 @@ export interface FidJson extends Omit<CompareResult, 'rejects' | 'interrupted'> 
 
 export async function runFidCommand(context: CommandContext, flags: FidFlags): Promise<FidJson> {
   const began = performance.now()
+  const sets: Record<string, SampleSet | undefined> = {}
+  for (const spec of [flags.a, flags.b]) if (spec !== undefined) sets[spec] = await openSampleSet(spec)
   const run = openEvalContext(context, flags)
   try {
     const result = await compareSets({
@@ -46,6 +49,7 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
       prImages: flags['pr-images'],
       maxPixels: flags['max-pixels'],
       stdin: process.stdin,
+      lists: sampleLists(sets),
       stop: run.stop.signal,
       onImages: (done, rejects) => run.show(done, null, rejects),
     })

@@ -1,4 +1,5 @@
 /** The images of a finished generation run as a set for the metrics; a run with holes is refused. */
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError, VtpError } from '../errors.js'
 import { openStore, uriScheme } from '../io/store.js'
@@ -19,7 +20,10 @@ export interface SampleSet {
  * usage error `run_incomplete`.
  */
 export async function openSampleSet(dest: string): Promise<SampleSet | undefined> {
-  if (uriScheme(dest) === undefined && /\.(npz|tar|txt|jsonl|parquet)$/i.test(dest)) return undefined
+  const local = uriScheme(dest) === undefined
+  if (local && !(await stat(dest).catch(() => undefined))?.isDirectory()) return undefined
+  if (!local && (uriScheme(dest) !== 's3' || /[*?{]|\.(npz|tar|txt|jsonl|parquet|arrow|safetensors)$/i.test(dest)))
+    return undefined
   const store = await openStore(dest)
   try {
     const plan = await loadGeneratePlan(store).catch((error) => {
@@ -43,6 +47,13 @@ export async function openSampleSet(dest: string): Promise<SampleSet | undefined
   } finally {
     await store.close()
   }
+}
+
+/** The lists of the sets that are runs of `vtp generate`, by what the user called them. */
+export function sampleLists(
+  sets: Readonly<Record<string, SampleSet | undefined>>,
+): ReadonlyMap<string, () => AsyncGenerator<Buffer>> {
+  return new Map(Object.entries(sets).flatMap(([spec, set]) => (set ? [[spec, set.lines]] : [])))
 }
 
 function describePlan({ num, dit, model, sampler, guidance, labels, noise, precision }: GeneratePlan): string {

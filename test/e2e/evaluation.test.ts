@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openNpz } from '../../src/io/numpy/npz.js'
+import { writeNpz } from '../../src/io/numpy/npz-writer.js'
 import { goldenPath } from '../golden.js'
 import { runCli, tempDir } from '../support/cli.js'
 import { hashWeightsFolder } from '../support/hash-weights.js'
@@ -69,6 +71,31 @@ describe('vtp fid', () => {
     ])
     expect(Math.abs(same.fid)).toBeLessThan(1e-3)
     expect([same.precision, same.recall]).toEqual([1, 1])
+  })
+
+  it('of a file with images and statistics, the statistics count, and the protocol says so', async () => {
+    const stats = await openNpz(golden('ref_stats_dims64.npz'))
+    const bytes = async (name: string) => [new Uint8Array((await stats.readFloat64(name)).buffer)]
+    const both = path.join(dir, 'both.npz')
+    await writeNpz(both, [
+      { name: 'arr_0', dtype: '|u1', shape: [2, 8, 8, 3], data: [new Uint8Array(2 * 8 * 8 * 3)] },
+      { name: 'mu', dtype: '<f8', shape: [64], data: await bytes('mu') },
+      { name: 'sigma', dtype: '<f8', shape: [64, 64], data: await bytes('sigma') },
+    ])
+    await stats.close()
+    const fid = await json(['fid', both, golden('fid_rec'), '--dims', '64', '--weights', weights])
+    expect(fid.fid).toBeCloseTo(expected.fid.npz_vs_folder_dims64.nuclear_norm_float64, 6)
+    expect(fid.protocol).toMatch(/64-d features; N = unknown and 6; reference: stored statistics/)
+    const saved = await json(['fid', both, both, '--dims', '64'])
+    expect(saved.protocol).not.toMatch(/Inception|resize|2048/)
+    expect(saved.protocol).toMatch(/statistics from files.*64-d/)
+    const limited = await json(['fid', both, both, '--dims', '64', '--limit', '1'], {}, 2)
+    expect(limited.error.code).toBe('limit_of_statistics')
+    const copy = path.join(dir, 'copy.npz')
+    await json(['fid', both, '--dims', '64', '--save-stats', copy])
+    const written = await openNpz(copy)
+    expect([...written.arrays.keys()]).toEqual(['mu', 'sigma'])
+    await written.close()
   })
 
   it('statistics of another width are refused', async () => {

@@ -17,6 +17,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { randomDit, vtpStyle } from '../../bench/support/random-dit.js'
 import { encodeLatentsStats } from '../../src/io/torch-stats.js'
 import { type CliResult, runCli } from '../support/cli.js'
+import { hashWeightsFolder } from '../support/hash-weights.js'
 import { outputHashes } from '../support/parts.js'
 import { startGateway } from '../support/s3-gateway.js'
 
@@ -161,6 +162,9 @@ describe('what a run leaves', { timeout: 300_000 }, () => {
     expect(latents.shapes.get('latents')).toEqual([4, 64, 16, 16])
     expect(await latents.readIntegers('labels')).toEqual([5, 9, 5, 9])
     await latents.close()
+    // The samples are a set for the metrics: neither the preview nor the latents count.
+    const fid = ['fid', at('all'), at('all'), '--dims', '64', '--weights', hashWeightsFolder(), '--json']
+    expect(JSON.parse((await done(fid)).stdout).images).toEqual([12, 12])
     const again = await done(args)
     expect(JSON.parse(again.stdout)).toMatchObject({ images: 12, newImages: 0, complete: true })
     expect(again.stderr).toMatch(/Nothing is left to do/)

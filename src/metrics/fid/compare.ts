@@ -1,18 +1,17 @@
 /** `vtp fid`: two sets of images or statistics → FID and its relatives, with their protocol. */
 import { usageError } from '../../errors.js'
 import type { Reject } from '../../types.js'
-import { engineVersion } from '../../version.js'
 import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
 import type { FidDims, FidFlavour } from '../networks/inception.js'
 import { type NetworkOptions, type OpenNetwork, openInception } from '../networks/open.js'
-import { describeWeights } from '../networks/weights.js'
 import { readImageSet } from '../sets/images.js'
 import { readStatsFile, writeStatsFile } from '../sets/stats-file.js'
 import { createCollector, type SetStats } from './collector.js'
 import { frechetDistance } from './frechet.js'
-import { inceptionScore } from './inception-score.js'
+import { ADM_SPLIT, inceptionScore, partsOf, splitsOf } from './inception-score.js'
 import { kernelInceptionDistance } from './kid.js'
 import { precisionRecall } from './precision-recall.js'
+import { describeProtocol } from './protocol.js'
 
 export const FID_METRICS = ['fid', 'sfid', 'kid', 'is', 'prec'] as const
 export type FidMetric = (typeof FID_METRICS)[number]
@@ -36,6 +35,8 @@ export interface CompareRequest {
   prImages: number
   maxPixels: number
   stdin?: AsyncIterable<Uint8Array>
+  /** The images of A or B as lines of a list, where the name alone would not lead to them. */
+  lists?: ReadonlyMap<string, () => AsyncIterable<Uint8Array>>
   stop?: AbortSignal
   onImages?: (done: number, rejects: number) => void
 }
@@ -56,9 +57,20 @@ export interface CompareResult {
   interrupted: boolean
 }
 
-interface Loaded {
+export interface LoadedSet {
   stats: SetStats
+  /** Images that went through the network; undefined where all is from the file. */
+  read?: number
+  /** For .npz files: what the distance is to. */
+  from?: 'stored statistics' | 'images of arr_0'
   close(): Promise<void>
+}
+
+/** What a metric was really computed with. */
+export interface Measured {
+  numbers: Partial<CompareResult>
+  kidSubset?: number
+  isSplits?: string
 }
 
 export async function compareSets(request: CompareRequest): Promise<CompareResult> {
@@ -68,7 +80,7 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
   }
   const products = await openMatrixProducts(request.network.cacheDir, request.network.threads)
   const rejects: Reject[] = []
-  const loaded: Loaded[] = []
+  const loaded: LoadedSet[] = []
   const networks: OpenNetwork[] = []
   let images = 0
   try {
@@ -86,14 +98,19 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
       loaded.push(set)
       images += set.stats.pool.count ?? 0
     }
+    if (request.limit !== undefined && loaded.every((set) => set.read === undefined)) {
+      throw usageError('limit_of_statistics', '--limit limits images, and nothing but stored statistics is read', [
+        'leave --limit out, or give the images themselves',
+      ])
+    }
     const [a, b] = loaded.map((set) => set.stats) as [SetStats, SetStats | undefined]
     if (request.saveStats !== undefined) await writeStatsFile(request.saveStats, a)
-    const numbers = b ? await measure(a, b, request, products) : {}
+    const measured = b ? await measure(a, b, request, products) : { numbers: {} }
     return {
-      ...numbers,
+      ...measured.numbers,
       images: [a, b].filter((set) => set !== undefined).map((set) => set.pool.count ?? null),
       rejects,
-      protocol: describeProtocol(request, networks[0], loaded),
+      protocol: describeProtocol(request, networks[0], loaded, measured),
       interrupted: false,
     }
   } finally {
@@ -110,19 +127,19 @@ async function loadSet(
   network: () => Promise<OpenNetwork>,
   rejects: Reject[],
   onCount: (count: number) => void,
-): Promise<Loaded | undefined> {
+): Promise<LoadedSet | undefined> {
   const { metrics, flavour, dims } = request
   const needsFeatures = metrics.includes('kid') || metrics.includes('prec')
   const needsLogits = judged && metrics.includes('is')
   let stored: SetStats | undefined
-  if (/\.npz$/i.test(spec)) {
+  const isFile = /\.npz$/i.test(spec)
+  if (isFile) {
     const file = await readStatsFile(spec)
-    // ADM's files hold images and statistics of its own network: they are taken for that flavour.
-    const useStats = file.stats && (!file.images || flavour === 'adm')
-    // Distances are to the stored statistics (of more images) even where the stored images are needed, too.
-    if (useStats && (!metrics.includes('sfid') || file.stats?.spatial)) stored = file.stats
-    if (useStats && !needsFeatures && !needsLogits && (!metrics.includes('sfid') || file.stats?.spatial)) {
-      return { stats: file.stats!, close: async () => {} }
+    // Distances are to the stored statistics (usually of more images), as pytorch-fid takes them, even where
+    // the file's images are needed, too.
+    if (file.stats && (!file.images || file.stats.pool.dims === dims)) stored = file.stats
+    if (stored && !needsFeatures && !needsLogits && (!metrics.includes('sfid') || stored.spatial)) {
+      return { stats: stored, from: 'stored statistics', close: async () => {} }
     }
     if (!file.images) {
       const wanted = metrics.filter((metric) => metric !== 'fid').join(', ')
@@ -138,10 +155,12 @@ async function loadSet(
     keepFeatures: needsFeatures,
     keepLogits: needsLogits,
   })
-  const { batchSize, limit, maxPixels, stop, stdin } = request
+  const { batchSize, limit, maxPixels, stop } = request
+  const list = request.lists?.get(spec)
+  const stdin = list?.() ?? request.stdin
   try {
     const onReject = (reject: Reject): void => void rejects.push(reject)
-    for await (const batch of readImageSet(spec, { batchSize, limit, maxPixels, stop, stdin, onReject })) {
+    for await (const batch of readImageSet(list ? '-' : spec, { batchSize, limit, maxPixels, stop, stdin, onReject })) {
       await collector.add(batch)
       onCount(collector.count)
     }
@@ -150,58 +169,37 @@ async function loadSet(
       return undefined
     }
     const stats = await collector.finish()
-    return { stats: { ...stats, ...stored }, close: () => collector.close() }
+    const from = stored ? 'stored statistics' : isFile ? 'images of arr_0' : undefined
+    return { stats: { ...stats, ...stored }, read: collector.count, from, close: () => collector.close() }
   } catch (error) {
     await collector.close()
     throw error
   }
 }
 
-async function measure(
-  a: SetStats,
-  b: SetStats,
-  request: CompareRequest,
-  products: MatrixProducts,
-): Promise<Partial<CompareResult>> {
+async function measure(a: SetStats, b: SetStats, request: CompareRequest, products: MatrixProducts): Promise<Measured> {
   const { metrics, seed } = request
   const out: Partial<CompareResult> = {}
+  const measured: Measured = { numbers: out }
   if (metrics.includes('fid')) out.fid = await frechetDistance(a.pool, b.pool, products)
   if (metrics.includes('sfid')) out.sfid = await frechetDistance(a.spatial!, b.spatial!, products)
   if (metrics.includes('kid')) {
-    const { mean, std } = await kernelInceptionDistance(a.features!, b.features!, products, { ...request.kid, seed })
-    out.kid = mean
-    out.kidStd = std
+    const kid = await kernelInceptionDistance(a.features!, b.features!, products, { ...request.kid, seed })
+    out.kid = kid.mean
+    out.kidStd = kid.std
+    measured.kidSubset = kid.subsetSize
   }
   if (metrics.includes('is')) {
-    const { mean, std } = await inceptionScore(b.logits!)
+    const logits = b.logits!
+    const ranges = request.flavour === 'adm' ? partsOf(logits.count, ADM_SPLIT) : splitsOf(logits.count, 10)
+    const { mean, std, splits } = await inceptionScore(logits, ranges)
     out.inceptionScore = mean
     out.inceptionScoreStd = std
+    measured.isSplits = `${splits} split${splits === 1 ? '' : 's'}${request.flavour === 'adm' ? ` of ${ADM_SPLIT} at most` : ''}`
   }
   if (metrics.includes('prec')) {
     const { neighbour: k, prImages } = request
     Object.assign(out, await precisionRecall(a.features!, b.features!, products, { k, images: prImages, seed }))
   }
-  return out
-}
-
-function describeProtocol(request: CompareRequest, network: OpenNetwork | undefined, loaded: Loaded[]): string {
-  const counts = loaded.map(({ stats }) => stats.pool.count ?? 'unknown').join(' and ')
-  const parts = [
-    `Inception-v3 ${network ? describeWeights(network.weights[0]!) : '(statistics from files)'}`,
-    `${request.flavour} resize to 299`,
-    `${request.dims}-d features`,
-    `N = ${counts}`,
-    'covariance n - 1, float64',
-  ]
-  if (request.metrics.includes('sfid'))
-    parts.push('sFID: the first 7 channels of Mixed_6d after ReLU, 17 × 17 × 7 as ADM orders them')
-  if (request.metrics.includes('kid'))
-    parts.push(`KID: ${request.kid.subsets} subsets of ${request.kid.subsetSize}, cubic kernel, seed ${request.seed}`)
-  if (request.metrics.includes('is')) parts.push('IS of the second set: 1008 outputs without bias, 10 splits in order')
-  if (request.metrics.includes('prec'))
-    parts.push(
-      `precision and recall: k = ${request.neighbour}, at most ${request.prImages} images a set, seed ${request.seed}`,
-    )
-  parts.push(`fp32, ${request.network.providers[0]}, ${engineVersion()}`)
-  return parts.join('; ')
+  return measured
 }

@@ -13,12 +13,28 @@ export interface InceptionScore {
 
 const BLOCK = 1000
 
-export async function inceptionScore(logits: FeatureFile, wantedSplits = 10): Promise<InceptionScore> {
-  const splits = Math.max(1, Math.min(wantedSplits, logits.count))
+/** Rows from `start` to before `end`. */
+export type RowRange = [start: number, end: number]
+
+/** Rows of a split in guided-diffusion's evaluator (compute_inception_score, split_size). */
+export const ADM_SPLIT = 5000
+
+/** `wanted` splits of nearly equal size, fewer where there are fewer rows. */
+export function splitsOf(count: number, wanted: number): RowRange[] {
+  const splits = Math.max(1, Math.min(wanted, count))
+  const edge = (i: number): number => Math.floor((i * count) / splits)
+  return Array.from({ length: splits }, (_, i) => [edge(i), edge(i + 1)])
+}
+
+/** Parts of `size` rows, the last one as it comes. */
+export function partsOf(count: number, size: number): RowRange[] {
+  return Array.from({ length: Math.ceil(count / size) }, (_, i) => [i * size, Math.min((i + 1) * size, count)])
+}
+
+export async function inceptionScore(logits: FeatureFile, ranges: readonly RowRange[]): Promise<InceptionScore> {
+  const splits = ranges.length
   const scores: number[] = []
-  for (let split = 0; split < splits; split++) {
-    const start = Math.floor((split * logits.count) / splits)
-    const end = Math.floor(((split + 1) * logits.count) / splits)
+  for (const [start, end] of ranges) {
     const marginal = new Float64Array(logits.dims)
     let negativeEntropy = 0
     for (let at = start; at < end; at += BLOCK) {

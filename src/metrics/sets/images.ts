@@ -10,6 +10,7 @@ import { decodeImage } from '../../image/decode.js'
 import { openNpz } from '../../io/numpy/npz.js'
 import { findShards, openShard } from '../../io/shards/index.js'
 import { openSource } from '../../io/sources/index.js'
+import { openStore, uriScheme } from '../../io/store.js'
 import { mapOrdered } from '../../pipeline/stages.js'
 import { type ListingEntry, type Reject, RejectError, type RgbImage } from '../../types.js'
 import type { PixelBatch } from '../fid/collector.js'
@@ -26,13 +27,26 @@ export interface ImageSetOptions {
 
 const AHEAD = 8
 
-/** Whether a path is a shard, or a folder that holds shards. */
+const isShard = (name: string): boolean =>
+  /^(part-\d+\.(arrow|parquet)|latents_rank\d+_shard\d+\.safetensors)$/.test(name)
+
+/** Whether a path is a shard, or a folder or prefix that holds shards. */
 async function holdsShards(spec: string): Promise<boolean> {
   if (/\.(arrow|safetensors)$/i.test(spec)) return true
+  if (uriScheme(spec) === 's3' && !/[*?{]|\.\w+$/.test(spec)) {
+    const store = await openStore(spec)
+    try {
+      for (const prefix of ['part-', 'latents_rank'])
+        for await (const name of store.names(prefix)) if (isShard(name)) return true
+      return false
+    } finally {
+      await store.close()
+    }
+  }
   const info = await stat(spec).catch(() => undefined)
   if (!info?.isDirectory()) return false
   const names = await readdir(spec)
-  return names.includes('_vtp') || names.some((name) => /^part-\d+\.(arrow|parquet)$/.test(name))
+  return names.some(isShard)
 }
 
 /** Images of a set in order; consecutive images of one size share a batch. */

@@ -28,7 +28,8 @@ export async function readStatsFile(path: string): Promise<StatsFile> {
           code: 'bad_stats',
         })
       }
-      const count = npz.arrays.has('count') ? (await npz.readFloat64('count'))[0] : undefined
+      const given = npz.arrays.has('count') ? (await npz.readFloat64('count'))[0] : undefined
+      const count = given !== undefined && given > 0 ? given : undefined
       return { dims, mu: await npz.readFloat64(`mu${suffix}`), sigma: await npz.readFloat64(`sigma${suffix}`), count }
     }
     const pool = await read('')
@@ -52,7 +53,9 @@ export async function writeStatsFile(path: string, { pool, spatial }: SetStats):
     { name: `mu${suffix}`, shape: [dims], data: mu },
     { name: `sigma${suffix}`, shape: [dims, dims], data: sigma },
   ]
-  const count = { name: 'count', shape: [1], data: BigInt64Array.of(BigInt(pool.count ?? 0)) }
-  const bytes = encodeNpz([...parts(pool, ''), ...(spatial ? parts(spatial, '_s') : []), count])
+  // Where nobody knows, nothing is said.
+  const count =
+    pool.count === undefined ? [] : [{ name: 'count', shape: [1], data: BigInt64Array.of(BigInt(pool.count)) }]
+  const bytes = encodeNpz([...parts(pool, ''), ...(spatial ? parts(spatial, '_s') : []), ...count])
   await writeAtomically(path, (tmp) => writeFile(tmp, bytes))
 }
