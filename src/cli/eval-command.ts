@@ -1,5 +1,5 @@
 /** `vtp eval`: several models, one table. */
-import { mkdir, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../errors.js'
 import {
@@ -11,8 +11,9 @@ import {
   toScores,
 } from '../metrics/eval-table.js'
 import type { ReconMetric } from '../metrics/recon/evaluate.js'
+import { writeAtomically } from '../model/cache.js'
 import type { CommandContext } from './base-command.js'
-import type { EvalFlags } from './eval-context.js'
+import { type EvalFlags, writeJsonFile } from './eval-context.js'
 import { runEvalRecon } from './eval-recon-command.js'
 import { runEvalZeroshot } from './eval-zeroshot-command.js'
 
@@ -58,9 +59,8 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
   const models = mergeScores(rows)
   const markdown = models.length > 0 ? markdownTable(models) : ''
   if (flags.out !== undefined && models.length > 0) {
-    await mkdir(flags.out, { recursive: true })
-    await writeFile(path.join(flags.out, 'results.md'), `${markdown}\n`)
-    await writeFile(path.join(flags.out, 'results.json'), `${JSON.stringify(models, null, 2)}\n`)
+    await writeJsonFile(path.join(flags.out, 'results.json'), models)
+    await writeAtomically(path.join(flags.out, 'results.md'), (tmp) => writeFile(tmp, `${markdown}\n`))
   }
   if (!context.json && markdown) process.stdout.write(`${markdown}\n`)
   return { models, markdown, interrupted }
@@ -75,7 +75,6 @@ async function runTask(
   folder: string | undefined,
 ) {
   if (task === 'zeroshot') {
-    if (folder !== undefined) await mkdir(folder, { recursive: true })
     const out = folder === undefined ? undefined : path.join(folder, 'zeroshot.json')
     return runEvalZeroshot(context, { ...flags, source, model, out })
   }

@@ -1,7 +1,11 @@
 /** What the evaluation commands share between flags and features: device, networks, progress, rejects. */
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { type ChosenDevice, chooseDevice } from '../engine/choose-device.js'
 import { EXIT } from '../errors.js'
+import { makeFolder } from '../io/make-folder.js'
 import type { NetworkOptions } from '../metrics/networks/open.js'
+import { writeAtomically } from '../model/cache.js'
 import { defaultCacheDir } from '../model/index.js'
 import type { Reject } from '../types.js'
 import type { CommandContext } from './base-command.js'
@@ -89,6 +93,12 @@ export function reportRejects(
     `${rejects.length} of ${images + rejects.length} images were left out, more than --max-bad (exit code 1).`,
   )
   context.exitCode(EXIT.rejects)
+}
+
+/** Writes results where they were asked for, all or nothing; the folder is made. */
+export async function writeJsonFile(file: string, value: unknown): Promise<void> {
+  await makeFolder(path.dirname(path.resolve(file)))
+  await writeAtomically(file, (tmp) => writeFile(tmp, `${JSON.stringify(value, null, 2)}\n`))
 }
 
 /** "0.3571" with as many digits as matter; "inf" for infinity. */

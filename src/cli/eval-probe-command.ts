@@ -1,12 +1,11 @@
 /** `vtp eval-probe` between its flags and the evaluation. */
-import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { EXIT } from '../errors.js'
 import { evaluateProbe, type ProbeResult } from '../metrics/probe/evaluate.js'
 import type { ProbeRequest } from '../metrics/probe/request.js'
 import { defaultCacheDir } from '../model/index.js'
 import type { CommandContext } from './base-command.js'
-import { type EvalFlags, openEvalContext } from './eval-context.js'
+import { type EvalFlags, openEvalContext, writeJsonFile } from './eval-context.js'
 import { formatCount, formatDuration, formatTable } from './format.js'
 
 export interface ProbeFlags extends EvalFlags {
@@ -75,11 +74,16 @@ export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): 
       return json
     }
     if (flags.out !== undefined) {
-      await mkdir(flags.out, { recursive: true })
-      await writeFile(path.join(flags.out, 'probe.json'), `${JSON.stringify(json, null, 2)}\n`)
+      await writeJsonFile(path.join(flags.out, 'probe.json'), json)
     }
     if (result.rejects > 0)
       run.progress.note(`${formatCount(result.rejects)} readings of images failed and were left out.`)
+    if (result.rejects > flags.maxBad * result.readings) {
+      run.progress.note(
+        `${formatCount(result.rejects)} of ${formatCount(result.readings)} readings failed, more than --max-bad (exit code 1).`,
+      )
+      context.exitCode(EXIT.rejects)
+    }
     run.progress.finish(describe(result, json.seconds))
     return json
   } finally {

@@ -1,12 +1,11 @@
 /** `vtp eval-recon` between its flags and the evaluation: files of --out, report, what is printed. */
-import { mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { EXIT, usageError } from '../errors.js'
 import { evaluateReconstruction, type ReconMetric, type ReconResult } from '../metrics/recon/evaluate.js'
 import { writePerImage } from '../metrics/recon/per-image.js'
 import { writeReport } from '../metrics/recon/report.js'
 import type { CommandContext } from './base-command.js'
-import { type EvalFlags, formatNumber, openEvalContext } from './eval-context.js'
+import { type EvalFlags, formatNumber, openEvalContext, writeJsonFile } from './eval-context.js'
 import { formatCount, formatDuration, formatRate, formatTable } from './format.js'
 
 export interface EvalReconFlags extends EvalFlags {
@@ -60,9 +59,8 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
       },
       async (done, engine, folder) => {
         if (flags.out !== undefined) {
-          await mkdir(flags.out, { recursive: true })
           await writePerImage(folder, path.join(flags.out, 'per-image.parquet'))
-          await writeFile(path.join(flags.out, 'results.json'), `${JSON.stringify(done, null, 2)}\n`)
+          await writeJsonFile(path.join(flags.out, 'results.json'), done)
         }
         if (flags.report === undefined) return
         progress.note('Making the report.')

@@ -1,10 +1,9 @@
 /** `vtp eval-zeroshot` between its flags and the evaluation. */
-import { writeFile } from 'node:fs/promises'
 import { EXIT } from '../errors.js'
 import { evaluateZeroshot, type ZeroshotResult } from '../metrics/zeroshot/evaluate.js'
 import { defaultCacheDir } from '../model/index.js'
 import type { CommandContext } from './base-command.js'
-import { type EvalFlags, openEvalContext, reportRejects } from './eval-context.js'
+import { type EvalFlags, openEvalContext, reportRejects, writeJsonFile } from './eval-context.js'
 import { formatCount, formatDuration, formatTable } from './format.js'
 
 export interface ZeroshotFlags extends EvalFlags {
@@ -55,7 +54,7 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       return json
     }
     reportRejects(context, run.progress, result.rejects, result.images, flags.maxBad)
-    if (flags.out !== undefined) await writeFile(flags.out, `${JSON.stringify(json, null, 2)}\n`)
+    if (flags.out !== undefined) await writeJsonFile(flags.out, json)
     run.progress.finish(describe(result, seconds))
     return json
   } finally {

@@ -40,6 +40,15 @@ describe('reportError', () => {
     expect(report(undefined).err).toContain('Error: undefined\n')
   })
 
+  it('a stopped run is interrupted, no bug', () => {
+    const controller = new AbortController()
+    controller.abort()
+    const { code, err } = report(controller.signal.reason)
+    expect(code).toBe(4)
+    expect(err).toMatch(/^Error: Interrupted/)
+    expect(err).not.toContain('bug')
+  })
+
   it('tells the trouble of the machine from a bug', () => {
     const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
     const { code, err } = report(full)

@@ -2,7 +2,7 @@
  * How errors leave the program: "Error: …" and "Try: …" lines on stderr, `{"error": …}` on stdout with
  * `--json`, and the exit code. Only bugs show more, and only with VTP_DEBUG=1 a stack.
  */
-import { type ExitCode, errorText, systemCode, VtpError } from '../errors.js'
+import { EXIT, type ExitCode, errorText, systemCode, VtpError } from '../errors.js'
 
 export interface ReportOptions {
   /** Print the error as JSON on stdout too. */
@@ -36,6 +36,14 @@ const SYSTEM: Record<string, string> = {
 /** Any thrown value as a VtpError; what is neither ours nor the system's is a bug. */
 export function toVtpError(error: unknown): VtpError {
   if (error instanceof VtpError) return error
+  if (error instanceof Error && error.name === 'AbortError') {
+    return new VtpError('Interrupted', {
+      code: 'interrupted',
+      exitCode: EXIT.interrupted,
+      suggestions: ['run the same command again to continue'],
+      cause: error,
+    })
+  }
   const code = systemCode(error)
   const hint = code === undefined ? undefined : SYSTEM[code]
   if (hint)

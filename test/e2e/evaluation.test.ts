@@ -1,5 +1,14 @@
 /** Evaluation as users run it: numbers that repeat, runs that continue, files that other programs read. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -216,7 +225,13 @@ describe('vtp eval-recon', () => {
   it('another evaluation in the same folder is refused with what differs; unequal sets make no table', async () => {
     const other = await json(args('--out', path.join(dir, 'whole'), '--limit', '5', '--metrics', 'psnr'), {}, 2)
     expect(other.error.message).toMatch(/images \(12 there, 5 now\)/)
-    await json(args('--out', path.join(dir, 'five'), '--limit', '5', '--metrics', 'psnr'))
+    const five = (limit: string): string[] =>
+      args('--out', path.join(dir, 'five'), '--limit', limit, '--metrics', 'psnr')
+    await json([...five('6'), '--save-images'])
+    // Without the images it is another evaluation; one that starts anew leaves none of those before it.
+    expect((await json(five('6'), {}, 2)).error.message).toMatch(/saveImages \(true there, false now\)/)
+    await json([...five('5'), '--save-images', '--overwrite'])
+    for (const name of ['reference', 'reconstructed']) expect(readdirSync(path.join(dir, 'five', name))).toHaveLength(5)
     const results = (name: string): string => path.join(dir, name, 'results.json')
     const table = await json(['eval', '--results', results('whole'), '--results', results('five')], {}, 2)
     expect(table.error.code).toBe('unequal_sets')
@@ -273,6 +288,32 @@ describe('vtp eval-probe', () => {
     expect(rest.losses).toEqual(whole.losses)
   }, 120_000)
 
+  it('classes go by their names; unknown ones and images that cannot be read are told of', async () => {
+    const probe = (train: string, val: string): string[] => [
+      ...['eval-probe', '--train', train, '--val', val, '--epochs', '1', '--epoch-length', '1', '--batch-size', '4'],
+      ...['--blocks', '1', '--learning-rates', '0.1'],
+    ]
+    const other = path.join(dir, 'other classes')
+    await writePictures(other, 3)
+    renameSync(path.join(other, 'b'), path.join(other, 'z'))
+    const refused = await json(probe(photos, other), {}, 2)
+    expect(refused.error.message).toMatch(/classes that .*photos lacks: z$/)
+    const broken = path.join(dir, 'broken probe')
+    for (const name of ['a', 'b', 'c']) {
+      mkdirSync(path.join(broken, name), { recursive: true })
+      writeFileSync(path.join(broken, name, '1.jpg'), 'no image')
+    }
+    const none = await json(probe(photos, broken), {}, 1)
+    expect(none.error.message).toMatch(/None of the 3 validation images/)
+    writeFileSync(
+      path.join(broken, 'a', '2.jpg'),
+      readFileSync(path.join(photos, 'a', readdirSync(path.join(photos, 'a'))[0]!)),
+    )
+    const some = await json(probe(photos, broken), {}, 1)
+    expect([some.readings, some.rejects]).toEqual([8, 3])
+    await json([...probe(photos, broken), '--max-bad', '50%'])
+  })
+
   it('features that vtp encode wrote: grid, k-NN and ridge', async () => {
     for (const part of ['train', 'val'])
       await json(['encode', photos, '--out', path.join(dir, 'features', part), '--outputs', 'layers', '--layers', '4'])
@@ -286,6 +327,11 @@ describe('vtp eval-probe', () => {
     ])
     expect(result.knn).toBe(100)
     expect(result.ridge.best).toBe(100)
-    expect(result.protocol).toMatch(/without augmentation/)
+    expect(result.protocol).toMatch(
+      /without augmentation \(train resize.*, encoder \w+, stored as float\d\d; validation resize/,
+    )
+    const few = await json(['eval-probe', '--features', path.join(dir, 'features'), ...schedule, '--limit', '5'])
+    expect(few.images).toEqual({ train: 5, val: 5 })
+    expect(few.protocol).toMatch(/k-NN k = 5/)
   })
 })

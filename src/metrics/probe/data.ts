@@ -26,6 +26,8 @@ export interface ProbeData {
   train(epoch: number, step: number): Promise<FeatureBatch>
   val(): AsyncGenerator<FeatureBatch>
   rejects(): number
+  /** Readings of images so far; an image of the training set is read many times. */
+  readings(): number
   stored?: { train: StoredFeatures; val: StoredFeatures }
 }
 
@@ -46,12 +48,7 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
     return listing
   }
   const [train, val] = [await list(request.train), await list(request.val)]
-  if (val.classes > train.classes)
-    throw usageError(
-      'classes_mismatch',
-      `${request.val} has ${val.classes} classes, ${request.train} has ${train.classes}`,
-      ['give sets with the same classes'],
-    )
+  const inTrain = matchClasses(request, train, val)
   const features = await openImageFeatures(model, { ...request, blocks: Math.max(...request.blocks) })
   closers.push(() => features.close())
   const sampler = createSampler(train.count, request.batchSize, request.seed)
@@ -73,14 +70,36 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
         const indices = Array.from({ length: Math.min(request.batchSize, val.count - at) }, (_, i) => at + i)
         const batch = await features.batch(val, indices)
         await stored.append(batch.rows)
-        pending.push(...batch.labels)
+        for (const label of batch.labels) pending.push(inTrain(label))
         if (request.stop?.aborted) return
       }
       if (labels.length === 0) labels.push(...pending)
       yield* storedBatches(stored, Int32Array.from(labels), request.batchSize * 2)
     },
     rejects: () => features.rejects,
+    readings: () => features.readings,
   }
+}
+
+function otherClasses(message: string): Error {
+  return usageError('classes_mismatch', message, ['give sets with the same classes'])
+}
+
+/** The training set's label for each label of the validation set: by names where both have them, else the same number. */
+function matchClasses(request: ProbeRequest, train: ListingIndex, val: ListingIndex): (label: number) => number {
+  const [known, names] = [train.names, val.names]
+  if (known && names) {
+    const labels = new Map(known.map((name, label) => [name, label]))
+    const strange = names.filter((name) => !labels.has(name))
+    if (strange.length === 0) return (label) => labels.get(names[label]!)!
+    const more = strange.length > 3 ? ` and ${strange.length - 3} more` : ''
+    throw otherClasses(
+      `${request.val} has classes that ${request.train} lacks: ${strange.slice(0, 3).join(', ')}${more}`,
+    )
+  }
+  if (val.classes > train.classes)
+    throw otherClasses(`${request.val} has ${val.classes} classes, ${request.train} has ${train.classes}`)
+  return (label) => label
 }
 
 async function* storedBatches(
@@ -97,7 +116,7 @@ async function* storedBatches(
 /** Features that `vtp encode` wrote. Throws usage error `features_mismatch`. */
 export async function openStoredData(request: ProbeRequest, closers: Closers): Promise<ProbeData> {
   const open = async (folder: string): Promise<StoredFeatures> => {
-    const set = await openStoredFeatures(folder, Math.max(...request.blocks))
+    const set = await openStoredFeatures(folder, Math.max(...request.blocks), request.limit)
     closers.push(() => set.close())
     return set
   }
@@ -111,6 +130,11 @@ export async function openStoredData(request: ProbeRequest, closers: Closers): P
   }
   const sampler = createSampler(train.labels.length, request.batchSize, request.seed)
   const classes = train.labels.reduce((max, label) => Math.max(max, label), 0) + 1
+  const strange = val.labels.find((label) => label < 0 || label >= classes)
+  if (strange !== undefined)
+    throw otherClasses(
+      `${request.val} has the label ${strange}, but ${request.train} has labels from 0 to ${classes - 1}`,
+    )
   const digestOf = ({ labels }: StoredFeatures): string => createHash('sha256').update(labels).digest('hex')
   return {
     layout: train.layout,
@@ -126,6 +150,7 @@ export async function openStoredData(request: ProbeRequest, closers: Closers): P
     },
     val: () => storedBatches(val.file, val.labels, request.batchSize * 2),
     rejects: () => 0,
+    readings: () => 0,
     stored: { train, val },
   }
 }

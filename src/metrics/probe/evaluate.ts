@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import path from 'node:path'
-import { usageError } from '../../errors.js'
+import { EXIT, usageError, VtpError } from '../../errors.js'
 import { mapOrdered } from '../../pipeline/stages.js'
 import { engineVersion } from '../../version.js'
 import { openMatrixProducts } from '../linalg/matmul.js'
@@ -31,6 +31,8 @@ export interface ProbeResult {
   knn?: number
   ridge?: RidgeResult
   images: { train: number; val: number }
+  /** Readings of images, and those of them that failed. */
+  readings: number
   rejects: number
   classes: number
   model: string | null
@@ -193,6 +195,13 @@ async function validate(
         for (let h = 0; h < heads.length; h++) if (predicted[i * heads.length + h] === labels[i]) correct[g]![h]!++
     }
   }
+  if (total === 0) {
+    throw new VtpError(`None of the ${data.valCount} validation images could be read: there is no accuracy`, {
+      code: 'no_validation_images',
+      exitCode: EXIT.rejects,
+      suggestions: ['check the files of --val, e.g. with `vtp encode --dry-run`'],
+    })
+  }
   return Object.fromEntries(
     groups.flatMap(({ heads }, g) => heads.map((head, h) => [head.name, (100 * correct[g]![h]!) / total])),
   )
@@ -233,12 +242,12 @@ function describe(
   request: ProbeRequest,
   data: ProbeData,
   groups: HeadGroup[],
-): Pick<ProbeResult, 'images' | 'rejects' | 'classes' | 'model' | 'protocol'> {
+): Pick<ProbeResult, 'images' | 'readings' | 'rejects' | 'classes' | 'model' | 'protocol'> {
   const heads = groups.reduce((sum, group) => sum + group.heads.length, 0)
   const grid = `${heads} heads (last ${request.blocks.join(' and ')} blocks; CLS${request.avgpool.includes(true) ? ' + mean of patches' : ''}${request.avgpool.length > 1 ? ' and CLS alone' : ''}; ${request.rates.length} rates × batch/256${request.distinct ? '' : ', rates with one name in five decimals once, as the script'})`
   const parts = [
-    request.stored
-      ? 'stored features without augmentation'
+    data.stored
+      ? `stored features without augmentation (train ${data.stored.train.made}; validation ${data.stored.val.made})`
       : 'RandomResizedCrop(224, bicubic) + flip; evaluation resize 256 bicubic, centre crop 224',
     `train N = ${data.trainCount}, validation N = ${data.valCount}, ${data.classes} classes`,
     grid,
@@ -247,13 +256,14 @@ function describe(
   ]
   if (data.stored)
     parts.push(
-      `k-NN k = ${request.neighbours}, cosine, exp(s / 0.07); ridge on centred features, best of its strengths`,
+      `k-NN k = ${Math.min(request.neighbours, data.trainCount)}, cosine, exp(s / 0.07); ridge on centred features, best of its strengths`,
     )
   parts.push(
-    `${request.stored ? 'features as stored' : request.precision}, ${request.providers[0]}, ${engineVersion()}`,
+    `${request.stored ? 'heads fp32' : `encoder ${request.precision}, heads fp32`}, ${request.providers[0]}, ${engineVersion()}`,
   )
   return {
     images: { train: data.trainCount, val: data.valCount },
+    readings: data.readings(),
     rejects: data.rejects(),
     classes: data.classes,
     model: data.model,

@@ -51,7 +51,8 @@ const EVAL_TRANSFORM = 'resize(256,bicubic)|center-crop(224)'
 /** Runs the frozen model over images. */
 export interface ImageFeatures {
   readonly layout: FeatureLayout
-  /** Images that could not be read so far. */
+  /** Readings of images so far, and those of them that failed. */
+  readonly readings: number
   readonly rejects: number
   /** Features of entries of the listing; `draws[i]` seeds the augmentation of the i-th, undefined: the evaluation's crop. */
   batch(listing: ListingIndex, indices: number[], draws?: number[]): Promise<FeatureBatch>
@@ -95,9 +96,11 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
   const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
   const limit = createLimiter(options.threads * 2 + 4)
   const bytes = PROBE_SIZE * PROBE_SIZE * 3
+  let readings = 0
   let rejects = 0
   const load = async (listing: ListingIndex, index: number, draw: number | undefined) => {
     const entry = await listing.entry(index)
+    readings++
     try {
       if (entry.at.kind === 'bad') throw new RejectError(entry.at.code, 'list', entry.at.message)
       const image: RgbImage = await decodeImage(await listing.source.read(entry), limits)
@@ -113,6 +116,9 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
   const last = layers.at(-1)!
   return {
     layout,
+    get readings() {
+      return readings
+    },
     get rejects() {
       return rejects
     },
@@ -161,14 +167,17 @@ export interface StoredFeatures {
   /** Digest of the model that made them, where the shards say. */
   modelDigest?: string
   modelName?: string
+  /** Transform, precision and element type, as far as the shards say. */
+  made: string
   close(): Promise<void>
 }
 
-/** Collects what a probe needs from shards: `layer_<k>_cls` and patches, or `cls` and `patches` of the last block. */
-export async function openStoredFeatures(input: string, blocks: number): Promise<StoredFeatures> {
+/** Collects what a probe needs from shards, of the first `limit` rows: `layer_<k>_cls` and patches, or `cls` and `patches` of the last block. */
+export async function openStoredFeatures(input: string, blocks: number, limit?: number): Promise<StoredFeatures> {
   let file: FeatureFile | undefined
   let layout: FeatureLayout | undefined
   let provenance: Record<string, string> = {}
+  let dtype: string | undefined
   const labels: number[] = []
   try {
     for (const path of await findShards(input)) {
@@ -180,24 +189,34 @@ export async function openStoredFeatures(input: string, blocks: number): Promise
           blocks,
           path,
         )
-        const dim = shard.columns.find((c) => c.name === plan.cls[0])!.shape[0]!
+        const column = shard.columns.find((c) => c.name === plan.cls[0])!
+        const dim = column.shape[0]!
+        dtype = column.dtype
         layout ??= { dim, blocks: plan.cls.length, patches: plan.patches !== undefined }
         file ??= await createFeatureFile(rowWidth(layout))
         const wanted = [...plan.cls, ...(plan.patches ? [plan.patches] : [])]
         for await (const { rows, tensors } of shard.read(wanted, 256)) {
           const floats = (name: string): Float32Array => toFloats(tensors[name]!)
-          await file.append(
-            joinRows(plan.cls.map(floats), plan.patches ? floats(plan.patches) : undefined, rows.length, dim),
+          const width = rowWidth(layout)
+          const joined = joinRows(
+            plan.cls.map(floats),
+            plan.patches ? floats(plan.patches) : undefined,
+            rows.length,
+            dim,
           )
-          for (const row of rows) {
+          const kept = Math.min(rows.length, (limit ?? Number.POSITIVE_INFINITY) - labels.length)
+          await file.append(joined.subarray(0, kept * width))
+          for (const row of rows.slice(0, kept)) {
             if (row.label === null)
               throw usageError('no_label', `${path}: the row ${row.key} has no label`, ['encode a source with classes'])
             labels.push(row.label)
           }
+          if (labels.length === limit) break
         }
       } finally {
         await shard.close()
       }
+      if (labels.length === limit) break
     }
     const { 'vtp.model_digest': modelDigest, 'vtp.model': modelName } = provenance
     return {
@@ -206,6 +225,11 @@ export async function openStoredFeatures(input: string, blocks: number): Promise
       labels: Int32Array.from(labels),
       modelDigest,
       modelName,
+      made: [
+        provenance['vtp.transform'] ?? 'unknown transform',
+        provenance['vtp.precision'] ? `encoder ${provenance['vtp.precision']}` : 'unknown precision',
+        `stored as ${dtype}`,
+      ].join(', '),
       close: () => file!.close(),
     }
   } catch (error) {

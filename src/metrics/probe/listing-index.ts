@@ -15,6 +15,8 @@ export interface ListingIndex {
   readonly count: number
   /** Number of classes: one more than the largest label, or the folders. */
   readonly classes: number
+  /** Their names by label, for sources that have them. */
+  readonly names: readonly string[] | undefined
   /** SHA-256 over keys and labels. */
   readonly digest: string
   entry(index: number): Promise<ListingEntry>
@@ -59,6 +61,7 @@ export async function openListingIndex(
       source,
       count,
       classes,
+      names: source.classes && source.classes.length > 0 ? source.classes : undefined,
       digest: hash.digest('hex'),
       async entry(index) {
         const bytes = Buffer.alloc(offsets[index + 1]! - offsets[index]! - 1)

@@ -3,12 +3,11 @@
  * (tools/test_reconstruction_hf.py): centre crop of ADM, the decoder's output brought back to 0…1 and
  * clamped; PSNR, SSIM and LPIPS on these floats, rFID on both sides truncated to 8 bits.
  */
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { openSession, type Session } from '../../engine/session.js'
 import { usageError } from '../../errors.js'
-import { encodePng } from '../../image/png.js'
 import {
   compileDecoder,
   compileEncoder,
@@ -28,6 +27,7 @@ import { describeWeights } from '../networks/weights.js'
 import { type ComparedBatch, comparePairs, type PairMetrics } from '../pairs/compare.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { openRunFolder, type RunFolder, scoresToRow } from './run-folder.js'
+import { removeSaved, saveImages } from './saved-images.js'
 import { type ReconSummary, summarize } from './summary.js'
 
 export const RECON_METRICS = ['psnr', 'ssim', 'lpips', 'rfid'] as const
@@ -107,6 +107,7 @@ export async function evaluateReconstruction(
       metrics: request.metrics,
       precision: request.precision,
       device: request.device,
+      saveImages: request.saveImages,
       weights: weights.map((file) => file.sha256),
       engine: engineVersion(),
     }
@@ -120,6 +121,7 @@ export async function evaluateReconstruction(
       await folder.close()
       if (!state) await rm(path.dirname(folder.dir), { recursive: true, force: true })
     })
+    if (request.out !== undefined && folder.progress.done === 0) await removeSaved(request.out)
     const collectors = await openCollectors(engine, folder, products, closers)
     const run = await passOver(request, engine, folder, collectors)
     const head = {
@@ -315,27 +317,6 @@ async function passOver(
   return { rejects, interrupted }
 }
 
-async function saveImages(
-  out: string,
-  first: number,
-  { reference, reconstruction }: ComparedBatch,
-  { count, height, width }: { count: number; height: number; width: number },
-): Promise<void> {
-  const bytes = height * width * 3
-  for (const [folder, prefix, pixels] of [
-    ['reference', 'ref', reference],
-    ['reconstructed', 'rec', reconstruction],
-  ] as const) {
-    await mkdir(path.join(out, folder), { recursive: true })
-    await Promise.all(
-      Array.from({ length: count }, async (_, i) => {
-        const png = await encodePng({ data: pixels.subarray(i * bytes, (i + 1) * bytes), height, width })
-        await writeFile(path.join(out, folder, `${prefix}_${String(first + i).padStart(6, '0')}.png`), png)
-      }),
-    )
-  }
-}
-
 function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: ReconSummary): string {
   const { metrics, pairs, inception, set } = engine
   const parts = [`${set.transform.spec}, N = ${summary.images}`, 'decoder output clamped to 0…1']
@@ -345,6 +326,8 @@ function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: R
   if (metrics.lpips) parts.push(`LPIPS ${pairs.weights.map(describeWeights).join(' + ')}, ${mean}`)
   if (inception)
     parts.push(`rFID ${describeWeights(inception.weights[0]!)}, both sides truncated to uint8, 2048-d, float64 moments`)
-  parts.push(`${request.precision}, ${request.network.providers[0]}, ${engineVersion()}`)
+  parts.push(
+    `encoder ${request.precision}, decoder and metrics fp32, ${request.network.providers[0]}, ${engineVersion()}`,
+  )
   return parts.join('; ')
 }

@@ -106,11 +106,22 @@ function differences(there: string, now: Record<string, unknown>): string {
     .join(', ')
 }
 
-/** Scores as a line stores them. */
+/** JSON has no NaN: a line that holds null where a number belongs came from one. */
+export function nonFinite(key: string, name: string, value: number | null): VtpError {
+  return new VtpError(`The ${name} of ${key} is ${value ?? 'no number'}: the model made values that are not finite`, {
+    code: 'non_finite',
+    suggestions: ['use --precision fp32: narrow types overflow', 'check the model with `vtp model check`'],
+  })
+}
+
+/** Scores as a line stores them; an infinite PSNR is an identical image. Throws VtpError `non_finite` for what is no score. */
 export function scoresToRow(entry: ListingEntry, { psnr, ssim, lpips }: PairScores): EvalRow {
+  const identical = psnr === Number.POSITIVE_INFINITY
+  for (const [name, value] of Object.entries({ psnr: identical ? 0 : psnr, ssim, lpips }))
+    if (value !== undefined && !Number.isFinite(value)) throw nonFinite(entry.key, name, value)
   return {
     entry,
-    ...(psnr === undefined ? {} : { psnr: Number.isFinite(psnr) ? psnr : null }),
+    ...(psnr === undefined ? {} : { psnr: identical ? null : psnr }),
     ...(ssim === undefined ? {} : { ssim }),
     ...(lpips === undefined ? {} : { lpips }),
   }

@@ -1,5 +1,5 @@
 /** From the lines of an evaluation to its numbers, in one pass that keeps nothing. */
-import type { RunFolder } from './run-folder.js'
+import { nonFinite, type RunFolder } from './run-folder.js'
 
 export interface ReconSummary {
   /** Images that were compared. */
@@ -55,8 +55,14 @@ export async function summarize(folder: RunFolder, protocolBatch: number): Promi
     if (row.psnr !== undefined) hasPsnr = true
     if (row.psnr === null) identical++
     else if (row.psnr !== undefined) psnr.add(row.psnr)
-    if (row.ssim !== undefined) ssim.add(row.ssim)
-    if (row.lpips !== undefined) lpips.add(row.lpips)
+    for (const [name, means] of [
+      ['ssim', ssim],
+      ['lpips', lpips],
+    ] as const) {
+      const value = row[name]
+      if (value === null) throw nonFinite(row.entry.key, name, value)
+      if (value !== undefined) means.add(value)
+    }
   }
   const summary: ReconSummary = { images }
   const finite = psnr.finish()?.plain

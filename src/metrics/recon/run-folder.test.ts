@@ -1,0 +1,20 @@
+import { expect, it } from 'vitest'
+import { tempDir } from '../../../test/support/cli.js'
+import type { ListingEntry } from '../../types.js'
+import { openRunFolder, scoresToRow } from './run-folder.js'
+import { summarize } from './summary.js'
+
+const entry = { key: 'a/b.png', uri: 'a/b.png', at: { kind: 'file', path: 'a/b.png' } } as unknown as ListingEntry
+
+it('only an infinite PSNR is an identical image; NaN is an error that names the image', () => {
+  expect(scoresToRow(entry, { psnr: Number.POSITIVE_INFINITY })).toEqual({ entry, psnr: null })
+  for (const scores of [{ psnr: Number.NaN }, { psnr: Number.NEGATIVE_INFINITY }, { ssim: Number.NaN }])
+    expect(() => scoresToRow(entry, scores)).toThrow(/of a\/b\.png is (NaN|-Infinity)/)
+})
+
+it('lines of earlier versions that hold null for a NaN are no zero', async () => {
+  const folder = await openRunFolder(tempDir(), {}, false)
+  await folder.append([{ entry, psnr: null, lpips: null as unknown as number }])
+  await expect(summarize(folder, 32)).rejects.toMatchObject({ code: 'non_finite' })
+  await folder.close()
+})
