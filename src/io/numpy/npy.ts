@@ -3,11 +3,14 @@
  * are read; arrays of Python objects, which are pickles, are refused. Format: numpy/lib/format.py.
  */
 import { VtpError } from '../../errors.js'
+import { float16ToFloat32 } from '../half.js'
 
 export interface NpyHeader {
   /** As NumPy writes it, e.g. `<f8` or `|u1`. */
   descr: string
   shape: number[]
+  /** Whether the first axis varies fastest (Fortran order). */
+  columnMajor: boolean
   /** Bytes before the elements. */
   dataOffset: number
 }
@@ -19,6 +22,10 @@ export const NPY_BYTES: Record<string, number> = {
   '<f2': 2,
   '<i8': 8,
   '<i4': 4,
+  '<i2': 2,
+  '<u8': 8,
+  '<u4': 4,
+  '<u2': 2,
   '|u1': 1,
   '|i1': 1,
   '|b1': 1,
@@ -38,8 +45,8 @@ export function npyHeaderBytes(start: Buffer, file: string): number {
   return bytes
 }
 
-/** Parses a header. Throws VtpError `bad_npy`, also for Fortran order and for element types that are no numbers. */
-export function parseNpyHeader(header: Buffer, file: string): NpyHeader {
+/** Parses a header. Throws VtpError `bad_npy`, also for element types that are no numbers, and for Fortran order unless `anyOrder`. */
+export function parseNpyHeader(header: Buffer, file: string, anyOrder = false): NpyHeader {
   const text = header.toString('latin1', header[6] === 1 ? 10 : 12)
   const descr = /'descr':\s*'([^']*)'/.exec(text)?.[1]
   const shape = /'shape':\s*\(([\d\s,L]*)\)/.exec(text)?.[1]
@@ -51,9 +58,9 @@ export function parseNpyHeader(header: Buffer, file: string): NpyHeader {
     .map((part) => part.replace('L', '').trim())
     .filter(Boolean)
     .map(Number)
-  const columnMajor = /'fortran_order':\s*True/.test(text)
-  if (columnMajor && sizes.filter((size) => size > 1).length > 1) throw damaged(file, 'it is in Fortran order')
-  return { descr, shape: sizes, dataOffset: header.length }
+  const columnMajor = /'fortran_order':\s*True/.test(text) && sizes.filter((size) => size > 1).length > 1
+  if (columnMajor && !anyOrder) throw damaged(file, 'it is in Fortran order')
+  return { descr, shape: sizes, columnMajor, dataOffset: header.length }
 }
 
 /** Elements as float64, whatever real type they are. */
@@ -66,10 +73,20 @@ export function npyToFloat64(data: Buffer, descr: string, file: string): Float64
       return Float64Array.from(new Float32Array(bytes.buffer))
     case '<i8':
       return Float64Array.from(new BigInt64Array(bytes.buffer), Number)
+    case '<f2':
+      return Float64Array.from(float16ToFloat32(new Uint16Array(bytes.buffer)))
     case '<i4':
       return Float64Array.from(new Int32Array(bytes.buffer))
+    case '<i2':
+      return Float64Array.from(new Int16Array(bytes.buffer))
+    case '<u8':
+      return Float64Array.from(new BigUint64Array(bytes.buffer), Number)
+    case '<u4':
+      return Float64Array.from(new Uint32Array(bytes.buffer))
+    case '<u2':
+      return Float64Array.from(new Uint16Array(bytes.buffer))
     default:
-      throw damaged(file, `its elements are ${descr}; numbers of 4 or 8 bytes were expected`)
+      throw damaged(file, `its elements are ${descr}; numbers of 2, 4 or 8 bytes were expected`)
   }
 }
 

@@ -4,7 +4,7 @@ import { crc32, deflateRawSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { tempDir } from '../../../test/support/cli.js'
-import { encodeNpy } from './npy.js'
+import { encodeNpy, npyToFloat64 } from './npy.js'
 import { encodeNpz, openNpz } from './npz.js'
 
 describe('.npz archives', () => {
@@ -80,6 +80,27 @@ describe('.npz archives', () => {
     bytes.write("'|O8'", at)
     const file = path.join(tempDir(), 'objects.npz')
     writeFileSync(file, bytes)
-    await expect(openNpz(file)).rejects.toMatchObject({ code: 'bad_npy', message: expect.stringContaining('|O8') })
+    const npz = await openNpz(file)
+    const refused = { code: 'bad_npy', message: expect.stringContaining('|O8') }
+    await expect(npz.readFloat64('o')).rejects.toMatchObject(refused)
+    await expect(npz.streamRows('o', 1).next()).rejects.toMatchObject(refused)
+    await npz.close()
+  })
+
+  it('small types, and tables in Fortran order, come as float64 in C order', async () => {
+    const bytes = encodeNpz([
+      { name: 't', shape: [2, 3], data: Float64Array.of(1, 4, 2, 5, 3, 6) },
+      { name: 'h', shape: [4, 2], data: new Float64Array(8).fill(0) },
+    ])
+    bytes.write('True, ', bytes.indexOf('False,'))
+    const file = path.join(tempDir(), 'fortran.npz')
+    writeFileSync(file, bytes)
+    const npz = await openNpz(file)
+    expect([...(await npz.readFloat64('t'))]).toEqual([1, 2, 3, 4, 5, 6])
+    await expect(npz.streamRows('t', 1).next()).rejects.toMatchObject({ code: 'bad_npy' })
+    await npz.close()
+    expect([...npyToFloat64(Buffer.from([0, 0x3c, 0, 0xc0]), '<f2', 'f')]).toEqual([1, -2])
+    expect([...npyToFloat64(Buffer.from([0xff, 0xff]), '<u2', 'f')]).toEqual([65535])
+    expect([...npyToFloat64(Buffer.from([0xff, 0xff]), '<i2', 'f')]).toEqual([-1])
   })
 })

@@ -108,7 +108,12 @@ async function openZip(handle: FileHandle, path: string): Promise<Container> {
   const offsets = new Map<string, number>()
   const storages = storageTable(path, ({ key, bytes }) => {
     const data = members.get(`${prefix}data/${key}`)
-    if (data?.method !== 'stored') throw badTorchFile(path, `the storage ${key} is missing`)
+    if (data && data.method !== 'stored')
+      throw badTorchFile(
+        path,
+        `the storage ${key} is compressed, as torch.save never leaves it (another program packed it)`,
+      )
+    if (!data) throw badTorchFile(path, `the storage ${key} is missing`)
     if (data.bytes < bytes) throw badTorchFile(path, `the storage ${key} has ${data.bytes} bytes, ${bytes} expected`)
     offsets.set(key, data.offset)
   })

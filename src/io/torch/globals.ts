@@ -109,10 +109,19 @@ const APPLY: Record<string, Apply> = {
   'numpy.core.multiarray.scalar': numpyScalar,
   'numpy._core.multiarray.scalar': numpyScalar,
   'torch._utils._rebuild_tensor': (args, file) => tensor(args, file),
-  'torch._utils._rebuild_tensor_v2': (args, file) => tensor(args, file),
+  'torch._utils._rebuild_tensor_v2': (args, file) => tensor(args, file, undefined, args[6]),
   'torch._utils._rebuild_tensor_v3': (args, file) => {
     const dtype = args[6] as StackValue
-    return tensor(args, file, isGlobal(dtype) ? dtype.dtype : undefined)
+    return tensor(args, file, isGlobal(dtype) ? dtype.dtype : undefined, args[7])
+  },
+  'torch._utils._rebuild_parameter_with_state': ([data], file) => onlyTensor(data, file),
+  // A subclass on its way: the function that makes the tensor, its class, arguments, attributes.
+  'torch._tensor._rebuild_from_type_v2': (args, file) => {
+    const [make, type, from] = args as [StackValue, StackValue, StackValue]
+    const known = isGlobal(make) && make.name.startsWith('torch._utils._rebuild_') && Array.isArray(from)
+    const plain = isGlobal(type) && (type.name === 'torch.Tensor' || type.name === 'torch.nn.parameter.Parameter')
+    if (!known || !plain) throw badTorchFile(file, 'a tensor in it is of an unknown class')
+    return onlyTensor(applyGlobal(make, from, file) as TorchValue, file)
   },
   'torch._utils._rebuild_parameter': ([data], file) => onlyTensor(data, file),
   'torch.nn.parameter.Parameter': ([data], file) => onlyTensor(data, file),
@@ -133,7 +142,8 @@ export function resolveGlobal(module: string, name: string, file: string): Globa
   if (module === 'torch' && Object.hasOwn(STORAGES, name)) return { kind: 'global', name: full, dtype: STORAGES[name]! }
   if (module === 'torch' && Object.hasOwn(TORCH_DTYPE_BYTES, name))
     return { kind: 'global', name: full, dtype: name as TorchDtype }
-  if (full === 'torch.storage.UntypedStorage' || full === 'torch.UntypedStorage') return { kind: 'global', name: full }
+  if (['torch.storage.UntypedStorage', 'torch.UntypedStorage', 'torch.Tensor'].includes(full))
+    return { kind: 'global', name: full }
   const shown = `${module}.${name}`.replace(/[^\w.]/g, '?').slice(0, 80)
   throw new VtpError(`${file} is refused: it refers to ${shown}; only tensors and plain containers are read`, {
     code: 'unsafe_pickle',
@@ -160,10 +170,18 @@ export function buildState(target: StackValue, state: StackValue, file: string):
   if (!data) throw badTorchFile(file, 'it sets attributes of what has none')
 }
 
+/** Bytes of a tensor that repeats its storage's. */
+const MAX_EXPANDED = 2 ** 28
+
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
 /** (storage, offset, size, stride, …) as torch._utils has it; every number is checked against the storage. */
-function tensor(args: TorchValue[], file: string, named?: TorchDtype): StackValue {
+function tensor(args: TorchValue[], file: string, named?: TorchDtype, metadata?: TorchValue): StackValue {
+  if (metadata instanceof Map && (metadata.get('conj') === true || metadata.get('neg') === true))
+    throw badTorchFile(
+      file,
+      'a tensor in it is a view that stands for conjugates or negatives (save resolve_conj().resolve_neg() of it)',
+    )
   const [storage, offset, shape, stride] = args as [unknown, TorchValue, TorchValue, TorchValue]
   const dtype = named ?? (isStorage(storage) ? storage.dtype : undefined)
   if (!isStorage(storage) || !dtype) throw badTorchFile(file, 'a tensor in it has no storage')
@@ -174,5 +192,9 @@ function tensor(args: TorchValue[], file: string, named?: TorchDtype): StackValu
   const last = shape.reduce((sum, size, i) => sum + (size - 1) * stride[i]!, offset)
   if (elements > 2 ** 32 || (elements > 0 && (last + 1) * TORCH_DTYPE_BYTES[dtype] > storage.bytes))
     throw badTorchFile(file, `a tensor [${shape}] in it reaches beyond its storage`)
+  // A few bytes may stand for any number of elements where a stride is 0.
+  const bytes = elements * TORCH_DTYPE_BYTES[dtype]
+  if (bytes > storage.bytes && bytes > MAX_EXPANDED)
+    throw badTorchFile(file, `a tensor [${shape}] in it repeats ${storage.bytes} bytes to ${bytes}`)
   return { kind: 'tensor', dtype, shape, stride, offset, storage }
 }

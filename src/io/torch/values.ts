@@ -8,6 +8,8 @@ export const TORCH_DTYPE_BYTES = {
   int8: 1,
   float8_e4m3fn: 1,
   float8_e5m2: 1,
+  float8_e4m3fnuz: 1,
+  float8_e5m2fnuz: 1,
   int16: 2,
   uint16: 2,
   float16: 2,

@@ -73,6 +73,7 @@ async function* npzBatches(file: string, { batchSize }: ImageSetOptions): AsyncG
   const npz = await openNpz(file)
   try {
     const array = npz.arrays.get('arr_0')
+    if (array?.refused) throw array.refused
     const [, height = 0, width = 0, channels] = array?.shape ?? []
     if (array?.descr !== '|u1' || array.shape.length !== 4 || channels !== 3) {
       throw usageError('no_images', `${file} holds no images (arr_0 of uint8 [N, H, W, 3])`, [

@@ -22,6 +22,8 @@ export async function readStatsFile(path: string): Promise<StatsFile> {
     const read = async (suffix: string): Promise<FeatureStats | undefined> => {
       const [mean, covariance] = [npz.arrays.get(`mu${suffix}`), npz.arrays.get(`sigma${suffix}`)]
       if (!mean || !covariance) return undefined
+      const refused = mean.refused ?? covariance.refused
+      if (refused) throw refused
       const dims = mean.shape.reduce((a, b) => a * b, 1)
       if (covariance.shape.length !== 2 || covariance.shape.some((size) => size !== dims)) {
         throw new VtpError(`${path}: mu${suffix} has ${dims} values, but sigma${suffix} is [${covariance.shape}]`, {
