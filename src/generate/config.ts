@@ -62,7 +62,7 @@ export function ditName(config: DitConfig): string {
 }
 
 /** Width of the feed-forward network: of SwiGLU's halves, or of the MLP. */
-export function ditFfnWidth(config: DitConfig): number {
+export function ditFfnWidth(config: Pick<DitConfig, 'hiddenSize' | 'mlpRatio' | 'swiglu'>): number {
   const hidden = Math.trunc(config.hiddenSize * config.mlpRatio)
   return config.swiglu ? Math.trunc((2 / 3) * hidden) : hidden
 }

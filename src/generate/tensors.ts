@@ -137,7 +137,7 @@ export function inferDitConfig(tensors: Shapes, file: string, heads?: number): D
     hiddenSize,
     depth,
     numHeads,
-    mlpRatio: 4,
+    mlpRatio: inferMlpRatio(tensors, hiddenSize),
     numClasses: rows - 1,
     nullClass: true,
     learnSigma: outRows === 2 * patchSize * patchSize * inChannels,
@@ -147,4 +147,16 @@ export function inferDitConfig(tensors: Shapes, file: string, heads?: number): D
     rmsNorm: tensors.has('blocks.0.norm1.weight'),
     woShift: adaRows === 4 * hiddenSize,
   })
+}
+
+/** From the rows of the feed-forward network's first layer; 4, the reference's, wherever that fits. */
+function inferMlpRatio(tensors: Shapes, hiddenSize: number): number {
+  const swiglu = tensors.has('blocks.0.mlp.w12.weight')
+  const rows = tensors.get(swiglu ? 'blocks.0.mlp.w12.weight' : 'blocks.0.mlp.fc1.weight')?.[0]
+  if (rows === undefined) return 4
+  const width = swiglu ? rows / 2 : rows
+  // SwiGLU's width is two thirds, rounded down, of the MLP's: up to two widths of the MLP lead to it.
+  const least = swiglu ? Math.ceil(width * 1.5) : width
+  const ratios = [4, least / hiddenSize, (least + 1) / hiddenSize]
+  return ratios.find((mlpRatio) => ditFfnWidth({ hiddenSize, mlpRatio, swiglu }) === width) ?? 4
 }

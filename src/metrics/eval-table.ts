@@ -5,6 +5,8 @@ import { errorText, usageError } from '../errors.js'
 /** What one model scored; absent where it was not measured. */
 export interface ModelScores {
   model: string
+  /** What tells models of one name apart; files of earlier versions lack it. */
+  modelDigest?: string
   images: number
   listingDigest: string
   protocols: string[]
@@ -68,19 +70,29 @@ export async function readScores(file: string): Promise<ModelScores> {
 }
 
 export function toScores(result: Omit<ModelScores, 'protocols'> & { protocol: string }): ModelScores {
-  const { model, images, listingDigest, protocol } = result
+  const { model, modelDigest, images, listingDigest, protocol } = result
   const scores = Object.fromEntries(
     COLUMNS.map(({ key }) => [key, result[key]]).filter(([, value]) => value !== undefined),
   )
-  return { model, images, listingDigest, protocols: [protocol], ...scores }
+  const digest = modelDigest === undefined ? {} : { modelDigest }
+  return { model, ...digest, images, listingDigest, protocols: [protocol], ...scores }
 }
 
-/** Rows of one model on one set become one row. */
+/** Rows of one model on one set become one row; models of one name get the start of their digest beside it. */
 export function mergeScores(rows: ModelScores[]): ModelScores[] {
   const merged = new Map<string, ModelScores>()
   for (const row of rows) {
-    const there = merged.get(row.model)
-    merged.set(row.model, there ? { ...there, ...row, protocols: [...there.protocols, ...row.protocols] } : row)
+    const key = row.modelDigest ?? `name ${row.model}`
+    const there = merged.get(key)
+    const protocols = [...(there?.protocols ?? []), ...row.protocols]
+    merged.set(key, { ...there, ...row, model: there?.model ?? row.model, protocols })
   }
-  return [...merged.values()]
+  const models = [...merged.values()]
+  const named = (name: string): number => models.filter((row) => row.model === name).length
+  const shared = new Set(models.map((row) => row.model).filter((name) => named(name) > 1))
+  return models.map((row) =>
+    shared.has(row.model)
+      ? { ...row, model: `${row.model} (${row.modelDigest?.slice(0, 8) ?? 'unknown digest'})` }
+      : row,
+  )
 }
