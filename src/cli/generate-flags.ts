@@ -14,12 +14,13 @@ export const GENERATE_SAMPLING_FLAGS = {
   labels: Flags.string({
     summary: 'How classes are assigned: balanced (default for a list), random (default for all), or a file of classes.',
     description:
-      'balanced: image i gets the (i mod n)-th class. random: drawn uniformly, from (seed, i). A file (.safetensors or .pt, FILE#NAME for a tensor in it) has one class per image.',
+      'balanced: image i gets the (i mod n)-th class. random: drawn uniformly, from (seed, i). A file (.safetensors, .pt, .npy or .npz, FILE#NAME for a tensor in it) has one class per image.',
     helpValue: 'MODE|FILE',
   }),
   seed: Flags.integer({ min: 0, summary: 'Seed of noise and random classes (0).', helpValue: 'N' }),
   noise: Flags.string({
-    summary: 'Given noise instead of the generator: a tensor [N,C,h,w] in a .safetensors or .pt file (FILE#NAME).',
+    summary:
+      'Given noise instead of the generator: a tensor [N,C,h,w] in a .safetensors, .pt, .npy or .npz file (FILE#NAME).',
     helpValue: 'FILE',
   }),
   sampler: Flags.string({ summary: 'euler (default), heun or dopri5.', helpValue: 'NAME' }),

@@ -1,6 +1,12 @@
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { tempDir } from '../../test/support/cli.js'
+import { encodeNpy } from '../io/numpy/npy.js'
+import { encodeNpz } from '../io/numpy/npz.js'
 import { assignLabels, parseClasses } from './labels.js'
 import { philox4x32, sampleChoice, sampleNoise } from './noise.js'
+import { openNoiseFile, readLabelFile } from './noise-source.js'
 
 const hex = (words: number[]): string => words.map((word) => word.toString(16).padStart(8, '0')).join(' ')
 
@@ -74,5 +80,24 @@ describe('labels', () => {
     expect(parseClasses('all')).toBe('all')
     expect(parseClasses(undefined)).toBeUndefined()
     for (const text of ['', 'cat', '7-5', '1,,2', '-1']) expect(() => parseClasses(text)).toThrow(/--classes/)
+  })
+})
+
+describe('noise and classes from NumPy files', () => {
+  it('rows of .npy and of an array in .npz, and integers', async () => {
+    const dir = tempDir()
+    const shape = [3, 1, 2, 2]
+    const data = Float64Array.from({ length: 12 }, (_, i) => i / 4)
+    writeFileSync(path.join(dir, 'z.npy'), encodeNpy(data, shape))
+    const classes = { name: 'arr_1', shape: [3], data: BigInt64Array.of(5n, 9n, 0n) }
+    writeFileSync(path.join(dir, 'set.npz'), encodeNpz([{ name: 'z', shape, data }, classes]))
+    for (const ref of ['z.npy', 'set.npz', 'set.npz#z']) {
+      const noise = await openNoiseFile(path.join(dir, ref), [1, 2, 2], dir)
+      expect(noise.rows).toBe(3)
+      expect([...(await noise.read(2))]).toEqual([2, 2.25, 2.5, 2.75])
+      await noise.close()
+    }
+    expect(await readLabelFile(path.join(dir, 'set.npz#arr_1'))).toEqual([5, 9, 0])
+    await expect(readLabelFile(path.join(dir, 'set.npz#z'))).rejects.toMatchObject({ code: 'bad_dtype' })
   })
 })

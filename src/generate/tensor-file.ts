@@ -1,10 +1,11 @@
 /**
- * Named tensors from a file, whichever of the two containers it is: safetensors, or what torch.save
- * writes (the restricted reader in src/io/torch: no code runs).
+ * Named tensors from a file, whichever of the two containers it is: safetensors, what torch.save
+ * writes (the restricted reader in src/io/torch: no code runs), or NumPy's.
  */
 import { usageError } from '../errors.js'
 import { DTYPE_BYTES, openSafetensors, widenToFloat32 } from '../io/safetensors.js'
 import { isTensor, openStateDict, openTorchFile } from '../io/torch/file.js'
+import { isNumpyName, openNumpyTensors } from './numpy-tensors.js'
 
 export interface TensorFile {
   readonly path: string
@@ -29,10 +30,12 @@ export function isTorchName(file: string): boolean {
 
 /**
  * Opens a file of tensors. In a `.pt` file the tensors lie at its top or under the first of `keys` that is
- * there. Throws VtpErrors `file_unreadable`, `bad_safetensors`, `bad_torch_file`, `unsafe_pickle`.
+ * there. Throws VtpErrors `file_unreadable`, `bad_safetensors`, `bad_torch_file`, `unsafe_pickle`,
+ * `bad_npy`, `bad_zip`.
  */
 export async function openTensorFile(file: string, keys: string[] = []): Promise<TensorFile> {
   if (isTorchName(file)) return openTorchTensors(file, keys)
+  if (isNumpyName(file)) return openNumpyTensors(file)
   const opened = await openSafetensors(file)
   return {
     path: file,

@@ -80,6 +80,58 @@ it('our own latents_stats.pt reads back', async () => {
   await close()
 })
 
+describe('forms of a tensor', () => {
+  const str = (text: string): number[] => [0x58, text.length, 0, 0, 0, ...Buffer.from(text)]
+  const name = (module: string, attribute: string): number[] => [...Buffer.from(`c${module}\n${attribute}\n`)]
+  const call = (callee: number[], ...args: number[][]): number[] => [...callee, 0x28, ...args.flat(), 0x74, 0x52]
+  const tuple = (...items: number[][]): number[] => [0x28, ...items.flat(), 0x74]
+  const storage = [...tuple(str('storage'), name('torch', 'FloatStorage'), str('0'), str('cpu'), [0x4b, 2]), 0x51]
+  const hooks = call(name('collections', 'OrderedDict'))
+  const make = name('torch._utils', '_rebuild_tensor_v2')
+  const parts = (size = [0x4b, 2], stride = [0x4b, 1]): number[][] => [
+    ...[storage, [0x4b, 0], tuple(size), tuple(stride), [0x89], hooks],
+  ]
+  const open = async (pickle: number[]) => {
+    const file = path.join(tempDir(), 'form.pt')
+    const data = Buffer.from(Float32Array.of(3, 4).buffer)
+    const bytes = Buffer.from([0x80, 2, ...pickle, 0x2e])
+    writeFileSync(
+      file,
+      zipStored([
+        ['a/data.pkl', bytes],
+        ['a/data/0', data],
+      ]),
+    )
+    return openTorchFile(file)
+  }
+  const values = async (pickle: number[]): Promise<number[]> => {
+    const file = await open(pickle)
+    const data = await file.readFloat32(file.root as never)
+    await file.close()
+    return [...data]
+  }
+
+  it('parameters and tensors with attributes are the tensors that they hold', async () => {
+    const tensor = call(make, ...parts())
+    const parameter = call(name('torch._utils', '_rebuild_parameter_with_state'), tensor, [0x88], hooks, [0x7d])
+    expect(await values(parameter)).toEqual([3, 4])
+    const rebuild = name('torch._tensor', '_rebuild_from_type_v2')
+    expect(await values(call(rebuild, make, name('torch', 'Tensor'), tuple(...parts()), [0x7d]))).toEqual([3, 4])
+    const list = call(rebuild, name('builtins', 'list'), name('torch', 'Tensor'), tuple([0x5d]), [0x7d])
+    await expect(open(list)).rejects.toMatchObject({ code: 'bad_torch_file' })
+    const other = call(rebuild, make, name('os', 'system'), tuple(...parts()), [0x7d])
+    await expect(open(other)).rejects.toMatchObject({ code: 'unsafe_pickle' })
+  })
+
+  it('negated views, and a few bytes expanded to gigabytes, are refused', async () => {
+    const flags = [0x7d, ...str('neg'), 0x88, 0x73]
+    await expect(open(call(make, ...parts(), flags))).rejects.toThrow(/conjugates or negatives/)
+    const huge = call(make, ...parts([0x4a, 0, 0, 0, 0x40], [0x4b, 0]))
+    await expect(open(huge)).rejects.toThrow(/repeats 8 bytes/)
+    expect(await values(call(make, ...parts([0x4b, 3], [0x4b, 0])))).toEqual([3, 3, 3])
+  })
+})
+
 describe('hostile and damaged files', () => {
   it.each([
     ['malicious_zip.pth', 'posix.system'],
