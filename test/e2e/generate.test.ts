@@ -18,6 +18,7 @@ import { randomDit, vtpStyle } from '../../bench/support/random-dit.js'
 import { encodeLatentsStats } from '../../src/io/torch-stats.js'
 import { type CliResult, runCli } from '../support/cli.js'
 import { hashWeightsFolder } from '../support/hash-weights.js'
+import { writePictures } from '../support/images.js'
 import { outputHashes } from '../support/parts.js'
 import { startGateway } from '../support/s3-gateway.js'
 
@@ -91,6 +92,13 @@ describe('the same images', { timeout: 300_000 }, () => {
       }
       for (const { stderr, code } of await Promise.all([worker(0), worker(1)])) expect(stderr + code).toMatch(/0$/)
       expect(outputHashes(path.join(gateway.folder, 'bucket', 'samples'))).toEqual(undisturbed)
+      // Samples there are a set for the metrics, and so are shards with pixels.
+      await writePictures(at('photos'), 3)
+      const shards = ['encode', at('photos'), '--outputs', 'pixels', '--out', 's3://bucket/pixels']
+      expect((await runCli(shards, { env: gateway.env })).code).toBe(0)
+      const fid = ['fid', 's3://bucket/samples', 's3://bucket/pixels', '--dims', '64', '--json']
+      const judged = await runCli([...fid, '--weights', hashWeightsFolder()], { env: gateway.env })
+      expect(JSON.parse(judged.stdout).images, judged.stderr).toEqual([12, 3])
     } finally {
       await gateway.close()
     }
