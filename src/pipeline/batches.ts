@@ -5,6 +5,7 @@
  */
 import type { Session } from '../engine/session.js'
 import type { TextEncoder } from '../engine/text-encoder.js'
+import { VtpError } from '../errors.js'
 import {
   type ListingEntry,
   type Reject,
@@ -77,13 +78,24 @@ export function createPixelBuffers(capacity: number, imageBytes: number, flip: b
 }
 export type PixelBuffers = ReturnType<typeof createPixelBuffers>
 
+/** Refusals of object storage that may be those of one object, or of all. */
+const REFUSALS = ['s3_access_denied', 's3_no_bucket', 's3_wrong_region']
+/** So many images that are all refused are no accident. */
+const FEWEST_REFUSED = 4
+
 export interface FetchContext {
   source: Source
   meter: Meter
+  /** Throw where a whole batch is refused for one reason of its storage: that is no fault of its images. */
+  stopWhenRefused?: boolean
 }
 
 /** Reads the images of a batch, all at once. Never throws for a single image. */
-export async function fetchBatch(batch: BatchJob, { source, meter }: FetchContext): Promise<FetchedBatch> {
+export async function fetchBatch(
+  batch: BatchJob,
+  { source, meter, stopWhenRefused }: FetchContext,
+): Promise<FetchedBatch> {
+  const refusals: VtpError[] = []
   const fetchImage = async (entry: ListingEntry): Promise<Uint8Array | Reject> => {
     const { key, uri } = entry
     if (entry.at.kind === 'bad') return { key, uri, stage: 'list', code: entry.at.code, message: entry.at.message }
@@ -93,6 +105,7 @@ export async function fetchBatch(batch: BatchJob, { source, meter }: FetchContex
       return bytes
     } catch (error) {
       if (!(error instanceof RejectError)) throw error
+      if (error.cause instanceof VtpError && REFUSALS.includes(error.cause.code)) refusals.push(error.cause)
       return { key, uri, stage: error.stage, code: error.code, message: error.message }
     }
   }
@@ -102,6 +115,8 @@ export async function fetchBatch(batch: BatchJob, { source, meter }: FetchContex
     if (result.status === 'rejected') throw result.reason
     return result.value
   })
+  if (stopWhenRefused && refusals.length >= FEWEST_REFUSED && refusals.length === batch.entries.length)
+    throw refusals[0]!
   return { ...batch, sources }
 }
 

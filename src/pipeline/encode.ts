@@ -305,7 +305,7 @@ async function encodeUnits(
     const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
     const encodeImages = (): AsyncIterable<EncodedBatch> => {
       const limit = createLimiter(request.threads.preprocess * 2)
-      const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter }), {
+      const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter, stopWhenRefused: true }), {
         min: 2,
         max: Math.max(4, Math.ceil(FETCH_IMAGES / request.batchSize)),
         maxBytes: FETCH_BYTES,

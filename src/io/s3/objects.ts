@@ -56,7 +56,7 @@ export async function getObject(
   const { bucket, key } = place
   const call = { action: 'Cannot read', operation: 'GetObject', uri: s3Uri(place), sizeBytes: range?.size }
   if (range?.size === 0) return { bytes: Buffer.alloc(0) }
-  return callS3(call, async ({ client, signal }) => {
+  return callS3(call, async ({ client, signal, expect }) => {
     try {
       const response = await client.send(
         new GetObjectCommand({
@@ -74,6 +74,7 @@ export async function getObject(
         const message = `${announced} bytes are more than the limit of ${maxBytes}`
         throw new VtpError(message, { code: 'too_many_bytes' })
       }
+      expect(announced)
       return {
         bytes: await readBody(response.Body as Readable, response.ContentLength, signal),
         etag: response.ETag,

@@ -38,19 +38,20 @@ export async function openList(spec: string, options: SourceOptions): Promise<So
   if (spec === '-' && !options.stdin) throw usageError('no_stdin', 'SOURCE is -, but there is no standard input')
   const uri = spec === '-' ? '-' : absolutePath(spec)
   let list: Promise<RangeReader> | undefined
+  const reading = { ...options, ownBuckets: true }
   return {
     kind: 'list',
     uri,
     ignored: 0,
     list: (signal) => listLines(uri, options, signal),
     async read(entry) {
-      if (entry.at.kind !== 'line') return readLocation(entry, options)
+      if (entry.at.kind !== 'line') return readLocation(entry, reading)
       list ??= openRangeReader(uri)
       const bytes = await (await list).read(entry.at.offset, entry.at.size)
       const address = lineAddress(bytes.toString('utf8'))
       if (address === undefined || redactUrl(address).text !== entry.uri)
         throw new RejectError('changed', 'read', 'the list is not the one that was planned with')
-      return readLocation({ ...entry, at: { kind: 'file', path: address } }, options)
+      return readLocation({ ...entry, at: { kind: 'file', path: address } }, reading)
     },
     close: async () => {
       await list?.then((reader) => reader.close()).catch(() => {})

@@ -9,15 +9,22 @@ const REJECTS: Record<string, [RejectCode, string]> = {
   not_found: ['not_found', 'no such object'],
   s3_changed: ['changed', 'it is not the object that was listed (its ETag differs)'],
   s3_access_denied: ['unreadable', 'access is denied'],
+  s3_bad_key: ['bad_entry', 'the key is too long'],
   bad_s3_uri: ['bad_entry', 'the address names no bucket'],
 }
+/** Failures that concern a bucket: of one entry, where every entry names its own. */
+const BUCKET_REJECTS: typeof REJECTS = {
+  s3_no_bucket: ['not_found', 'there is no such bucket'],
+  s3_wrong_region: ['unreadable', 'its bucket lies in another region'],
+}
 
-/** The object, or a range of it. Throws RejectErrors (stage `read`) and, for the service as a whole, VtpErrors. */
+/** The object, or a range of it. `ownBucket`: the entry names its bucket by itself. Throws RejectErrors (stage `read`) and, for the service as a whole, VtpErrors. */
 export async function readObjectBytes(
   uri: string,
   range: { offset: number; size: number } | undefined,
   etag: string | undefined,
   maxBytes: number,
+  ownBucket = false,
 ): Promise<Uint8Array> {
   const tooMany = (size: number): RejectError =>
     new RejectError('too_many_bytes', 'read', `${size} bytes are more than the limit of ${maxBytes}`)
@@ -32,7 +39,7 @@ export async function readObjectBytes(
   } catch (error) {
     if (!(error instanceof VtpError)) throw error
     if (error.code === 'too_many_bytes') throw new RejectError('too_many_bytes', 'read', error.message)
-    const reject = REJECTS[error.code]
+    const reject = REJECTS[error.code] ?? (ownBucket ? BUCKET_REJECTS[error.code] : undefined)
     if (reject) throw new RejectError(reject[0], 'read', reject[1], error)
     throw error
   }
