@@ -29,6 +29,7 @@ import { type Attempt, committedUnits, startAttempt } from './commits.js'
 import { createCommitter } from './committer.js'
 import { finalizeRun, provenance, type Totals, visitCommits } from './finalize.js'
 import { type BottleneckStage, createMeter, type Meter, type ProgressSnapshot } from './meter.js'
+import { COMMIT_WAIT_MS } from './parts.js'
 import type { Plan } from './plan.js'
 import type { PlanRequest } from './plan-request.js'
 import { prefetch } from './prefetch.js'
@@ -293,6 +294,7 @@ async function encodeUnits(
     writer,
     meter,
     attempts,
+    commitWaitMs: request.worker.count > 1 || request.units ? COMMIT_WAIT_MS : 0,
     onEvent: request.onEvent,
     onCommit: ({ rows, rejects, bytes }) => {
       totals.rows += rows
