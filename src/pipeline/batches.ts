@@ -88,22 +88,26 @@ export interface FetchContext {
   meter: Meter
   /** Throw where a whole batch is refused for one reason of its storage: that is no fault of its images. */
   stopWhenRefused?: boolean
+  /** Ends the reads; `fetchBatch` throws the signal's reason then. */
+  stop?: AbortSignal
 }
 
 /** Reads the images of a batch, all at once. Never throws for a single image. */
 export async function fetchBatch(
   batch: BatchJob,
-  { source, meter, stopWhenRefused }: FetchContext,
+  { source, meter, stopWhenRefused, stop }: FetchContext,
 ): Promise<FetchedBatch> {
   const refusals: VtpError[] = []
   const fetchImage = async (entry: ListingEntry): Promise<Uint8Array | Reject> => {
+    stop?.throwIfAborted()
     const { key, uri } = entry
     if (entry.at.kind === 'bad') return { key, uri, stage: 'list', code: entry.at.code, message: entry.at.message }
     try {
-      const bytes = await meter.clocks.read.time(() => source.read(entry))
+      const bytes = await meter.clocks.read.time(() => source.read(entry, stop))
       meter.bytesRead += bytes.byteLength
       return bytes
     } catch (error) {
+      stop?.throwIfAborted() // what fails while it is ended is no fault of the image
       if (!(error instanceof RejectError)) throw error
       if (error.cause instanceof VtpError && REFUSALS.includes(error.cause.code)) refusals.push(error.cause)
       return { key, uri, stage: error.stage, code: error.code, message: error.message }
@@ -120,6 +124,16 @@ export async function fetchBatch(
   return { ...batch, sources }
 }
 
+/** Bytes that a batch is going to hold, where the listing tells; undefined otherwise. */
+export function listedBytes({ entries }: BatchJob): number | undefined {
+  let sum = 0
+  for (const { at } of entries) {
+    if (!('size' in at) || at.size === undefined || at.kind === 'line') return undefined
+    sum += at.size
+  }
+  return sum
+}
+
 /** Bytes that a fetched batch holds. */
 export function fetchedBytes({ sources }: FetchedBatch): number {
   return sources.reduce((sum, source) => sum + (source instanceof Uint8Array ? source.byteLength : 0), 0)
@@ -131,12 +145,14 @@ export interface PrepareContext {
   pool(isolated: boolean): PreprocessPool
   buffers: PixelBuffers
   meter: Meter
+  /** Leaves out what is not begun yet; `prepareBatch` throws the signal's reason then. */
+  stop?: AbortSignal
 }
 
 /** Preprocesses the images of a batch. Never throws for a single image. */
 export async function prepareBatch(fetched: FetchedBatch, context: PrepareContext): Promise<PreparedBatch> {
   const { sources, ...batch } = fetched
-  const { limit, buffers, meter } = context
+  const { limit, buffers, meter, stop } = context
   const pixels = buffers.take()
   const { imageBytes, capacity } = pixels
   const pool = context.pool(batch.job.isolated)
@@ -146,7 +162,10 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
     if (!(bytes instanceof Uint8Array)) return bytes
     try {
       const place = { target: pixels.memory, offset: slot * imageBytes, flipOffset: (capacity + slot) * imageBytes }
-      const result = await limit(() => meter.clocks.preprocess.time(() => pool.run(bytes, place)))
+      const result = await limit(async () => {
+        stop?.throwIfAborted()
+        return meter.clocks.preprocess.time(() => pool.run(bytes, place))
+      })
       if ('reject' in result) return { key, uri, ...result.reject }
       return { key, uri, label: entry.label ?? null, caption: entry.caption ?? null, ...result }
     } catch (error) {
@@ -155,7 +174,12 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
       throw error
     }
   }
-  const results = await Promise.all(batch.entries.map(prepareImage))
+  // All of them end before the first error is told: the buffer may be given back then.
+  const settled = await Promise.allSettled(batch.entries.map(prepareImage))
+  const results = settled.map((result) => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value
+  })
 
   const rows: RowMeta[] = []
   const positions: number[] = []

@@ -104,6 +104,8 @@ export interface S3Call {
   uri: string
   /** Bytes that travel, for the time limit. */
   sizeBytes?: number
+  /** Ends the call, with the signal's reason. */
+  stop?: AbortSignal
 }
 
 /** A signal that aborts when the bytes that are expected have had their time; not before any are. */
@@ -131,14 +133,17 @@ export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Prom
     const limit = timeLimit()
     try {
       const result = await pacer.run(async () => {
+        call.stop?.throwIfAborted()
         counters.requests[call.operation] = (counters.requests[call.operation] ?? 0) + 1
         limit.expect(call.sizeBytes ?? 0)
-        return send({ client: await s3Client(), signal: limit.signal, expect: limit.expect, uncertain })
+        const signal = call.stop ? AbortSignal.any([limit.signal, call.stop]) : limit.signal
+        return send({ client: await s3Client(), signal, expect: limit.expect, uncertain })
       })
       pacer.succeeded()
       everReached = true
       return result
     } catch (error) {
+      call.stop?.throwIfAborted()
       const kind = classifyFailure(error)
       if (isUncertain(error)) uncertain = true
       // A request that takes for ever is a service (or a line) with too much to do.
@@ -158,7 +163,7 @@ export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Prom
       if ((kind === 'lasting' && !known) || attempt >= patience) throw s3Error(call.action, call.uri, error, known)
       counters.retries++
       const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempt - 1))
-      await sleep(delay * (0.5 + Math.random() / 2))
+      await sleep(delay * (0.5 + Math.random() / 2), undefined, { signal: call.stop }).catch(() => {})
     } finally {
       limit.clear()
     }

@@ -38,13 +38,13 @@ export async function openList(spec: string, options: SourceOptions): Promise<So
   if (spec === '-' && !options.stdin) throw usageError('no_stdin', 'SOURCE is -, but there is no standard input')
   const uri = spec === '-' ? '-' : absolutePath(spec)
   let list: Promise<RangeReader> | undefined
-  const reading = { ...options, ownBuckets: true }
   return {
     kind: 'list',
     uri,
     ignored: 0,
     list: (signal) => listLines(uri, options, signal),
-    async read(entry) {
+    async read(entry, signal) {
+      const reading = { ...options, ownBuckets: true, signal }
       if (entry.at.kind !== 'line') return readLocation(entry, reading)
       list ??= openRangeReader(uri)
       const bytes = await (await list).read(entry.at.offset, entry.at.size)
