@@ -48,8 +48,8 @@ export function createCommitter(context: CommitterContext): Committer {
     seconds: Record<string, number>,
   ): Promise<void> => {
     const files = shard.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }))
-    const began = Date.now()
-    const replaced = await putParts(unit, shard)
+    const began = { at: 0 }
+    const replaced = await putParts(unit, shard, began)
     if (replaced === undefined) return yieldTo(unit)
     if (placed.length > 0) await store.put(rejectsName(unit), encodeRejects(placed))
     else if (replaced) await store.delete(rejectsName(unit))
@@ -64,7 +64,7 @@ export function createCommitter(context: CommitterContext): Committer {
     }
     const first = await writeCommit(store, commit)
     if (replaced) await settleReplaced(store, commit, first)
-    else if (first && commitWaitMs > 0 && Date.now() - began > commitWaitMs / 2)
+    else if (first && commitWaitMs > 0 && Date.now() - began.at > commitWaitMs / 2)
       await settleLate(store, commit, commitWaitMs)
     attempts.delete(unit)
     meter.unitsDone++
@@ -73,8 +73,11 @@ export function createCommitter(context: CommitterContext): Committer {
     onCommit({ rows: shard.rows, rejects: placed.length, bytes })
   }
 
-  /** Puts the unit's files: whether that replaced some; undefined when another worker's commit stands. */
-  const putParts = async (unit: number, shard: ShardFiles): Promise<boolean | undefined> => {
+  /**
+   * Puts the unit's files: whether that replaced some; undefined when another worker's commit stands. `began.at`
+   * is when others could see the first of them.
+   */
+  const putParts = async (unit: number, shard: ShardFiles, began: { at: number }): Promise<boolean | undefined> => {
     let replaced = false
     const left = new Set(shard.files.map(({ path }) => path))
     try {
@@ -82,11 +85,15 @@ export function createCommitter(context: CommitterContext): Committer {
         if (!(await store.putFile(name, path, { ifAbsent: true, keepIfTaken: true, sha256 }))) {
           const state = await comparePart(store, unit, name, sha256, commitWaitMs)
           if (state === 'committed') return undefined
-          if (state === 'same') continue
+          if (state === 'same') {
+            began.at = 1 // of an earlier attempt: others may have waited long
+            continue
+          }
           await store.putFile(name, path, { ifAbsent: false, sha256 })
           replaced = true
         }
         left.delete(path)
+        began.at ||= Date.now()
       }
       return replaced
     } finally {
