@@ -137,6 +137,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
     retryRejects: flags['retry-rejects'],
     maxPixels: flags['max-pixels'],
     stop: stop.signal,
+    signal: stop.signal,
     onNote: progress.note,
     onProgress: (snapshot) => {
       progress.update(snapshot)

@@ -5,6 +5,7 @@ import type { CommandContext } from './base-command.js'
 import { type EncodeFlags, planRequest } from './encode-command.js'
 import { formatCount, formatDuration } from './format.js'
 import { createProgress } from './progress.js'
+import { onStopSignals } from './signals.js'
 
 export type PlanFlags = Pick<
   EncodeFlags,
@@ -55,10 +56,12 @@ const NOTE_EVERY_MS = 10_000
 export async function runPlanCommand(context: CommandContext, flags: PlanFlags): Promise<PlanJson> {
   const began = performance.now()
   const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const stop = onStopSignals(progress.note)
   let notedAt = began
   try {
     const prepared = await preparePlan({
       ...planRequest(flags, plannedDevice(flags)),
+      signal: stop.signal,
       onNote: progress.note,
       onListing: (images) => {
         const now = performance.now()
@@ -77,6 +80,7 @@ export async function runPlanCommand(context: CommandContext, flags: PlanFlags):
     ])
     return { images: plan.source.images, units: plan.units.length, plan: plan.hash, out: flags.out, resumed, seconds }
   } finally {
+    stop.release()
     progress.close()
   }
 }

@@ -48,6 +48,10 @@ describe('a worker finds its place', () => {
     expect(place(env)).toBe(expected)
   })
 
+  it('RANK alone means nothing', () => {
+    expect(place({ RANK: 'captain' })).toBe('0/1 alone')
+  })
+
   it('flags win over everything, and the count may come by flag where the scheduler does not tell it', () => {
     expect(place({ RANK: '6', WORLD_SIZE: '16' }, 1, 2)).toBe('1/2 flags')
     expect(place({ JOB_COMPLETION_INDEX: '3' }, undefined, 4)).toBe('3/4 Kubernetes Indexed Job')

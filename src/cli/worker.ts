@@ -76,10 +76,11 @@ export function detectWorkers(env: Env): DetectedPlace[] {
   const slurm = detectSlurm(env)
   if (slurm) found.push(slurm)
   for (const [from, indexName, countName] of PAIRS) {
+    // RANK is too common a name to mean anything without WORLD_SIZE.
+    if (from === 'torchrun' && !env.WORLD_SIZE) continue
     const index = whole(env, indexName)
     const count = countName ? whole(env, countName) : undefined
-    // RANK is too common a name to mean anything without WORLD_SIZE.
-    if (index === undefined || (from === 'torchrun' && count === undefined)) continue
+    if (index === undefined) continue
     found.push({ from, index, count })
   }
   return found.filter((place) => place.count !== 1 || place.index !== 0)

@@ -1,6 +1,6 @@
 /**
  * A folder as a store. An object is written to a temporary file, synced, and then takes its name by
- * rename (replace) or link (only if absent), and the folder is synced: a crash leaves the old object, the
+ * rename (replace) or link (only if absent; claim and rename where there are no hard links), and the folder is synced: a crash leaves the old object, the
  * new one, or a `*.tmp-*` file that nobody reads.
  */
 import { createHash, randomUUID } from 'node:crypto'
@@ -80,15 +80,16 @@ export function openLocalStore(root: string): Store {
   }
 
   /** Gives a finished temporary file its name; false when `ifAbsent` and the name is taken. */
-  const settle = async (tmp: string, file: string, ifAbsent: boolean): Promise<boolean> => {
+  const settle = async (tmp: string, file: string, ifAbsent: boolean, keepIfTaken = false): Promise<boolean> => {
     if (ifAbsent) {
+      let kept = false
       try {
-        await link(tmp, file)
-      } catch (error) {
-        if (systemCode(error) === 'EEXIST') return false
-        throw error
+        if (!(await linkOrClaim(tmp, file))) {
+          kept = keepIfTaken
+          return false
+        }
       } finally {
-        await unlink(tmp).catch(() => {})
+        if (!kept) await unlink(tmp).catch(() => {})
       }
     } else await rename(tmp, file)
     await syncFolder(path.dirname(file))
@@ -142,7 +143,7 @@ export function openLocalStore(root: string): Store {
     },
     put: async (name, bytes) => void (await write(name, bytes, false)),
     putIfAbsent: (name, bytes) => write(name, bytes, true),
-    async putFile(name, source, { ifAbsent, keep = false }) {
+    async putFile(name, source, { ifAbsent, keep = false, keepIfTaken = false, sha256 }) {
       const file = resolve(name)
       try {
         await makeFolder(path.dirname(file))
@@ -153,8 +154,15 @@ export function openLocalStore(root: string): Store {
         }
         const handle = await open(tmp, 'r+')
         await handle.sync().finally(() => handle.close())
-        const settled = await settle(tmp, file, ifAbsent)
-        if (!keep && tmp !== source) await rm(source, { force: true })
+        if (sha256 !== undefined && (await hashFile(tmp)) !== sha256) {
+          if (tmp !== source) await rm(tmp, { force: true })
+          throw new VtpError(`${source} is not what was written to it: it does not become ${file}`, {
+            code: 'file_changed',
+            suggestions: ['check the disk of the output folder, and run the same command again'],
+          })
+        }
+        const settled = await settle(tmp, file, ifAbsent, keepIfTaken && tmp === source)
+        if (!keep && tmp !== source && (settled || !keepIfTaken)) await rm(source, { force: true })
         return settled
       } catch (error) {
         throw storageError('Cannot write', file, error)
@@ -170,13 +178,11 @@ export function openLocalStore(root: string): Store {
     },
     async sha256(name) {
       const file = resolve(name)
-      const hash = createHash('sha256')
       try {
-        for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer)
+        return await hashFile(file)
       } catch (error) {
         throw storageError('Cannot read', file, error)
       }
-      return hash.digest('hex')
     },
     async tempDir() {
       const dir = path.join(folder, TEMP_DIR)
@@ -189,6 +195,42 @@ export function openLocalStore(root: string): Store {
     },
     close: async () => {},
   }
+}
+
+async function hashFile(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer)
+  return hash.digest('hex')
+}
+
+/** What file systems without hard links say (exFAT, SMB, some FUSE mounts). */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']
+
+/**
+ * Gives the file a second name; false when that is taken. Without hard links the name is claimed by an empty
+ * file, which the finished one replaces at once: a crash in between leaves the empty file.
+ */
+async function linkOrClaim(tmp: string, file: string): Promise<boolean> {
+  try {
+    await link(tmp, file)
+    return true
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false
+    if (!NO_LINKS.includes(systemCode(error) ?? '')) throw error
+  }
+  try {
+    await (await open(file, 'wx')).close()
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false
+    throw error
+  }
+  try {
+    await rename(tmp, file)
+  } catch (error) {
+    await rm(file, { force: true })
+    throw error
+  }
+  return true
 }
 
 async function exists(file: string): Promise<boolean> {

@@ -16,6 +16,9 @@ it.each([
   ],
   ['https://h/k?access_token=1', 'https://h/k?access_token=…', true],
   ['https://h/k?id=0123456789012345678901234567890123456789', 'https://h/k?id=…', true],
+  ['https:///user:pw@h/a.jpg', 'https:///h/a.jpg', true],
+  ['https://proxy/https://user:pw@h/a.jpg', 'https://proxy/https://h/a.jpg', true],
+  ['https://h/@user/a.jpg', 'https://h/@user/a.jpg', false],
   ['https://h/k#token=x', 'https://h/k', false],
 ])('%s', (url, text, secret) => {
   expect(redactUrl(url)).toEqual({ text, secret })
@@ -23,5 +26,6 @@ it.each([
 
 it('paths and keys are literal: # and ? belong to the name', () => {
   for (const name of ['a#b?token=1.jpg', '/x/a?b', 's3://bucket/a?sig=b#c']) expect(shownAddress(name)).toBe(name)
+  expect(shownAddress(' https://u:p@h/x?sig=1')).toBe(' https://h/x?sig=…')
   expect(shownAddress('s3://AKID:SECRET@bucket/x')).toBe('s3://bucket/x')
 })

@@ -19,11 +19,11 @@ export function redactUrl(url: string): RedactedUrl {
   const at = withoutFragment.indexOf('?')
   let base = at < 0 ? withoutFragment : withoutFragment.slice(0, at)
   let secret = false
-  const user = /^([a-z][a-z0-9+.-]*:\/\/)[^/]*@/i.exec(base)
-  if (user) {
-    base = user[1] + base.slice(user[0].length)
+  // Also behind too many slashes, which readers forgive, and in an address within the address.
+  base = base.replace(/([a-z][a-z0-9+.-]*:[/\\]{2,})[^/\\]*@/gi, (_, scheme: string) => {
     secret = true
-  }
+    return scheme
+  })
   if (at < 0) return { text: base, secret }
   const parts = withoutFragment
     .slice(at + 1)
@@ -41,8 +41,9 @@ export function redactUrl(url: string): RedactedUrl {
 
 /** What may be shown and stored of an address or a path; paths and s3:// keys are literal and stay as they are. */
 export function shownAddress(text: string): string {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
-  if (scheme === undefined || scheme === 'file') return text
-  if (scheme === 's3') return text.replace(/^(s3:\/\/)[^/]*@/i, '$1')
-  return redactUrl(text).text
+  const found = /([a-z][a-z0-9+.-]*):[/\\]{2}/i.exec(text)
+  const scheme = found?.[1]?.toLowerCase()
+  if (!found || scheme === 'file') return text
+  const [before, address] = [text.slice(0, found.index), text.slice(found.index)]
+  return before + (scheme === 's3' ? address.replace(/^(s3:\/+)[^/]*@/i, '$1') : redactUrl(address).text)
 }

@@ -44,9 +44,9 @@ export function openS3Store(uri: string): Store {
       await putObject(resolve(name), bytes)
     },
     putIfAbsent: async (name, bytes) => putObject(resolve(name), bytes, true),
-    async putFile(name, file, { ifAbsent, keep = false, sha256 }) {
+    async putFile(name, file, { ifAbsent, keep = false, keepIfTaken = false, sha256 }) {
       const stored = await putFileObject(resolve(name), file, ifAbsent, sha256)
-      if (!keep) await rm(file, { force: true })
+      if (!keep && (stored || !keepIfTaken)) await rm(file, { force: true })
       return stored
     },
     delete: async (name) => deleteObject(resolve(name)),

@@ -18,6 +18,8 @@ export interface StoreEntry {
 export interface PutFileOptions {
   ifAbsent: boolean
   keep?: boolean
+  /** Leave the file where it is when the name is taken. */
+  keepIfTaken?: boolean
   sha256?: string
 }
 

@@ -5,6 +5,7 @@
  */
 import type { Session } from '../engine/session.js'
 import type { TextEncoder } from '../engine/text-encoder.js'
+import { VtpError } from '../errors.js'
 import {
   type ListingEntry,
   type Reject,
@@ -77,22 +78,38 @@ export function createPixelBuffers(capacity: number, imageBytes: number, flip: b
 }
 export type PixelBuffers = ReturnType<typeof createPixelBuffers>
 
+/** Refusals of object storage that may be those of one object, or of all. */
+const REFUSALS = ['s3_access_denied', 's3_no_bucket', 's3_wrong_region']
+/** So many images that are all refused are no accident. */
+const FEWEST_REFUSED = 4
+
 export interface FetchContext {
   source: Source
   meter: Meter
+  /** Throw where a whole batch is refused for one reason of its storage: that is no fault of its images. */
+  stopWhenRefused?: boolean
+  /** Ends the reads; `fetchBatch` throws the signal's reason then. */
+  stop?: AbortSignal
 }
 
 /** Reads the images of a batch, all at once. Never throws for a single image. */
-export async function fetchBatch(batch: BatchJob, { source, meter }: FetchContext): Promise<FetchedBatch> {
+export async function fetchBatch(
+  batch: BatchJob,
+  { source, meter, stopWhenRefused, stop }: FetchContext,
+): Promise<FetchedBatch> {
+  const refusals: VtpError[] = []
   const fetchImage = async (entry: ListingEntry): Promise<Uint8Array | Reject> => {
+    stop?.throwIfAborted()
     const { key, uri } = entry
     if (entry.at.kind === 'bad') return { key, uri, stage: 'list', code: entry.at.code, message: entry.at.message }
     try {
-      const bytes = await meter.clocks.read.time(() => source.read(entry))
+      const bytes = await meter.clocks.read.time(() => source.read(entry, stop))
       meter.bytesRead += bytes.byteLength
       return bytes
     } catch (error) {
+      stop?.throwIfAborted() // what fails while it is ended is no fault of the image
       if (!(error instanceof RejectError)) throw error
+      if (error.cause instanceof VtpError && REFUSALS.includes(error.cause.code)) refusals.push(error.cause)
       return { key, uri, stage: error.stage, code: error.code, message: error.message }
     }
   }
@@ -102,7 +119,19 @@ export async function fetchBatch(batch: BatchJob, { source, meter }: FetchContex
     if (result.status === 'rejected') throw result.reason
     return result.value
   })
+  if (stopWhenRefused && refusals.length >= FEWEST_REFUSED && refusals.length === batch.entries.length)
+    throw refusals[0]!
   return { ...batch, sources }
+}
+
+/** Bytes that a batch is going to hold, where the listing tells; undefined otherwise. */
+export function listedBytes({ entries }: BatchJob): number | undefined {
+  let sum = 0
+  for (const { at } of entries) {
+    if (!('size' in at) || at.size === undefined || at.kind === 'line') return undefined
+    sum += at.size
+  }
+  return sum
 }
 
 /** Bytes that a fetched batch holds. */
@@ -116,12 +145,14 @@ export interface PrepareContext {
   pool(isolated: boolean): PreprocessPool
   buffers: PixelBuffers
   meter: Meter
+  /** Leaves out what is not begun yet; `prepareBatch` throws the signal's reason then. */
+  stop?: AbortSignal
 }
 
 /** Preprocesses the images of a batch. Never throws for a single image. */
 export async function prepareBatch(fetched: FetchedBatch, context: PrepareContext): Promise<PreparedBatch> {
   const { sources, ...batch } = fetched
-  const { limit, buffers, meter } = context
+  const { limit, buffers, meter, stop } = context
   const pixels = buffers.take()
   const { imageBytes, capacity } = pixels
   const pool = context.pool(batch.job.isolated)
@@ -131,7 +162,10 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
     if (!(bytes instanceof Uint8Array)) return bytes
     try {
       const place = { target: pixels.memory, offset: slot * imageBytes, flipOffset: (capacity + slot) * imageBytes }
-      const result = await limit(() => meter.clocks.preprocess.time(() => pool.run(bytes, place)))
+      const result = await limit(async () => {
+        stop?.throwIfAborted()
+        return meter.clocks.preprocess.time(() => pool.run(bytes, place))
+      })
       if ('reject' in result) return { key, uri, ...result.reject }
       return { key, uri, label: entry.label ?? null, caption: entry.caption ?? null, ...result }
     } catch (error) {
@@ -140,7 +174,12 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
       throw error
     }
   }
-  const results = await Promise.all(batch.entries.map(prepareImage))
+  // All of them end before the first error is told: the buffer may be given back then.
+  const settled = await Promise.allSettled(batch.entries.map(prepareImage))
+  const results = settled.map((result) => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value
+  })
 
   const rows: RowMeta[] = []
   const positions: number[] = []

@@ -2,14 +2,15 @@
  * The end of the pipeline: appends batches to the unit's shard, and when it is complete puts its files,
  * then its rejects, and last its commit. The upload of one unit runs while the next one is written.
  */
+import { rm } from 'node:fs/promises'
 import type { ShardFiles } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
 import type { Reject } from '../types.js'
 import type { EncodedBatch, PlacedReject } from './batches.js'
-import { type Attempt, writeCommit } from './commits.js'
+import { type Attempt, type Commit, writeCommit } from './commits.js'
 import { rejectsName } from './layout.js'
 import type { BottleneckStage, Meter } from './meter.js'
-import { isSamePart } from './parts.js'
+import { comparePart, settleLate, settleReplaced } from './parts.js'
 import type { Plan } from './plan.js'
 import type { RunEvent } from './run-events.js'
 import type { UnitWriter } from './unit-writer.js'
@@ -21,6 +22,8 @@ export interface CommitterContext {
   meter: Meter
   /** Markers of units that are not committed yet. */
   attempts: Map<number, Attempt>
+  /** How long a part without a commit is left to the worker that may have put it; 0 when there is no other. */
+  commitWaitMs: number
   onEvent?: (event: RunEvent) => void
   onCommit(done: { rows: number; rejects: number; bytes: number }): void
 }
@@ -33,7 +36,7 @@ export interface Committer {
 }
 
 export function createCommitter(context: CommitterContext): Committer {
-  const { store, plan, writer, meter, attempts, onEvent, onCommit } = context
+  const { store, plan, writer, meter, attempts, commitWaitMs, onEvent, onCommit } = context
   let rejects: PlacedReject[] = []
   let secondsBefore = meter.seconds()
   let committing: Promise<void> = Promise.resolve()
@@ -45,12 +48,12 @@ export function createCommitter(context: CommitterContext): Committer {
     seconds: Record<string, number>,
   ): Promise<void> => {
     const files = shard.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }))
-    for (const file of shard.files) {
-      if (await store.putFile(file.name, file.path, { ifAbsent: true, sha256: file.sha256 })) continue
-      if (!(await isSamePart(store, unit, file.name, file.sha256))) return void (await yieldTo(unit))
-    }
+    const began = { at: 0 }
+    const replaced = await putParts(unit, shard, began)
+    if (replaced === undefined) return yieldTo(unit)
     if (placed.length > 0) await store.put(rejectsName(unit), encodeRejects(placed))
-    const first = await writeCommit(store, {
+    else if (replaced) await store.delete(rejectsName(unit))
+    const commit: Commit = {
       unit,
       plan: plan.hash,
       rows: shard.rows,
@@ -58,12 +61,44 @@ export function createCommitter(context: CommitterContext): Committer {
       files,
       moments: shard.moments,
       seconds,
-    })
+    }
+    const first = await writeCommit(store, commit)
+    if (replaced) await settleReplaced(store, commit, first)
+    else if (first && commitWaitMs > 0 && Date.now() - began.at > commitWaitMs / 2)
+      await settleLate(store, commit, commitWaitMs)
     attempts.delete(unit)
     meter.unitsDone++
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
     onEvent?.({ event: 'unit_committed', unit, rows: shard.rows, rejects: placed.length, bytes, seconds, first })
     onCommit({ rows: shard.rows, rejects: placed.length, bytes })
+  }
+
+  /**
+   * Puts the unit's files: whether that replaced some; undefined when another worker's commit stands. `began.at`
+   * is when others could see the first of them.
+   */
+  const putParts = async (unit: number, shard: ShardFiles, began: { at: number }): Promise<boolean | undefined> => {
+    let replaced = false
+    const left = new Set(shard.files.map(({ path }) => path))
+    try {
+      for (const { name, path, sha256 } of shard.files) {
+        if (!(await store.putFile(name, path, { ifAbsent: true, keepIfTaken: true, sha256 }))) {
+          const state = await comparePart(store, unit, name, sha256, commitWaitMs)
+          if (state === 'committed') return undefined
+          if (state === 'same') {
+            began.at = 1 // of an earlier attempt: others may have waited long
+            continue
+          }
+          await store.putFile(name, path, { ifAbsent: false, sha256 })
+          replaced = true
+        }
+        left.delete(path)
+        began.at ||= Date.now()
+      }
+      return replaced
+    } finally {
+      for (const path of left) await rm(path, { force: true })
+    }
   }
 
   /** Another worker's commit stands: this one's work on the unit is not needed. */

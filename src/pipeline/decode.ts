@@ -76,7 +76,7 @@ export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
 async function readImage(input: string): Promise<Uint8Array> {
   if (uriScheme(input) !== 's3') return readFile(input)
   const { readObjectBytes } = await import('../io/sources/read-object.js')
-  return readObjectBytes(input, undefined, undefined, DEFAULT_MAX_BYTES)
+  return readObjectBytes(input, undefined, undefined, { maxBytes: DEFAULT_MAX_BYTES })
 }
 
 async function openDecoder(model: Model, request: DecodeRequest, height: number, width: number): Promise<Session> {

@@ -13,7 +13,6 @@ import type { ThreadPlan } from '../engine/threads.js'
 import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
-import type { Store } from '../io/store.js'
 import { compileEncoder, type EncoderOutput, type Precision } from '../model/index.js'
 import {
   type BatchJob,
@@ -22,13 +21,15 @@ import {
   encodeBatch,
   fetchBatch,
   fetchedBytes,
+  listedBytes,
   prepareBatch,
   type UnitJob,
 } from './batches.js'
 import { type Attempt, committedUnits, startAttempt } from './commits.js'
 import { createCommitter } from './committer.js'
-import { finalizeRun, provenance, type Totals, visitCommits } from './finalize.js'
+import { finalizeRun, provenance, type Totals, totalsSoFar } from './finalize.js'
 import { type BottleneckStage, createMeter, type Meter, type ProgressSnapshot } from './meter.js'
+import { COMMIT_WAIT_MS } from './parts.js'
 import type { Plan } from './plan.js'
 import type { PlanRequest } from './plan-request.js'
 import { prefetch } from './prefetch.js'
@@ -36,10 +37,12 @@ import { type PreparedPlan, preparePlan, readUnitLines } from './prepare-plan.js
 import { createPreprocessPool, type PreprocessPool } from './preprocess-pool.js'
 import { retryRejects } from './retry-rejects.js'
 import type { RunEvent } from './run-events.js'
-import { createLimiter, mapOrdered } from './stages.js'
+import { createLimiter, mapOrdered, untilStopped } from './stages.js'
 import { encodeTextBatch } from './texts.js'
 import { createUnitWriter } from './unit-writer.js'
 import { assertUnitsExist, ownUnits, unitsToHelp, withoutCommit } from './units.js'
+
+export { partialTotals } from './finalize.js'
 
 /** Source bytes that are read ahead, at most (and one batch more). */
 const FETCH_BYTES = 256 * 2 ** 20
@@ -49,8 +52,6 @@ const FETCH_IMAGES = 1024
 const PREPARE_AHEAD = 3
 /** Batches posted to the encoder at once: one runs in every lane, one waits. */
 const encodeAhead = (request: EncodeRequest): number => (request.lanes?.length ?? 1) + 1
-/** Commits of an unfinished run that are read for its totals, at most. */
-const MOST_COMMITS_READ = 2_000
 /** From this attempt on at a unit, images are decoded in child processes. */
 const ISOLATE_FROM_ATTEMPT = 3
 
@@ -66,7 +67,7 @@ export interface EncodeRequest extends PlanRequest {
   /** Work only on these units. */
   units?: number[]
   helpOthers: boolean
-  /** Encode again what was rejected in committed units, and nothing else. */
+  /** Before the units that are left: encode again what was rejected in committed units, and nothing else of them. */
   retryRejects?: boolean
   maxPixels: number
   /** Stops cleanly: the batches in flight are finished, nothing new is started. */
@@ -140,7 +141,9 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
 
   const committed = await committedUnits(store)
   const complete = all.every((unit) => committed.has(unit))
-  const totals = complete ? await finalizeRun(store, plan) : await totalsSoFar(store, all, committed, run)
+  const totals = complete
+    ? await finalizeRun(store, plan)
+    : await totalsSoFar(store, all, committed, { ...run, moments: null })
   const seconds = (performance.now() - began) / 1000
   return {
     ...totals,
@@ -152,31 +155,11 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     imagesPerSecond: meter.images / Math.max(seconds, 1e-3),
     bytesRead: meter.bytesRead,
     bottleneck: meter.bottleneck(),
-    interrupted: run.interrupted && !complete,
+    // Rejects that were not tried again yet leave no trace in the commits.
+    interrupted: (run.interrupted && !complete) || (request.retryRejects === true && request.stop?.aborted === true),
     complete,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
   }
-}
-
-/** Sums over the commits that are there; over this worker's own where there are too many to read by every worker. */
-async function totalsSoFar(store: Store, all: number[], committed: Set<number>, run: RunTotals): Promise<Totals> {
-  if (committed.size <= MOST_COMMITS_READ) return partialTotals(store, all, committed)
-  return { rows: run.rows, rejects: run.rejects, bytes: run.bytes, moments: null }
-}
-
-/** Totals of the units that are committed. */
-export async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
-  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
-  await visitCommits(
-    store,
-    all.filter((unit) => committed.has(unit)),
-    (commit) => {
-      totals.rows += commit.rows
-      totals.rejects += commit.rejects
-      for (const file of commit.files) totals.bytes += file.bytes
-    },
-  )
-  return totals
 }
 
 interface RunTotals {
@@ -266,6 +249,9 @@ async function encodeUnits(
 
   // A unit that is on its way through this pipeline has no commit yet: it must not be taken for one to help with.
   const begun = new Set<number>()
+  /** Units whose last batch is with the encoder, or behind it. */
+  const ending = new Set<number>()
+  const { stop } = request
 
   async function* jobs(): AsyncGenerator<BatchJob> {
     for await (const index of nextUnits()) {
@@ -284,7 +270,6 @@ async function encodeUnits(
         yield { job, start, entries, last: start + entries.length === lines.length }
       }
     }
-    totals.interrupted = request.stop?.aborted ?? false
   }
 
   const committer = createCommitter({
@@ -293,6 +278,7 @@ async function encodeUnits(
     writer,
     meter,
     attempts,
+    commitWaitMs: request.worker.count > 1 || request.units ? COMMIT_WAIT_MS : 0,
     onEvent: request.onEvent,
     onCommit: ({ rows, rejects, bytes }) => {
       totals.rows += rows
@@ -305,19 +291,23 @@ async function encodeUnits(
     const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
     const encodeImages = (): AsyncIterable<EncodedBatch> => {
       const limit = createLimiter(request.threads.preprocess * 2)
-      const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter }), {
+      const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter, stopWhenRefused: true, stop }), {
         min: 2,
         max: Math.max(4, Math.ceil(FETCH_IMAGES / request.batchSize)),
         maxBytes: FETCH_BYTES,
         sizeOf: fetchedBytes,
+        expectedSize: listedBytes,
         onStarved: (seconds) => {
           meter.starvedSeconds += seconds
         },
       })
-      const preparedBatches = mapOrdered(fetched, PREPARE_AHEAD, (batch) =>
-        prepareBatch(batch, { pool, limit, buffers, meter }),
+      const preparedBatches = mapOrdered(untilStopped(fetched, stop), PREPARE_AHEAD, (batch) =>
+        prepareBatch(batch, { pool, limit, buffers, meter, stop }),
       )
-      return mapOrdered(preparedBatches, encodeAhead(request), (batch) => encodeBatch(batch, context))
+      return mapOrdered(untilStopped(preparedBatches, stop), encodeAhead(request), (batch) => {
+        if (batch.last) ending.add(batch.job.index)
+        return encodeBatch(batch, context)
+      })
     }
     const encoded =
       source.kind === 'text'
@@ -326,12 +316,15 @@ async function encodeUnits(
     // One batch is written while the next is taken from the encoder.
     let writing: Promise<void> = Promise.resolve()
     for await (const batch of encoded) {
+      // A unit that cannot be completed any more is left as it is.
+      if (source.kind !== 'text' && stop?.aborted && !ending.has(batch.job.index)) continue
       await writing
       writing = committer.write(batch)
       writing.catch(() => {})
     }
     await writing
     await committer.settled()
+    totals.interrupted = stop?.aborted ?? false
   } finally {
     clearInterval(timer)
     await committer.settled().catch(() => {})

@@ -12,6 +12,9 @@ import { LATENTS_STATS, MANIFEST } from './layout.js'
 import type { Plan } from './plan.js'
 import { createLimiter } from './stages.js'
 
+/** Commits of an unfinished run that are read for its totals, at most. */
+const MOST_COMMITS_READ = 2_000
+
 export interface Totals {
   rows: number
   rejects: number
@@ -113,4 +116,25 @@ export function provenance(plan: Plan): Record<string, string> {
     'vtp.engine': plan.engine,
     'vtp.version': plan.vtp,
   }
+}
+
+/** Sums over the commits that are there; over this worker's own where there are too many to read by every worker. */
+export async function totalsSoFar(store: Store, all: number[], committed: Set<number>, own: Totals): Promise<Totals> {
+  if (committed.size <= MOST_COMMITS_READ) return partialTotals(store, all, committed)
+  return { rows: own.rows, rejects: own.rejects, bytes: own.bytes, moments: null }
+}
+
+/** Totals of the units that are committed. */
+export async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
+  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
+  await visitCommits(
+    store,
+    all.filter((unit) => committed.has(unit)),
+    (commit) => {
+      totals.rows += commit.rows
+      totals.rejects += commit.rejects
+      for (const file of commit.files) totals.bytes += file.bytes
+    },
+  )
+  return totals
 }

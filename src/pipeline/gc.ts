@@ -1,7 +1,7 @@
 /**
  * `vtp gc`: removes what a run no longer needs: attempt markers of committed units, listings and planning
  * pieces that no plan names, temporary files and unfinished uploads of workers that died. Parts without a
- * commit are left alone: the worker that wrote one may be about to commit it, and the next one adopts it.
+ * commit are left alone: the worker that wrote one may be about to commit it, and the next one adopts or replaces it.
  */
 import { readdir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
@@ -75,17 +75,22 @@ async function abortUploads(
   }
 }
 
-/** `*.tmp-*` beside the parts, and everything in `_vtp/tmp`. */
-async function removeTemporary(
+/** Folders that a run writes files into. */
+const FOLDERS = ['', '_vtp', '_vtp/tmp', '_vtp/commits', '_vtp/attempts', 'img_emb', 'text_emb', 'metadata', 'preview']
+/** How the local store names what it is about to give its name. */
+const TEMPORARY = /\.tmp-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** `*.tmp-UUID` beside the parts, and everything in `_vtp/tmp`. */
+export async function removeTemporary(
   root: string,
   result: GcResult,
   old: (modifiedMs: number) => boolean,
   dryRun: boolean,
 ): Promise<void> {
-  for (const folder of ['', '_vtp', '_vtp/tmp', '_vtp/commits', '_vtp/attempts']) {
+  for (const folder of FOLDERS) {
     const names = await readdir(path.join(root, folder)).catch(() => [])
     for (const name of names) {
-      if (folder !== '_vtp/tmp' && !name.includes('.tmp-')) continue
+      if (folder !== '_vtp/tmp' && !TEMPORARY.test(name)) continue
       const file = path.join(root, folder, name)
       const info = await stat(file).catch(() => undefined)
       if (!info?.isFile() || !old(info.mtimeMs)) continue

@@ -54,6 +54,20 @@ it('holds no more bytes than it may, and one item more', async () => {
   expect(most).toBeLessThanOrEqual(8)
 })
 
+it('takes room for an item before it is fetched: all in flight at once are no more than may be held', async () => {
+  let held = 0
+  let most = 0
+  const fetch = async (i: number): Promise<number> => {
+    held += 3
+    most = Math.max(most, held)
+    await sleep(10)
+    return i
+  }
+  const options = { ...sizes, min: 16, sizeOf: () => 3, maxBytes: 9, expectedSize: () => 3 }
+  for await (const _ of prefetch(count(40), fetch, options)) held -= 3
+  expect(most).toBeLessThanOrEqual(9 + 3) // the one that is being taken
+})
+
 it('ends with the error of the first item that failed, after those before it, and leaves nothing running', async () => {
   let active = 0
   const fetch = async (i: number): Promise<number> => {

@@ -2,15 +2,18 @@
  * Reads ahead as far as it has to, and no further: the depth grows when the consumer had to wait although
  * everything allowed was in flight, and shrinks again when all of it lies ready. A store with a round trip
  * of 200 ms then keeps an encoder as busy as a local disk. Results keep their order; what is held is
- * bounded by `max` items and, softly, by `maxBytes`.
+ * bounded by `max` items and by `maxBytes`: room for an item is taken before it is fetched, by its known size or
+ * the mean of those before it.
  */
 
-export interface PrefetchOptions<Out> {
+export interface PrefetchOptions<In, Out> {
   /** Items in flight or ready: at first, and at most. */
   min: number
   max: number
   maxBytes: number
   sizeOf(item: Out): number
+  /** The size of an item before it is fetched, where it is known. */
+  expectedSize?(item: In): number | undefined
   /** Told how long the consumer had to wait. */
   onStarved?: (seconds: number) => void
 }
@@ -23,15 +26,18 @@ const CALM_ITEMS = 64
 export async function* prefetch<In, Out>(
   input: AsyncIterable<In>,
   fetch: (item: In) => Promise<Out>,
-  options: PrefetchOptions<Out>,
+  options: PrefetchOptions<In, Out>,
 ): AsyncGenerator<Out, void, undefined> {
-  const { min, max, maxBytes, sizeOf, onStarved } = options
+  const { min, max, maxBytes, sizeOf, expectedSize, onStarved } = options
   const iterator = input[Symbol.asyncIterator]()
   const queue: Promise<Out>[] = []
   let depth = min
   let ready = 0
   let heldBytes = 0
   let calm = 0
+  /** Of the items fetched so far. */
+  let fetched = { items: 0, bytes: 0 }
+  let peeked: { value: In; bytes: number } | undefined
   let ended = false
   let stopped = false
   let failure: { error: unknown } | undefined
@@ -41,17 +47,26 @@ export async function* prefetch<In, Out>(
   const pump = async (): Promise<void> => {
     try {
       while (!stopped) {
-        if (queue.length >= depth || (heldBytes >= maxBytes && queue.length > 0)) {
+        if (queue.length >= depth || (queue.length > 0 && heldBytes + (peeked?.bytes ?? 0) > maxBytes)) {
           await new Promise<void>((resolve) => {
             wakePump = resolve
           })
           continue
         }
-        const next = await iterator.next()
-        if (next.done) break
-        const running = fetch(next.value).then((item) => {
+        if (!peeked) {
+          const next = await iterator.next()
+          if (next.done) break
+          const mean = fetched.items > 0 ? fetched.bytes / fetched.items : 0
+          peeked = { value: next.value, bytes: expectedSize?.(next.value) ?? mean }
+          continue
+        }
+        const { value, bytes } = peeked
+        peeked = undefined
+        heldBytes += bytes
+        const running = fetch(value).then((item) => {
           ready++
-          heldBytes += sizeOf(item)
+          heldBytes += sizeOf(item) - bytes
+          fetched = { items: fetched.items + 1, bytes: fetched.bytes + sizeOf(item) }
           return item
         })
         running.catch(() => {}) // reported when its turn comes

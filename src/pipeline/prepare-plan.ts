@@ -5,7 +5,7 @@
 import { mkdtemp, realpath, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { usageError, VtpError } from '../errors.js'
+import { EXIT, usageError, VtpError } from '../errors.js'
 import type { Transform } from '../image/transform.js'
 import { storageError } from '../io/local-store.js'
 import { makeFolder } from '../io/make-folder.js'
@@ -121,10 +121,8 @@ async function planSource(
 
     const before = await loadPlan(store)
     // A plan is made once: workers and buckets would spend hours on listing again what is listed.
-    const known =
-      before?.source.uri === source.uri && source.uri !== '-' && (request.shared || isAddress(source.uri)) && !dryRun
-        ? before
-        : undefined
+    const adopts = source.uri !== '-' && (request.shared || isAddress(source.uri)) && !dryRun
+    const known = adopts && before?.source.uri === source.uri ? before : undefined
     const log =
       known || dryRun || !isAddress(source.uri)
         ? undefined
@@ -184,10 +182,15 @@ async function planSource(
       shardRows: request.shardRows,
       engine: engineVersion(),
     }
+    // Of workers that listed at the same time, the first plan counts; what came and went meanwhile is no difference.
+    const check = (there: Plan): void => {
+      const same = adopts && there.source.uri === source.uri
+      assertSamePlan(there, same ? { ...settings, source: there.source } : settings, request.dest)
+    }
     const stored = known ?? (await loadPlan(store))
     let plan: Plan
     if (stored) {
-      assertSamePlan(stored, settings, request.dest)
+      check(stored)
       plan = stored
     } else {
       const { sha256, units } = listing!
@@ -203,7 +206,6 @@ async function planSource(
     if (!stored && !dryRun) {
       await store.putFile(plan.listingFile, listingFile!, { ifAbsent: true, keep: true })
       const target = store
-      const check = (there: Plan): void => assertSamePlan(there, settings, request.dest)
       plan = await claimPlan(store, plan, () => loadPlan(target), check)
     }
     await log?.clear()
@@ -222,8 +224,17 @@ async function planSource(
     }
   } catch (error) {
     await Promise.allSettled([store?.close(), rm(tmp, { recursive: true, force: true })])
+    if (request.signal?.aborted && !(error instanceof VtpError)) throw interrupted()
     throw error
   }
+}
+
+function interrupted(): VtpError {
+  return new VtpError('Interrupted while the source was listed', {
+    code: 'interrupted',
+    exitCode: EXIT.interrupted,
+    suggestions: ['run the same command again'],
+  })
 }
 
 /** Makes the folder. Throws VtpError `storage_…`. */

@@ -1,5 +1,5 @@
 /**
- * `--retry-rejects`: encodes again what was rejected in committed units, and nothing else. Rows that come
+ * `--retry-rejects`: encodes again what was rejected in committed units, and nothing else of them. Rows that come
  * out are merged into the unit's shard at their place in the listing, so a unit whose images have all
  * become readable has the bytes of a run that never failed. The part is replaced before its commit: after
  * a crash in between, the next call finds the rows in the part already and only writes the commit.

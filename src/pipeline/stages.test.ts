@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createLimiter, mapOrdered } from './stages.js'
+import { createLimiter, mapOrdered, untilStopped } from './stages.js'
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -74,4 +74,17 @@ describe('createLimiter', () => {
     expect(most).toBe(3)
     expect(results.filter((r) => r.status === 'fulfilled')).toHaveLength(42)
   })
+})
+
+it('passes nothing on after the stop, and no error that comes of it', async () => {
+  const stop = new AbortController()
+  const out: number[] = []
+  async function* input(): AsyncGenerator<number> {
+    yield 1
+    yield 2
+    stop.abort()
+    stop.signal.throwIfAborted()
+  }
+  for await (const item of untilStopped(input(), stop.signal)) out.push(item)
+  expect(out).toEqual([1, 2])
 })

@@ -4,6 +4,21 @@
  */
 export { mapOrdered } from '../io/map-ordered.js'
 
+/**
+ * Passes items on until `stop` aborts; the rest is dropped, and so are errors that come of stopping. Placed
+ * between two stages it keeps what lies ready before it from being worked on.
+ */
+export async function* untilStopped<T>(input: AsyncIterable<T>, stop: AbortSignal | undefined): AsyncGenerator<T> {
+  try {
+    for await (const item of input) {
+      if (stop?.aborted) return
+      yield item
+    }
+  } catch (error) {
+    if (!stop?.aborted) throw error
+  }
+}
+
 export type Limiter = <T>(fn: () => Promise<T>) => Promise<T>
 
 /** Runs at most `limit` functions at a time, first come first served. */

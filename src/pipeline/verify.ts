@@ -6,10 +6,10 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { VtpError } from '../errors.js'
+import { systemCode, VtpError } from '../errors.js'
 import { createExternalSorter, type ExternalSorter } from '../io/external-sort.js'
 import { parseListingEntry } from '../io/listing.js'
-import { openLocalStore } from '../io/local-store.js'
+import { openLocalStore, storageError } from '../io/local-store.js'
 import { openShard, shardName } from '../io/shards/index.js'
 import { type Store, uriScheme } from '../io/store.js'
 import { type Commit, committedUnits, readCommit } from './commits.js'
@@ -21,6 +21,8 @@ import { openAnyRun } from './status.js'
 
 const UNITS_AT_ONCE = 4
 const READ_ROWS = 1024
+/** Failures of this machine, not of what it reads. */
+const LOCAL_FAULTS = /^(ENOSPC|EDQUOT|EMFILE|ENFILE|ENOMEM|EROFS|EACCES|EPERM|EIO)$/
 /** Problems that are told; the rest is counted. */
 const MOST_TOLD = 100
 
@@ -134,7 +136,9 @@ async function verifyUnit(
       problem(`unit ${unit} has ${commit.rows} images, its plan says ${plan.units[unit]!.rows}`)
     return commit
   } catch (error) {
-    if (error instanceof VtpError && /^s3_(?!changed)/.test(error.code)) throw error
+    // What this machine or the service cannot do says nothing about the data.
+    if (error instanceof VtpError && /^(s3_(?!changed)|storage_)/.test(error.code)) throw error
+    if (LOCAL_FAULTS.test(systemCode(error) ?? '')) throw storageError('Cannot use', folder, error)
     problem(`unit ${unit}: ${trouble(error)}`)
     return undefined
   } finally {

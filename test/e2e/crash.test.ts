@@ -1,5 +1,5 @@
 /** Whatever dies in the middle: nothing is lost, nothing doubled, and the bytes are those of an undisturbed run. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -72,8 +72,12 @@ it('a second Ctrl-C ends the program at once', async () => {
   const began = performance.now()
   const result = await runCli(args('at once', 16), {
     onSpawn: (child) => {
-      void sleep(800).then(() => child.kill('SIGINT'))
-      void sleep(900).then(() => child.kill('SIGINT'))
+      void (async () => {
+        while (!existsSync(path.join(dir, 'at once', '_vtp', 'attempts'))) await sleep(20)
+        child.kill('SIGINT')
+        await sleep(100)
+        child.kill('SIGINT')
+      })()
     },
   })
   expect(result.code).toBe(4)

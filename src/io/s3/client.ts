@@ -8,7 +8,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
-import { classifyFailure, isUncertain, isUnreachable, s3Error } from './errors.js'
+import { classifyFailure, hasRole, isUncertain, isUnreachable, isWithoutCredentials, s3Error } from './errors.js'
 import { createPacer } from './pacer.js'
 
 const MAX_CONNECTIONS = 256
@@ -17,6 +17,11 @@ const FIRST_DELAY_MS = 100
 const LONGEST_DELAY_MS = 20_000
 /** Attempts at a server that was never reached: a wrong address should not take a minute to be told. */
 const UNREACHABLE_ATTEMPTS = 4
+/** Attempts at credentials that were there before, or that a role should give. */
+const CREDENTIAL_ATTEMPTS = 6
+/** Time that every attempt has, and the slowest transfer that is borne, in bytes per millisecond. */
+const BASE_TIMEOUT_MS = 60_000
+const SLOWEST_BYTES_PER_MS = 250
 
 const pacer = createPacer({ initial: 64, max: MAX_CONNECTIONS })
 let opened: Promise<S3Client> | undefined
@@ -85,6 +90,8 @@ export interface S3Attempt {
   client: S3Client
   /** Aborts when the attempt takes too long. */
   signal: AbortSignal
+  /** Gives the attempt the time that so many bytes may take, from now on. */
+  expect(bytes: number): void
   /** Whether an earlier attempt may have had its effect: its answer was lost. */
   uncertain: boolean
 }
@@ -97,6 +104,22 @@ export interface S3Call {
   uri: string
   /** Bytes that travel, for the time limit. */
   sizeBytes?: number
+  /** Ends the call, with the signal's reason. */
+  stop?: AbortSignal
+}
+
+/** A signal that aborts when the bytes that are expected have had their time; not before any are. */
+function timeLimit(): { signal: AbortSignal; expect(bytes: number): void; clear(): void } {
+  const controller = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const expect = (size: number): void => {
+    clearTimeout(timer)
+    timer = setTimeout(
+      () => controller.abort(new DOMException('timed out', 'TimeoutError')),
+      BASE_TIMEOUT_MS + Math.ceil(size / SLOWEST_BYTES_PER_MS),
+    )
+  }
+  return { signal: controller.signal, expect, clear: () => clearTimeout(timer) }
 }
 
 /**
@@ -104,32 +127,45 @@ export interface S3Call {
  * VtpErrors (errors.ts).
  */
 export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Promise<T>): Promise<T> {
-  const timeoutMs = 60_000 + Math.ceil((call.sizeBytes ?? 0) / 250)
   let uncertain = false
   let renewed = 0
   for (let attempt = 1; ; attempt++) {
+    const limit = timeLimit()
     try {
       const result = await pacer.run(async () => {
+        call.stop?.throwIfAborted()
         counters.requests[call.operation] = (counters.requests[call.operation] ?? 0) + 1
-        return send({ client: await s3Client(), signal: AbortSignal.timeout(timeoutMs), uncertain })
+        limit.expect(call.sizeBytes ?? 0)
+        const signal = call.stop ? AbortSignal.any([limit.signal, call.stop]) : limit.signal
+        return send({ client: await s3Client(), signal, expect: limit.expect, uncertain })
       })
       pacer.succeeded()
       everReached = true
       return result
     } catch (error) {
+      call.stop?.throwIfAborted()
       const kind = classifyFailure(error)
       if (isUncertain(error)) uncertain = true
-      if (kind === 'throttled') {
+      // A request that takes for ever is a service (or a line) with too much to do.
+      if (kind === 'throttled' || limit.signal.aborted) {
         counters.slowDowns++
         pacer.slowDown()
       }
       if (kind === 'expired' && renewed++ < 2) await closeS3()
       else if (kind === 'expired') throw s3Error(call.action, call.uri, error)
-      const patience = isUnreachable(error) && !everReached ? UNREACHABLE_ATTEMPTS : maxAttempts()
-      if (kind === 'lasting' || attempt >= patience) throw s3Error(call.action, call.uri, error)
+      const known = isWithoutCredentials(error) && (everReached || hasRole(process.env))
+      if (known) await closeS3()
+      const patience = known
+        ? Math.min(maxAttempts(), CREDENTIAL_ATTEMPTS)
+        : isUnreachable(error) && !everReached
+          ? UNREACHABLE_ATTEMPTS
+          : maxAttempts()
+      if ((kind === 'lasting' && !known) || attempt >= patience) throw s3Error(call.action, call.uri, error, known)
       counters.retries++
       const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempt - 1))
-      await sleep(delay * (0.5 + Math.random() / 2))
+      await sleep(delay * (0.5 + Math.random() / 2), undefined, { signal: call.stop }).catch(() => {})
+    } finally {
+      limit.clear()
     }
   }
 }

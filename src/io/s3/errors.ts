@@ -69,8 +69,22 @@ export function isUnreachable(error: unknown): boolean {
   )
 }
 
-/** A VtpError for a lasting failure. VtpErrors pass through. */
-export function s3Error(operation: string, uri: string, error: unknown): VtpError {
+export function isWithoutCredentials(error: unknown): boolean {
+  return /^(CredentialsProviderError|CredentialUnavailable|TokenProviderError)$/.test(failureName(error))
+}
+
+/** Whether the environment says that a role gives credentials: none is then a failure of the service that hands them out. */
+export function hasRole(env: Record<string, string | undefined>): boolean {
+  return [
+    'AWS_ROLE_ARN',
+    'AWS_WEB_IDENTITY_TOKEN_FILE',
+    'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+    'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+  ].some((name) => env[name])
+}
+
+/** A VtpError for a lasting failure. VtpErrors pass through. `knownCredentials`: there were some, or should be. */
+export function s3Error(operation: string, uri: string, error: unknown, knownCredentials = false): VtpError {
   if (error instanceof VtpError) return error
   const name = failureName(error)
   const status = failureStatus(error)
@@ -80,13 +94,22 @@ export function s3Error(operation: string, uri: string, error: unknown): VtpErro
   if (name === 'NoSuchBucket') {
     return make('s3_no_bucket', `${uri}: the bucket does not exist`, ['check the name of the bucket'], EXIT.usage)
   }
+  if (name === 'InvalidBucketName') {
+    return make('s3_no_bucket', `${uri}: that is no name of a bucket`, ['write s3://bucket/prefix'], EXIT.usage)
+  }
+  if (name === 'KeyTooLongError') return make('s3_bad_key', `${uri.slice(0, 200)}…: the key is too long`, [])
   if (name === 'NoSuchKey' || name === 'NotFound' || status === 404) {
     return make('not_found', `${uri} does not exist`, [])
   }
   if (name === 'PreconditionFailed' || status === 412) {
     return make('s3_changed', `${uri} is not the object that was expected (its ETag differs)`, [])
   }
-  if (name === 'CredentialsProviderError' || name === 'CredentialUnavailable') {
+  if (isWithoutCredentials(error) && knownCredentials) {
+    return make('s3_credentials_unavailable', `${operation} ${uri}: the credentials could not be renewed`, [
+      `check that the role of this machine can be reached, then ${again}`,
+    ])
+  }
+  if (isWithoutCredentials(error)) {
     return make(
       's3_no_credentials',
       `${uri}: no credentials were found`,

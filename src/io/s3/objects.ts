@@ -27,6 +27,8 @@ export interface GetOptions {
   etag?: string
   /** Throws VtpError `too_many_bytes` instead of reading more. */
   maxBytes?: number
+  /** Ends the read, with the signal's reason. */
+  signal?: AbortSignal
 }
 
 async function readBody(body: Readable, expected: number | undefined, signal: AbortSignal): Promise<Buffer> {
@@ -51,12 +53,12 @@ async function readBody(body: Readable, expected: number | undefined, signal: Ab
 /** The object, or a range of it (shorter where the object ends). Throws VtpErrors `not_found`, `s3_changed`. */
 export async function getObject(
   place: S3Place,
-  { range, etag, maxBytes }: GetOptions = {},
+  { range, etag, maxBytes, signal: stop }: GetOptions = {},
 ): Promise<{ bytes: Buffer; etag?: string }> {
   const { bucket, key } = place
-  const call = { action: 'Cannot read', operation: 'GetObject', uri: s3Uri(place), sizeBytes: range?.size }
+  const call = { action: 'Cannot read', operation: 'GetObject', uri: s3Uri(place), sizeBytes: range?.size, stop }
   if (range?.size === 0) return { bytes: Buffer.alloc(0) }
-  return callS3(call, async ({ client, signal }) => {
+  return callS3(call, async ({ client, signal, expect }) => {
     try {
       const response = await client.send(
         new GetObjectCommand({
@@ -74,6 +76,7 @@ export async function getObject(
         const message = `${announced} bytes are more than the limit of ${maxBytes}`
         throw new VtpError(message, { code: 'too_many_bytes' })
       }
+      expect(announced)
       return {
         bytes: await readBody(response.Body as Readable, response.ContentLength, signal),
         etag: response.ETag,

@@ -175,7 +175,8 @@ async function uploadOnce(
           return 'written' as const
         } catch (error) {
           if (failureStatus(error) === 412) return uncertain ? ('unknown' as const) : ('taken' as const)
-          if (failureName(error) === 'NoSuchUpload') return 'unknown' as const
+          // A conflict ends this upload: another one has to be begun.
+          if (failureStatus(error) === 409 || failureName(error) === 'NoSuchUpload') return 'unknown' as const
           throw error
         }
       },

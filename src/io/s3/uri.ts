@@ -11,7 +11,8 @@ export interface S3Place {
 export function parseS3Uri(uri: string): S3Place {
   const match = /^s3:\/\/([^/]*)(?:\/([\s\S]*))?$/i.exec(uri)
   const bucket = match?.[1] ?? ''
-  if (bucket.includes('@')) {
+  // A secret key may have a slash in it, so what stands before the @ may look like a bucket.
+  if (bucket.includes('@') || (bucket.includes(':') && uri.includes('@'))) {
     throw usageError('bad_s3_uri', 'An s3:// address holds credentials in front of the bucket', [
       'give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role, never in the address',
     ])

@@ -61,7 +61,7 @@ export async function openFolder(folder: string, options: FolderOptions = {}): P
       return state.ignored
     },
     list: (signal) => listFolder(root, options, state, signal),
-    read: (entry) => readLocation(entry, options),
+    read: (entry, signal) => readLocation(entry, { ...options, signal }),
     close: async () => {},
   }
 }

@@ -1,7 +1,8 @@
 /**
  * A list of images: one path per line (.txt, or standard input), or one JSON object per line (.jsonl):
- * {"uri": …, "key"?, "label"?, "caption"?}; `path`, `image` and `text` are understood, too. Relative paths
- * are relative to the list. Order is the list's. A line that is wrong becomes a reject, not an error.
+ * {"uri": …, "key"?, "label"?, "caption"?}; `url`, `path`, `image` and `text` are understood, too. Relative paths
+ * are relative to the list. Blanks around a path are not part of it. Order is the list's. A line that is wrong
+ * becomes a reject, not an error, and is named by its number: its text may hold a secret.
  *
  * Addresses may be s3:// and http(s)://. One with a user, a password or a signature in it is never stored:
  * its entry points back to the line of the list, which is read again when its image is due.
@@ -15,6 +16,7 @@ import { type ListingEntry, RejectError, type Source } from '../../types.js'
 import { type Line, readLines } from '../lines.js'
 import { openRangeReader, type RangeReader } from '../range-reader.js'
 import { redactUrl, shownAddress } from '../redact.js'
+import { parseS3Uri } from '../s3/uri.js'
 import { uriScheme } from '../store.js'
 import { absolutePath } from './common-folder.js'
 import type { SourceOptions } from './index.js'
@@ -23,6 +25,7 @@ import { createSeenKeys } from './unique-keys.js'
 
 const lineSchema = z.object({
   uri: z.string().min(1).optional(),
+  url: z.string().min(1).optional(),
   path: z.string().min(1).optional(),
   image: z.string().min(1).optional(),
   key: z.string().min(1).optional(),
@@ -40,14 +43,15 @@ export async function openList(spec: string, options: SourceOptions): Promise<So
     uri,
     ignored: 0,
     list: (signal) => listLines(uri, options, signal),
-    async read(entry) {
-      if (entry.at.kind !== 'line') return readLocation(entry, options)
+    async read(entry, signal) {
+      const reading = { ...options, ownBuckets: true, signal }
+      if (entry.at.kind !== 'line') return readLocation(entry, reading)
       list ??= openRangeReader(uri)
       const bytes = await (await list).read(entry.at.offset, entry.at.size)
       const address = lineAddress(bytes.toString('utf8'))
       if (address === undefined || redactUrl(address).text !== entry.uri)
         throw new RejectError('changed', 'read', 'the list is not the one that was planned with')
-      return readLocation({ ...entry, at: { kind: 'file', path: address } }, options)
+      return readLocation({ ...entry, at: { kind: 'file', path: address } }, reading)
     },
     close: async () => {
       await list?.then((reader) => reader.close()).catch(() => {})
@@ -71,12 +75,14 @@ async function* listLines(uri: string, options: SourceOptions, signal?: AbortSig
       number++
       const line = number === 1 ? raw.text.replace(/^\uFEFF/, '') : raw.text
       if (line.trim() === '') continue
-      const place = { list: uri, line: raw }
+      const place = { list: uri, line: raw, number }
       // Standard input may carry either kind; the first line tells.
       if (uri === '-' && number === 1) json = line.trimStart().startsWith('{')
-      yield json
-        ? parseJsonLine(line, number, base, unique, place)
-        : pathEntry(line, base, unique(shownAddress(line), number), place)
+      const entry = json
+        ? parseJsonLine(line, base, unique, place)
+        : pathEntry(line.trim(), base, () => unique(shownAddress(line.trim()), number), place)
+      // A bad line is known by its number, unless another line has that for its key.
+      yield entry.uri === `${uri}#line=${number}` ? { ...entry, key: unique(entry.key, number) } : entry
     }
   } catch (error) {
     if (error instanceof VtpError || signal?.aborted) throw error
@@ -91,83 +97,107 @@ async function* listLines(uri: string, options: SourceOptions, signal?: AbortSig
 
 async function openStream(uri: string): Promise<AsyncIterable<Uint8Array>> {
   if (uriScheme(uri) !== 's3') return createReadStream(uri)
-  const [{ readObject }, { parseS3Uri }] = await Promise.all([import('../s3/upload.js'), import('../s3/uri.js')])
+  const { readObject } = await import('../s3/upload.js')
   return readObject(parseS3Uri(uri))
 }
 
 /** The address in a line of either kind. */
 function lineAddress(text: string): string | undefined {
-  const line = text.replace(/^\uFEFF/, '')
-  if (!line.trimStart().startsWith('{')) return line
+  const line = text.replace(/^\uFEFF/, '').trim()
+  if (!line.startsWith('{')) return line
   try {
-    const parsed = lineSchema.parse(JSON.parse(line))
-    return parsed.uri ?? parsed.path ?? parsed.image
+    return addressOf(lineSchema.parse(JSON.parse(line)))
   } catch {
     return undefined
   }
+}
+
+function addressOf({ uri, url, path: file, image }: z.infer<typeof lineSchema>): string | undefined {
+  return (uri ?? url ?? file ?? image)?.trim()
 }
 
 /** Where an entry comes from. */
 interface ListPlace {
   list: string
   line: Line
+  /** From 1. */
+  number: number
 }
 
-function webEntry(text: string, key: string, { list, line }: ListPlace): ListingEntry {
+/** A line that names no image. Its text is not stored. */
+function badEntry({ list, number }: ListPlace, message: string): ListingEntry {
+  return { key: `line-${number}`, uri: `${list}#line=${number}`, at: { kind: 'bad', code: 'bad_entry', message } }
+}
+
+function webEntry(text: string, key: () => string, place: ListPlace): ListingEntry {
+  if (!URL.canParse(text)) return badEntry(place, 'it is no valid address')
   const { text: uri, secret } = redactUrl(text)
-  if (!secret) return { key, uri, at: { kind: 'file', path: text } }
+  if (!secret) return { key: key(), uri, at: { kind: 'file', path: text } }
+  const { list, line } = place
   if (list === '-') {
     const message = 'an address with a signature is not stored: give the list as a file instead of standard input'
-    return { key, uri, at: { kind: 'bad', code: 'bad_entry', message } }
+    return { key: key(), uri, at: { kind: 'bad', code: 'bad_entry', message } }
   }
-  return { key, uri, at: { kind: 'line', path: list, offset: line.offset, size: line.bytes } }
+  return { key: key(), uri, at: { kind: 'line', path: list, offset: line.offset, size: line.bytes } }
 }
 
-function pathEntry(text: string, base: string, key: string, place: ListPlace): ListingEntry {
+function fileEntry(text: string, key: () => string, place: ListPlace): ListingEntry {
+  let file: string
+  try {
+    file = fileURLToPath(text)
+  } catch {
+    return badEntry(place, 'it is no valid file:// address')
+  }
+  return { key: key(), uri: file, at: { kind: 'file', path: file } }
+}
+
+/** What is almost an address (`https:/x`, `https:x`, `x y://z`) is no path: it may hold a password. */
+const ALMOST_ADDRESS = /^[^/]*:[/\\]|:[/\\]{2}|^(https?|ftp|s3):/i
+
+function pathEntry(text: string, base: string, key: () => string, place: ListPlace): ListingEntry {
   const scheme = uriScheme(text)
-  if (scheme === 'file') {
-    const file = fileURLToPath(text)
-    return { key, uri: file, at: { kind: 'file', path: file } }
-  }
+  if (scheme === 'file') return fileEntry(text, key, place)
   if (scheme === 'http' || scheme === 'https') return webEntry(text, key, place)
-  if (scheme === 's3' && !/^s3:\/\/[^/]*@/i.test(text)) return { key, uri: text, at: { kind: 'file', path: text } }
-  if (scheme) {
-    const message = scheme === 's3' ? 'the address holds credentials' : `${scheme}:// is not supported`
-    return { key, uri: shownAddress(text), at: { kind: 'bad', code: 'bad_entry', message } }
+  if (scheme === 's3') {
+    if (/^s3:\/\/[^/]*@/i.test(text)) return badEntry(place, 'the address holds credentials')
+    try {
+      parseS3Uri(text)
+    } catch {
+      return badEntry(place, 'the address names no bucket')
+    }
+    return { key: key(), uri: text, at: { kind: 'file', path: text } }
   }
+  if (scheme) return badEntry(place, `${scheme}:// is not supported`)
+  if (text === '') return badEntry(place, 'the path is empty')
+  if (ALMOST_ADDRESS.test(text)) return badEntry(place, 'it is neither a path nor a valid address')
   // A list in a bucket names its neighbours.
   if (uriScheme(base) === 's3' && !path.isAbsolute(text)) {
     const uri = `${base}/${path.posix.normalize(text)}`
-    return { key, uri, at: { kind: 'file', path: uri } }
+    return { key: key(), uri, at: { kind: 'file', path: uri } }
   }
   const file = path.resolve(base, text)
-  return { key, uri: file, at: { kind: 'file', path: file } }
+  return { key: key(), uri: file, at: { kind: 'file', path: file } }
 }
 
 function parseJsonLine(
   line: string,
-  number: number,
   base: string,
   unique: (key: string, line: number) => string,
   place: ListPlace,
 ): ListingEntry {
-  const bad = (message: string): ListingEntry => ({
-    key: unique(`line-${number}`, number),
-    uri: redactUrl(line.slice(0, 200)).text,
-    at: { kind: 'bad', code: 'bad_entry', message },
-  })
+  const { number } = place
   let parsed: z.infer<typeof lineSchema>
   try {
     parsed = lineSchema.parse(JSON.parse(line))
   } catch (error) {
-    const issue =
-      error instanceof z.ZodError ? `${error.issues[0]?.path.join('.')}: ${error.issues[0]?.message}` : errorText(error)
-    return bad(`line ${number} is no object with "uri": ${issue}`)
+    // The message of JSON.parse quotes the line.
+    const issue = error instanceof z.ZodError ? error.issues[0] : undefined
+    const what = issue ? `${issue.path.join('.')}: ${issue.message}` : 'it is no valid JSON'
+    return badEntry(place, `line ${number} is no object with "uri": ${what}`)
   }
-  const file = parsed.uri ?? parsed.path ?? parsed.image
-  if (file === undefined) return bad(`line ${number} has no "uri"`)
-  const key = unique(shownAddress(parsed.key ?? file), number)
-  const entry = pathEntry(file, base, key, place)
+  const file = addressOf(parsed)
+  if (file === undefined) return badEntry(place, `line ${number} has no "uri"`)
+  const entry = pathEntry(file, base, () => unique(shownAddress(parsed.key ?? file), number), place)
   if (parsed.label !== undefined) entry.label = parsed.label
   const caption = parsed.caption ?? parsed.text
   if (caption !== undefined) entry.caption = caption

@@ -34,6 +34,10 @@ export interface ReadOptions {
   maxBytes?: number
   /** Whether http(s) addresses of private networks may be read. */
   allowPrivateUrls?: boolean
+  /** Whether entries name buckets of their own, as those of lists do: a bucket that is not there is then one bad entry. */
+  ownBuckets?: boolean
+  /** Ends the read, with the signal's reason. */
+  signal?: AbortSignal
 }
 
 /** Reads a file or a byte range of one, wherever it lies. Throws RejectError (stage `read`). */
@@ -44,11 +48,11 @@ export async function readLocation(entry: ListingEntry, options: ReadOptions = {
   const scheme = uriScheme(at.path)
   if (scheme === 's3') {
     const { readObjectBytes } = await import('./read-object.js')
-    return readObjectBytes(at.path, at.kind === 'range' ? at : undefined, at.etag, maxBytes)
+    return readObjectBytes(at.path, at.kind === 'range' ? at : undefined, at.etag, { ...options, maxBytes })
   }
   if (scheme === 'http' || scheme === 'https') {
     const { readHttp } = await import('./read-http.js')
-    return readHttp(at.path, { maxBytes, allowPrivate: options.allowPrivateUrls ?? false })
+    return readHttp(at.path, { maxBytes, allowPrivate: options.allowPrivateUrls ?? false, signal: options.signal })
   }
   if (scheme) throw fail('bad_entry', `${scheme}:// is not supported`)
   let handle: FileHandle | undefined

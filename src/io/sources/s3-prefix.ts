@@ -79,7 +79,7 @@ export function openS3Prefix(spec: string, options: SourceOptions): Source {
         await sorter.close()
       }
     },
-    read: (entry) => readLocation(entry, options),
+    read: (entry, signal) => readLocation(entry, { ...options, signal }),
     close: async () => {},
   }
 }

@@ -154,7 +154,7 @@ export async function openTars(specs: string[], options: SourceOptions): Promise
       for await (const { file, samples } of mapOrdered(files, REMOTE_AT_ONCE, readAll))
         for (const sample of samples) yield entry(sample, file)
     },
-    read: (entry) => readLocation(entry, options),
+    read: (entry, signal) => readLocation(entry, { ...options, signal }),
     close: async () => {},
   }
 }
