@@ -29,6 +29,19 @@ export const MODEL_FLAG = Flags.string({
   helpValue: 'MODEL',
 })
 
+/** How images become the model's input. */
+export const INPUT_FLAGS = {
+  transform: Flags.string({
+    summary:
+      'Preprocessing, e.g. "resize(256,256,bilinear)" (the default at the model\'s size), "adm-crop(256)", "resize(256,bicubic)|center-crop(224)".',
+    helpValue: 'SPEC',
+  }),
+  'image-size': Flags.string({
+    summary: "Size of the model's input: S or HxW. Default: the checkpoint's.",
+    helpValue: 'S|HxW',
+  }),
+}
+
 export const RUN_FLAGS = {
   'shard-rows': Flags.integer({ default: 10_000, min: 1, summary: 'Images per shard; one shard is one unit of work.' }),
   'batch-size': Flags.string({

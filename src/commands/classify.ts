@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
 import { parseCount, parseFraction, parseImageSize, parseUnits } from '../cli/parse.js'
-import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
 
 const { 'dry-run': _, ...runFlags } = RUN_FLAGS
 
@@ -38,14 +38,7 @@ that \`vtp embed\` wrote: its images are not embedded again. With --embeddings a
       helpValue: 'DEST',
     }),
     model: MODEL_FLAG,
-    transform: Flags.string({
-      summary: 'Preprocessing, e.g. "resize(256,256,bilinear)" (the default at the model\'s size).',
-      helpValue: 'SPEC',
-    }),
-    'image-size': Flags.string({
-      summary: "Size of the model's input: S or HxW. Default: the checkpoint's.",
-      helpValue: 'S|HxW',
-    }),
+    ...INPUT_FLAGS,
     ...runFlags,
   }
 

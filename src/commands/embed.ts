@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
 import { parseCount, parseFraction, parseImageSize, parseUnits } from '../cli/parse.js'
-import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
 
 export default class Embed extends BaseCommand<typeof Embed> {
   static override summary = 'Embed images or texts with CLIP: unit vectors to search, compare and classify with.'
@@ -50,14 +50,7 @@ Like encode, a run is resumable, repeats byte for byte, and turns what cannot be
       options: ['float16', 'float32'],
       summary: 'Element type of the embeddings.',
     }),
-    transform: Flags.string({
-      summary: 'Preprocessing, e.g. "resize(256,256,bilinear)" (the default at the model\'s size).',
-      helpValue: 'SPEC',
-    }),
-    'image-size': Flags.string({
-      summary: "Size of the model's input: S or HxW. Default: the checkpoint's.",
-      helpValue: 'S|HxW',
-    }),
+    ...INPUT_FLAGS,
     ...RUN_FLAGS,
   }
 

@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
 import { parseCount, parseFraction, parseImageSize, parseLayers, parseOutputs, parseUnits } from '../cli/parse.js'
-import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
 
 export default class Encode extends BaseCommand<typeof Encode> {
   static override summary = 'Encode a dataset of images into shards: latents, CLIP embeddings and features in one pass.'
@@ -79,15 +79,7 @@ Exit codes: 0 done; 1 done, but more rejects than --max-bad; 2 wrong usage; 3 fa
       options: ['float16', 'float32'],
       summary: 'Element type of the outputs; default float16, and float32 for safetensors as the reference writes it.',
     }),
-    transform: Flags.string({
-      summary:
-        'Preprocessing, e.g. "resize(256,256,bilinear)" (the default at the model\'s size), "adm-crop(256)", "resize(256,bicubic)|center-crop(224)".',
-      helpValue: 'SPEC',
-    }),
-    'image-size': Flags.string({
-      summary: "Size of the model's input: S or HxW. Default: the checkpoint's.",
-      helpValue: 'S|HxW',
-    }),
+    ...INPUT_FLAGS,
     ...RUN_FLAGS,
   }
 

@@ -5,9 +5,9 @@
 import { rm } from 'node:fs/promises'
 import type { ShardFiles } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
-import type { Reject } from '../types.js'
 import type { EncodedBatch, PlacedReject } from './batches.js'
 import { type Attempt, type Commit, writeCommit } from './commits.js'
+import { nonFiniteReject } from './finite.js'
 import { rejectsName } from './layout.js'
 import type { BottleneckStage, Meter } from './meter.js'
 import { comparePart, settleLate, settleReplaced } from './parts.js'
@@ -118,10 +118,7 @@ export function createCommitter(context: CommitterContext): Committer {
         rejects.push(...batch.rejects)
         const dropped = await writer.append(batch.batch)
         for (const { index, column } of dropped) {
-          const { key, uri } = batch.rows[index]!
-          const message = `the model's output "${column}" is not finite (float16 ends at 65504; try --dtype float32)`
-          const reject: Reject = { key, uri, stage: 'encode', code: 'non_finite', message }
-          rejects.push({ position: batch.positions[index]!, reject })
+          rejects.push({ position: batch.positions[index]!, reject: nonFiniteReject(batch.rows[index]!, column) })
         }
         for (const { reject } of rejects.slice(before)) onEvent?.({ event: 'reject', unit: batch.job.index, reject })
         meter.images += batch.entries.length

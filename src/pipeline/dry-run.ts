@@ -5,13 +5,9 @@
 import { open } from 'node:fs/promises'
 import { parseListingEntry } from '../io/listing.js'
 import type { TensorColumn } from '../types.js'
-import { createPixelBuffers, encodeBatch, fetchBatch, prepareBatch } from './batches.js'
-import { type EncodeRequest, openEncoder, openTexts } from './encode.js'
-import { createMeter } from './meter.js'
+import { openBatchEncoder } from './batch-encoder.js'
+import type { EncodeRequest } from './encode.js'
 import { preparePlan } from './prepare-plan.js'
-import { createPreprocessPool } from './preprocess-pool.js'
-import { createLimiter } from './stages.js'
-import { encodeTextBatch } from './texts.js'
 
 export interface DryRun {
   images: number
@@ -42,21 +38,9 @@ export function rowBytes(columns: TensorColumn[]): number {
 export async function dryRun(request: EncodeRequest): Promise<DryRun> {
   const prepared = await preparePlan(request, true)
   try {
-    const { plan, source, transform } = prepared
-    const { height, width } = transform
+    const { plan } = prepared
     const lines = await firstLines(prepared.listingFile!, request.batchSize * SAMPLE_BATCHES)
-    const session = await openEncoder(prepared, request)
-    const texts = await openTexts(prepared, request)
-    const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
-    const pool = createPreprocessPool(
-      { transform: plan.transform, limits, flip: plan.flip },
-      request.threads.preprocess,
-      false,
-    )
-    const limit = createLimiter(request.threads.preprocess * 2)
-    const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
-    const widths = { preprocess: 1, encode: 1, write: 1 }
-    const meter = createMeter({ total: lines.length, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
+    const encoder = await openBatchEncoder(prepared, request, false)
     let sampled = 0
     let rejects = 0
     let began = performance.now()
@@ -66,19 +50,12 @@ export async function dryRun(request: EncodeRequest): Promise<DryRun> {
         // The first batch warms up decoder and session; it counts only when there is no other.
         if (start === request.batchSize) began = performance.now()
         const job = { index: 0, unit: plan.units[0]!, isolated: false }
-        const batch = { job, start, entries, last: false }
-        if (source.kind === 'text') await encodeTextBatch(batch, texts!, plan.columns[0]!, meter)
-        else {
-          const fetched = await fetchBatch(batch, { source, meter })
-          const ready = await prepareBatch(fetched, { pool: () => pool, limit, buffers, meter })
-          rejects += ready.rejects.length
-          const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
-          await encodeBatch(ready, context)
-        }
+        const encoded = await encoder.encode({ job, start, entries, last: false })
+        rejects += encoded.rejects.length
         sampled += entries.length
       }
     } finally {
-      await Promise.allSettled([pool.close(), session?.close(), texts?.close()])
+      await encoder.close()
     }
     const timed = lines.length > request.batchSize ? lines.length - request.batchSize : lines.length
     const imagesPerSecond = timed / Math.max((performance.now() - began) / 1000, 1e-6)

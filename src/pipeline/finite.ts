@@ -1,10 +1,16 @@
 /** Finds rows whose tensors hold a NaN or an infinity (an overflow of float16, a broken model). */
-import type { RowBatch, TensorColumn, TensorData } from '../types.js'
+import type { Reject, RowBatch, RowMeta, TensorColumn, TensorData } from '../types.js'
 
 /** A row that was taken out of a batch, by its position there. */
 export interface DroppedRow {
   index: number
   column: string
+}
+
+/** What becomes of a dropped row. */
+export function nonFiniteReject({ key, uri }: Pick<RowMeta, 'key' | 'uri'>, column: string): Reject {
+  const message = `the model's output "${column}" is not finite (float16 ends at 65504; try --dtype float32)`
+  return { key, uri, stage: 'encode', code: 'non_finite', message }
 }
 
 function isFiniteRow(data: TensorData, start: number, end: number): boolean {

@@ -8,17 +8,15 @@ import { usageError } from '../errors.js'
 import { parseListingEntry } from '../io/listing.js'
 import { openShard, openShardWriter, shardName } from '../io/shards/index.js'
 import type { ListingEntry, Reject, RowBatch } from '../types.js'
-import { createPixelBuffers, encodeBatch, fetchBatch, type PlacedReject, prepareBatch } from './batches.js'
+import { type BatchEncoder, openBatchEncoder } from './batch-encoder.js'
+import type { PlacedReject } from './batches.js'
 import { type Commit, committedUnits, readCommit, replaceCommit } from './commits.js'
 import { encodeRejects } from './committer.js'
-import { type EncodeRequest, openEncoder, openTexts } from './encode.js'
+import type { EncodeRequest } from './encode.js'
 import { provenance, visitCommits } from './finalize.js'
-import { takeFiniteRows } from './finite.js'
+import { nonFiniteReject, takeFiniteRows } from './finite.js'
 import { rejectsName } from './layout.js'
-import { createMeter } from './meter.js'
 import { type PreparedPlan, readUnitLines } from './prepare-plan.js'
-import { createPreprocessPool } from './preprocess-pool.js'
-import { createLimiter } from './stages.js'
 import { ownUnits } from './units.js'
 
 const READ_ROWS = 64
@@ -49,11 +47,14 @@ export async function retryRejects(prepared: PreparedPlan, request: EncodeReques
     request.onNote?.('No committed unit has rejects: there is nothing to try again.')
     return total
   }
-  const encoder = await openRetryEncoder(prepared, request)
+  // Rejected images are suspects: a child process decodes them.
+  const encoder = await openBatchEncoder(prepared, request, true)
   try {
     for (const unit of units) {
       if (request.stop?.aborted) break
-      const result = await retryUnit(prepared, unit, encoder.encode)
+      const result = await retryUnit(prepared, unit, (of, entries) =>
+        encodeEntries(prepared, request, encoder, of, entries),
+      )
       total.tried += result.tried
       total.recovered += result.recovered
     }
@@ -72,55 +73,28 @@ interface Retried {
   rejects: Map<string, Reject>
 }
 
-async function openRetryEncoder(prepared: PreparedPlan, request: EncodeRequest) {
-  const { plan, source, transform } = prepared
-  const { height, width } = transform
-  const session = await openEncoder(prepared, request)
-  const texts = await openTexts(prepared, request)
-  const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
-  // Rejected images are suspects: a child process decodes them.
-  const pool = createPreprocessPool(
-    { transform: plan.transform, limits, flip: plan.flip },
-    request.threads.preprocess,
-    true,
-  )
-  const limit = createLimiter(request.threads.preprocess * 2)
-  const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
-  const widths = { preprocess: 1, encode: 1, write: 1 }
-  const meter = createMeter({ total: 0, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
-  return {
-    async encode(unit: number, entries: ListingEntry[]): Promise<Retried> {
-      const out: Retried = { batches: [], rejects: new Map() }
-      for (let start = 0; start < entries.length; start += request.batchSize) {
-        const job = { index: unit, unit: plan.units[unit]!, isolated: true }
-        const slice = entries.slice(start, start + request.batchSize)
-        const fetched = await fetchBatch({ job, start, entries: slice, last: false }, { source, meter })
-        const ready = await prepareBatch(fetched, { pool: () => pool, limit, buffers, meter })
-        const encoded = await encodeBatch(ready, {
-          session,
-          texts,
-          columns: plan.columns,
-          height,
-          width,
-          flip: plan.flip,
-          buffers,
-          meter,
-        })
-        for (const { reject } of encoded.rejects) out.rejects.set(reject.key, reject)
-        const { batch, dropped } = takeFiniteRows(encoded.batch, plan.columns)
-        for (const { index, column } of dropped) {
-          const { key, uri } = encoded.rows[index]!
-          const message = `the model's output "${column}" is not finite (float16 ends at 65504; try --dtype float32)`
-          out.rejects.set(key, { key, uri, stage: 'encode', code: 'non_finite', message })
-        }
-        out.batches.push(batch)
-      }
-      return out
-    },
-    async close() {
-      await Promise.allSettled([pool.close(), session?.close(), texts?.close()])
-    },
+/** Encodes entries of a unit in batches. */
+async function encodeEntries(
+  { plan }: PreparedPlan,
+  { batchSize }: EncodeRequest,
+  encoder: BatchEncoder,
+  unit: number,
+  entries: ListingEntry[],
+): Promise<Retried> {
+  const out: Retried = { batches: [], rejects: new Map() }
+  const job = { index: unit, unit: plan.units[unit]!, isolated: true }
+  for (let start = 0; start < entries.length; start += batchSize) {
+    const slice = entries.slice(start, start + batchSize)
+    const encoded = await encoder.encode({ job, start, entries: slice, last: false })
+    for (const { reject } of encoded.rejects) out.rejects.set(reject.key, reject)
+    const { batch, dropped } = takeFiniteRows(encoded.batch, plan.columns)
+    for (const { index, column } of dropped) {
+      const row = encoded.rows[index]!
+      out.rejects.set(row.key, nonFiniteReject(row, column))
+    }
+    out.batches.push(batch)
   }
+  return out
 }
 
 async function retryUnit(
