@@ -32,6 +32,7 @@ async function main(): Promise<void> {
     enableCpuMemArena: true,
     extra: {
       session: {
+        x64quantprecision: '1',
         disable_prepacking: settings.mapped ? '1' : '0',
         intra_op: { allow_spinning: settings.spinning ? '1' : '0' },
       },
