@@ -3,6 +3,7 @@
  * what the pipeline reaches of the slower of the two.
  *
  *   npx tsx bench/encode.ts SOURCE [--model DIR | --shape S|B|L] [--precision fp32|int8] [--limit N] [--rounds N]
+ *     [--official fp32,bf16]
  *
  * With VTP_OFFICIAL (a clone of MiniMax-AI/VTP) and VTP_PYTHON (a Python with torch) in the environment, a script
  * with the official model and a DataLoader runs in the same rounds: its whole time, and its loop without imports
@@ -34,6 +35,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: '5' },
     batch: { type: 'string', default: '8' },
     precision: { type: 'string', default: 'fp32' },
+    official: { type: 'string', default: 'fp32,bf16' },
   },
 })
 const [source] = positionals
@@ -147,15 +149,13 @@ const contenders: Record<string, () => Promise<number>> = {
   'preprocessing alone': preprocessing,
 }
 if (process.env.VTP_OFFICIAL) {
-  contenders['official script, fp32'] = official('fp32')
-  contenders['official script, bf16 autocast'] = official('bf16')
+  if (values.official.includes('fp32')) contenders['official script, fp32'] = official('fp32')
+  if (values.official.includes('bf16')) contenders['official script, bf16 autocast'] = official('bf16')
 }
 const results = await interleave(Number(values.rounds), contenders)
 await session.close()
-if (process.env.VTP_OFFICIAL) {
-  results['official loop, fp32'] = loops.fp32
-  results['official loop, bf16 autocast'] = loops.bf16
-}
+if (loops.fp32.length) results['official loop, fp32'] = loops.fp32
+if (loops.bf16.length) results['official loop, bf16 autocast'] = loops.bf16
 const command = results['vtp encode (whole command)']!
 const [e, p] = [results['engine alone']!, results['preprocessing alone']!]
 // On a CPU both stages share the cores: no schedule is faster than one after the other on all of them.

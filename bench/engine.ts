@@ -3,6 +3,7 @@
  * latents, all outputs in one pass against the reference's three calls, and the decoder.
  *
  *   VTP_OFFICIAL=CLONE VTP_PYTHON=PYTHON npx tsx bench/engine.ts [--shape S|B|L | --model DIR] [--rounds N] [--batch N]
+ *     [--jobs encode,all,decode] [--precision fp32,int8] [--official fp32,bf16]
  *
  * Without VTP_OFFICIAL only our side runs. Rounds are interleaved. On a machine that others use at the same time,
  * --clock cpu counts the processor time of either process, divided by the cores, instead of the time that passes.
@@ -33,6 +34,8 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     batch: { type: 'string', default: '8' },
     jobs: { type: 'string', default: 'encode,all,decode' },
+    precision: { type: 'string', default: 'fp32,int8' },
+    official: { type: 'string', default: 'fp32,bf16' },
     clock: { type: 'string', default: 'wall' },
   },
 })
@@ -70,7 +73,9 @@ async function add(name: string, graph: GraphFile): Promise<void> {
 function spec(outputs: EncoderOutput[], precision: Precision) {
   return { height: size, width: size, outputs, dtype: 'float16' as const, precision, device: 'cpu' }
 }
-for (const precision of ['fp32', 'int8'] as const) {
+const ours = values.precision.split(',') as Precision[]
+const theirs = values.official.split(',')
+for (const precision of ours) {
   if (jobs.includes('encode'))
     await add(`vtp encode ${precision}`, await compileEncoder(model, spec(['latents'], precision)))
   if (jobs.includes('all')) {
@@ -101,7 +106,7 @@ if (python) {
   const lines = createInterface({ input: python.stdout })[Symbol.asyncIterator]()
   await lines.next()
   for (const job of jobs) {
-    for (const precision of ['fp32', 'bf16']) {
+    for (const precision of theirs) {
       const run = async (): Promise<number> => {
         python.stdin.write(`${job} ${precision}\n`)
         return batch / Number((await lines.next()).value)
@@ -119,23 +124,14 @@ printTable(
   `model ${model.name}, ${size}², batch ${batch}, ${cores} cores, ${values.clock} time; medians of ${values.rounds} rounds, images/s`,
   Object.entries(results).map(([name, list]) => [name, median(list).toFixed(2)]),
 )
-const pairs = [
-  ['fp32', 'fp32'],
-  ['fp32', 'bf16'],
-  ['int8', 'fp32'],
-  ['int8', 'bf16'],
-] as const
-printTable('ratios, median of the rounds', [
-  ...jobs.map((job): [string, string] => [
-    `vtp ${job} int8 / vtp ${job} fp32`,
-    pairedRatio(results[`vtp ${job} int8`]!, results[`vtp ${job} fp32`]!).toFixed(2),
+const compare = (a: string, b: string): [string, string] => [
+  `${a} / ${b}`,
+  pairedRatio(results[a]!, results[b]!).toFixed(2),
+]
+printTable(
+  'ratios, median of the rounds',
+  jobs.flatMap((job) => [
+    ...ours.slice(1).map((precision) => compare(`vtp ${job} ${precision}`, `vtp ${job} ${ours[0]}`)),
+    ...(python ? ours.flatMap((a) => theirs.map((b) => compare(`vtp ${job} ${a}`, `official ${job} ${b}`))) : []),
   ]),
-  ...(python
-    ? jobs.flatMap((job) =>
-        pairs.map(([ours, theirs]): [string, string] => [
-          `vtp ${job} ${ours} / official ${job} ${theirs}`,
-          pairedRatio(results[`vtp ${job} ${ours}`]!, results[`official ${job} ${theirs}`]!).toFixed(2),
-        ]),
-      )
-    : []),
-])
+)
