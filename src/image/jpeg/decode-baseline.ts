@@ -79,7 +79,8 @@ export function decodeBaselineJpeg(
   checkSize(width, height)
   const scan = bytes.subarray(header.scanAt)
   if (!openScan(module, header, scan)) return undefined
-  const data = new Uint8Array(width * height * 3)
+  // Not zeroed first: every byte is written, or the array is dropped.
+  const data = new Uint8Array(Buffer.allocUnsafeSlow(width * height * 3).buffer)
   for (let y = 0; y < height; ) {
     const rows = module.nextBand()
     if (rows < 0) return undefined
