@@ -1,135 +1,164 @@
 /**
- * Preprocessing on one core, in images per second: decoding and the three transforms of the reference
- * protocols, against Pillow with torchvision, and the vectors against their TypeScript reference.
+ * Preprocessing per core: what a run does with one core, decoding alone and resizing alone, against Pillow with
+ * torchvision, for the transforms of the reference protocols and for three sizes made of the photographs in
+ * SOURCE: thumbnails of 64×64, as they are, and mosaics of 4000×3000.
  *
  *   VTP_PYTHON=/path/to/python npx tsx bench/preprocess.ts SOURCE [--limit N] [--rounds N]
  *
- * VTP_PYTHON is a Python with Pillow and torchvision; without it only our side runs. Every contender takes
- * one image after the other. Only ratios mean anything on a shared machine.
+ * VTP_PYTHON is a Python with Pillow and torchvision; without it only our side runs. Each side is one process,
+ * held on one core where there is `taskset`. Two ratios are printed: by the clock, and by the processor time of
+ * all threads, which other work on the machine disturbs less. Build first (npm run build).
  */
-import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import sharp from 'sharp'
 import { decodeImage } from '../src/image/decode.js'
 import { resizePillow, resizeReference } from '../src/image/resize.js'
-import { applyTransform, parseTransform } from '../src/image/transform.js'
 import { interleave, median, pairedRatio, printTable } from './support/measure.js'
+import type { PreprocessJob } from './support/preprocess-vtp.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { limit: { type: 'string', default: '200' }, rounds: { type: 'string', default: '7' } },
+  options: { limit: { type: 'string', default: '150' }, rounds: { type: 'string', default: '5' } },
 })
 const [source] = positionals
 if (!source) throw new Error('usage: npx tsx bench/preprocess.ts SOURCE [--limit N] [--rounds N]')
-const paths = readdirSync(source, { recursive: true, withFileTypes: true })
-  .filter((entry) => entry.isFile() && /\.(jpe?g|png|webp)$/i.test(entry.name))
+const photographs = readdirSync(source, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile() && /\.jpe?g$/i.test(entry.name))
   .map((entry) => path.resolve(entry.parentPath, entry.name))
   .sort()
   .slice(0, Number(values.limit))
-const files = paths.map((file) => readFileSync(file))
+const scratch = mkdtempSync(path.join(tmpdir(), 'vtp-bench-'))
 
-/** One process that times a job over all files whenever it is told the job's name. */
-const PYTHON = `
-import io, sys, time, torch
-from PIL import Image
-from torchvision import transforms as T
-torch.set_num_threads(1)
-files = [open(p, 'rb').read() for p in sys.argv[1:]]
-decode = lambda b: Image.open(io.BytesIO(b)).convert('RGB')
-def adm(im, s=256):
-    while min(im.size) >= 2 * s:
-        im = im.resize((im.width // 2, im.height // 2), Image.BOX)
-    k = s / min(im.size)
-    im = im.resize((round(im.width * k), round(im.height * k)), Image.BICUBIC)
-    x, y = (im.width - s) // 2, (im.height - s) // 2
-    return im.crop((x, y, x + s, y + s))
-jobs = {
-    'resize256': T.Resize((256, 256)),
-    'eval224': T.Compose([T.Resize(256, T.InterpolationMode.BICUBIC), T.CenterCrop(224)]),
-    'adm256': adm,
+const SPECS = ['resize(256,256,bilinear)', 'resize(256,bicubic)|center-crop(224)', 'adm-crop(256)']
+/** Mosaics: as fine in every pixel as the photographs, which an enlarged one would not be. */
+const MOSAICS = 4
+const [TILES, TILE_WIDTH, TILE_HEIGHT] = [8, 500, 375]
+
+async function writeThumbnails(folder: string): Promise<string[]> {
+  return Promise.all(
+    photographs.map(async (file, i) => {
+      const to = path.join(folder, `${i}.jpg`)
+      await sharp(file).toColourspace('srgb').resize(64, 64).jpeg({ quality: 90 }).toFile(to)
+      return to
+    }),
+  )
 }
-images = [decode(b) for b in files]
-print('ready', flush=True)
-for line in sys.stdin:
-    kind, name = line.split()
-    f = jobs.get(name)
-    start = time.perf_counter()
-    if kind == 'decode':
-        for b in files: decode(b)
-    elif kind == 'resize':
-        for im in images: f(im)
-    else:
-        for b in files: f(decode(b)).tobytes()
-    print(time.perf_counter() - start, flush=True)
-`
 
-const SPECS = {
-  resize256: 'resize(256,256,bilinear)',
-  eval224: 'resize(256,bicubic)|center-crop(224)',
-  adm256: 'adm-crop(256)',
-} as const
-
-const images = await Promise.all(files.map((bytes) => decodeImage(bytes)))
-
-async function seconds(job: () => unknown): Promise<number> {
-  const start = process.hrtime.bigint()
-  await job()
-  return Number(process.hrtime.bigint() - start) / 1e9
+async function writeMosaic(file: string, first: number): Promise<void> {
+  const tiles = Array.from({ length: TILES * TILES }, async (_, i) => ({
+    input: await sharp(photographs[(first + i) % photographs.length]!)
+      .toColourspace('srgb')
+      .resize(TILE_WIDTH, TILE_HEIGHT)
+      .png({ compressionLevel: 1 })
+      .toBuffer(),
+    left: (i % TILES) * TILE_WIDTH,
+    top: Math.floor(i / TILES) * TILE_HEIGHT,
+  }))
+  const blank = { width: TILES * TILE_WIDTH, height: TILES * TILE_HEIGHT, channels: 3 as const, background: 'black' }
+  await sharp({ create: blank })
+    .composite(await Promise.all(tiles))
+    .jpeg({ quality: 90 })
+    .toFile(file)
 }
-const rate = async (job: () => unknown): Promise<number> => files.length / (await seconds(job))
 
-const contenders: Record<string, () => Promise<number>> = {}
-const python = process.env.VTP_PYTHON ? spawn(process.env.VTP_PYTHON, ['-c', PYTHON, ...paths]) : undefined
-python?.stderr.pipe(process.stderr)
-const lines = python && createInterface({ input: python.stdout })[Symbol.asyncIterator]()
-await lines?.next()
+async function writeMosaics(folder: string): Promise<string[]> {
+  const files = Array.from({ length: MOSAICS }, (_, i) => path.join(folder, `mosaic-${i}.jpg`))
+  for (const [i, file] of files.entries()) await writeMosaic(file, i * TILES * TILES)
+  return files
+}
 
-function pillow(kind: string, name: string): void {
-  if (!python || !lines) return
-  contenders[`Pillow ${kind} ${name}`] = async () => {
-    python.stdin.write(`${kind} ${name}\n`)
-    return files.length / Number((await lines.next()).value)
+interface Timing {
+  seconds: number
+  cpu: number
+}
+
+const hasTaskset = spawnSync('taskset', ['-c', '0', 'true']).status === 0
+
+/** Starts one side; the function it returns sends a job and waits for its timing. */
+async function startSide(command: string, args: string[]) {
+  const pinned = hasTaskset ? ['taskset', '-c', '0', command, ...args] : [command, ...args]
+  const child = spawn(pinned[0]!, pinned.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] })
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  await lines.next()
+  return {
+    async time(job: PreprocessJob): Promise<Timing> {
+      child.stdin.write(`${JSON.stringify(job)}\n`)
+      return JSON.parse((await lines.next()).value as string) as Timing
+    },
+    stop: () => child.stdin.end(),
   }
 }
 
-contenders['vtp decode -'] = () =>
-  rate(async () => {
-    for (const bytes of files) await decodeImage(bytes)
-  })
-pillow('decode', '-')
-for (const [name, spec] of Object.entries(SPECS)) {
-  const transform = parseTransform(spec)
-  contenders[`vtp resize ${name}`] = () => rate(() => images.forEach((image) => void applyTransform(image, transform)))
-  pillow('resize', name)
-  contenders[`vtp both ${name}`] = () =>
-    rate(async () => {
-      for (const bytes of files) applyTransform(await decodeImage(bytes), transform)
-    })
-  pillow('both', name)
+const support = (name: string): string => fileURLToPath(new URL(`./support/${name}`, import.meta.url))
+const sides = {
+  vtp: await startSide(process.execPath, ['--import', 'tsx', support('preprocess-vtp.ts')]),
+  ...(process.env.VTP_PYTHON && { Pillow: await startSide(process.env.VTP_PYTHON, [support('preprocess.py')]) }),
 }
-contenders.vectors = () => rate(() => images.forEach((image) => void resizePillow(image, 256, 256, 'bilinear')))
-contenders.TypeScript = () => rate(() => images.forEach((image) => void resizeReference(image, 256, 256, 'bilinear')))
 
+mkdirSync(path.join(scratch, 'thumbnails'))
+const sets: Record<string, string[]> = {
+  'thumbnails 64×64': await writeThumbnails(path.join(scratch, 'thumbnails')),
+  'as they are': photographs,
+  'mosaics 4000×3000': await writeMosaics(scratch),
+}
+const jobs: { set: string; kind: PreprocessJob['kind']; transform: string }[] = Object.keys(sets).flatMap((set) => [
+  { set, kind: 'decode' as const, transform: '' },
+  ...SPECS.map((transform) => ({ set, kind: 'resize' as const, transform })),
+  ...SPECS.map((transform) => ({ set, kind: 'run' as const, transform })),
+])
+
+const cpu: Record<string, number[]> = {}
+const contenders: Record<string, () => Promise<number>> = {}
+for (const { set, kind, transform } of jobs) {
+  const name = `${set}: ${kind} ${transform}`.trim()
+  for (const [side, { time }] of Object.entries(sides)) {
+    contenders[`${name} (${side})`] = async () => {
+      const files = sets[set]!
+      // Enough work for a clock: small images are taken several times.
+      const times = set.startsWith('thumbnails') && kind !== 'resize' ? 10 : 1
+      const job = { kind, transform, files: Array.from({ length: times }, () => files).flat() }
+      const timing = await time(job)
+      cpu[`${name} (${side})`] = [...(cpu[`${name} (${side})`] ?? []), job.files.length / timing.cpu]
+      return job.files.length / timing.seconds
+    }
+  }
+}
+const some = await Promise.all(photographs.slice(0, 30).map((file) => decodeImage(readFileSync(file))))
+for (const [name, resize] of Object.entries({ vectors: resizePillow, TypeScript: resizeReference })) {
+  contenders[name] = async () => {
+    const start = performance.now()
+    for (const image of some) resize(image, 256, 256, 'bilinear')
+    return (some.length * 1000) / (performance.now() - start)
+  }
+}
+// One round that does not count: code is compiled, files come into the cache.
+await interleave(1, contenders)
+for (const name of Object.keys(cpu)) cpu[name] = []
 const results = await interleave(Number(values.rounds), contenders)
-python?.stdin.end()
+for (const side of Object.values(sides)) side.stop()
+rmSync(scratch, { recursive: true, force: true })
 
-const megapixels = images.reduce((sum, image) => sum + image.width * image.height, 0) / 1e6 / images.length
 printTable(
-  `images per second on one core, median of ${values.rounds} rounds of ${files.length} files (${megapixels.toFixed(2)} Mpx each)`,
-  Object.entries(results).map(([name, list]) => [name, median(list).toFixed(0)]),
+  `images/s ${hasTaskset ? 'on one core' : 'by one thread (no taskset here)'}, medians of ${values.rounds} rounds of ${photographs.length} photographs`,
+  Object.entries(results).map(([name, list]) => [name, median(list).toFixed(1)]),
 )
-printTable(
-  'ratios, round by round',
-  Object.keys(results)
-    .filter((name) => name.startsWith('vtp ') && python)
-    .map(
-      (name) =>
-        [`${name} / Pillow`, pairedRatio(results[name]!, results[name.replace('vtp', 'Pillow')]!).toFixed(2)] as [
-          string,
-          string,
-        ],
-    )
-    .concat([['vectors / TypeScript', pairedRatio(results.vectors!, results.TypeScript!).toFixed(2)]]),
-)
+if ('Pillow' in sides) {
+  printTable(
+    'vtp / Pillow: by the clock · by processor time',
+    jobs.map(({ set, kind, transform }) => {
+      const name = `${set}: ${kind} ${transform}`.trim()
+      const ratio = (from: Record<string, number[]>) =>
+        pairedRatio(from[`${name} (vtp)`]!, from[`${name} (Pillow)`]!).toFixed(2)
+      return [name, `${ratio(results)} · ${ratio(cpu)}`]
+    }),
+  )
+}
+printTable('vectors / TypeScript', [
+  ['resize(256,256,bilinear)', pairedRatio(results.vectors!, results.TypeScript!).toFixed(2)],
+])

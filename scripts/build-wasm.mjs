@@ -1,25 +1,50 @@
-// Assembles src/image/resize-simd.wat into src/image/resize-simd-bytes.ts. `--check` only compares.
-import { readFileSync, writeFileSync } from 'node:fs'
+// Builds what runs in WebAssembly: assembles src/image/resize-simd.wat, compiles wasm/jpeg (AssemblyScript,
+// fetched by npx: only this script needs it), and writes the modules into TypeScript files. `--check` only compares.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import wabtFactory from 'wabt'
 
-const source = fileURLToPath(new URL('../src/image/resize-simd.wat', import.meta.url))
-const target = source.replace(/\.wat$/, '-bytes.ts')
-const wabt = await wabtFactory()
-const features = { simd: true }
-const module = wabt.parseWat(source, readFileSync(source, 'utf8'), features)
-module.validate(features)
-const { buffer } = module.toBinary({})
-const lines = Buffer.from(buffer)
-  .toString('base64')
-  .match(/.{1,110}/g)
-const text = `/** The module of resize-simd.wat, assembled by scripts/build-wasm.mjs. Do not edit. */
-export const RESIZE_SIMD_WASM = [
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+async function assemble(source) {
+  const wabt = await wabtFactory()
+  const features = { simd: true }
+  const module = wabt.parseWat(source, readFileSync(path.join(root, source), 'utf8'), features)
+  module.validate(features)
+  return module.toBinary({}).buffer
+}
+
+function compile(source) {
+  const scratch = mkdtempSync(path.join(tmpdir(), 'vtp-wasm-'))
+  const out = path.join(scratch, 'out.wasm')
+  const flags = ['-O3', '--converge', '--noAssert', '--runtime', 'stub', '--use', 'abort=', '--enable', 'simd']
+  const args = ['--yes', '--package', 'assemblyscript@0.28.20', 'asc', source, '--outFile', out, ...flags]
+  execFileSync('npx', args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
+  const bytes = readFileSync(out)
+  rmSync(scratch, { recursive: true })
+  return bytes
+}
+
+function write(target, name, source, bytes) {
+  const lines = Buffer.from(bytes)
+    .toString('base64')
+    .match(/.{1,110}/g)
+  const text = `/** The module of ${source}, built by scripts/build-wasm.mjs. Do not edit. */
+export const ${name} = [
 ${lines.map((line) => `  '${line}',`).join('\n')}
 ].join('')
 `
-if (!process.argv.includes('--check')) writeFileSync(target, text)
-else if (readFileSync(target, 'utf8') !== text) {
-  console.error(`${target} is not what ${source} assembles to: run node scripts/build-wasm.mjs`)
-  process.exitCode = 1
+  if (!process.argv.includes('--check')) writeFileSync(path.join(root, target), text)
+  else if (readFileSync(path.join(root, target), 'utf8') !== text) {
+    console.error(`${target} is not what ${source} gives: run node scripts/build-wasm.mjs`)
+    process.exitCode = 1
+  }
 }
+
+const resize = 'src/image/resize-simd.wat'
+write('src/image/resize-simd-bytes.ts', 'RESIZE_SIMD_WASM', resize, await assemble(resize))
+const jpeg = 'wasm/jpeg/decoder.ts'
+write('src/image/jpeg/wasm-bytes.ts', 'JPEG_WASM', jpeg, compile(jpeg))

@@ -1,5 +1,5 @@
 /**
- * What our decoder makes of image files against what Pillow makes of them: refused, identical, or how many
+ * What the decoders of a run make of image files against what Pillow makes of them: refused, identical, or how many
  * levels apart. Takes a folder of images, or damages images itself.
  *
  *   VTP_PYTHON=/path/to/python npx tsx scripts/compare-pillow.ts [FOLDER] [--count 3000] [--seed 1]
@@ -11,7 +11,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { decodeImage } from '../src/image/decode.js'
+import { DEFAULT_LIMITS, decodeImage } from '../src/image/decode.js'
 import { writeMutants } from '../test/support/mutants.js'
 
 const { values, positionals } = parseArgs({
@@ -60,7 +60,7 @@ for (const [i, file] of files.entries()) {
   const size = sizes[i]!
   const theirs = size && pixels.subarray(offset, offset + size[0] * size[1] * 3)
   offset += theirs?.length ?? 0
-  const ours = await decodeImage(readFileSync(file)).catch(() => undefined)
+  const ours = await decodeImage(readFileSync(file), DEFAULT_LIMITS, 'here').catch(() => undefined)
   const format = path.extname(file).slice(1).toLowerCase()
   let what: string
   if (!ours || !theirs) what = ours ? 'read by us only' : theirs ? 'read by Pillow only' : 'refused by both'

@@ -1,4 +1,4 @@
-/** The module of resize-simd.wat, assembled by scripts/build-wasm.mjs. Do not edit. */
+/** The module of src/image/resize-simd.wat, built by scripts/build-wasm.mjs. Do not edit. */
 export const RESIZE_SIMD_WASM = [
   'AGFzbQEAAAABEwJgB39/f39/f38AYAV/f39/fwADAwIAAQUDAQABByIDBm1lbW9yeQIACmhvcml6b250YWwAAAh2ZXJ0aWNhbAABCqwJApIFAg',
   't/DXv9DAAAIAAAACAAAAAgAAAAIAAhHf0MAP8D/wH/BP8C/wX//////yEeAkADQCAEQQBMDQEgBiEHIAIhDiAOIANqIQ8gDyADaiEQIBAgA2oh',

@@ -20,7 +20,7 @@ async function preprocess(request: PreprocessRequest): Promise<PreprocessReply> 
   const { id, bytes } = request
   try {
     const raw = unpackRawRgb(bytes)
-    const image = raw?.image ?? (await decodeImage(bytes, settings.limits))
+    const image = raw?.image ?? (await decodeImage(bytes, settings.limits, 'here'))
     const { width, height } = raw?.original ?? image
     let pixels: Uint8Array
     try {

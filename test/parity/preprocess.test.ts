@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { decodeImage } from '../../src/image/decode.js'
+import { DEFAULT_LIMITS, decodeImage } from '../../src/image/decode.js'
 import { applyTransform, parseTransform } from '../../src/image/transform.js'
 import type { RgbImage } from '../../src/types.js'
 import { goldenPath } from '../golden.js'
@@ -27,8 +27,8 @@ const sha256 = ({ data }: RgbImage): string => createHash('sha256').update(data)
 describe.each(Object.keys(files))('%s', (name) => {
   const expected = files[name]!
 
-  it('decodes to the bytes of Pillow', async () => {
-    const image = await decodeImage(readFileSync(goldenPath('preprocess', 'input', name)))
+  it.each(['pool', 'here'] as const)('decodes to the bytes of Pillow (%s)', async (place) => {
+    const image = await decodeImage(readFileSync(goldenPath('preprocess', 'input', name)), DEFAULT_LIMITS, place)
     expect([image.width, image.height]).toEqual(expected.decoded.size_wh)
     expect(sha256(image)).toBe(expected.decoded.sha256)
   })
