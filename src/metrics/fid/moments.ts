@@ -3,6 +3,7 @@
  * Rows are taken in blocks of fixed size and place (512, by their number in the set), each block is
  * centred by its own mean, and blocks are merged as Chan, Golub and LeVeque (1983) do; so the result
  * depends on the rows and their order alone, not on batches or interruptions, and does not cancel.
+ * Sums of products are symmetric: only the lower triangle is computed, by panels of rows.
  */
 import { VtpError } from '../../errors.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
@@ -17,11 +18,12 @@ export interface FeatureStats {
 }
 
 export const BLOCK_ROWS = 512
+const PANEL_ROWS = 512
 
 export interface MomentsState {
   count: number
   mean: Float64Array
-  /** Sums of products of deviations, row-major [dims, dims]. */
+  /** Sums of products of deviations, row-major [dims, dims]; the upper triangle means nothing. */
   m2: Float64Array
   /** Rows of the block that is not full yet, [rows, dims]. */
   pending: Float64Array
@@ -51,21 +53,25 @@ export function createMoments(dims: number, products: MatrixProducts, from?: Mom
   }
 
   const mergeBlock = async (rows: number): Promise<void> => {
-    const center = new Float64Array(dims)
-    for (let r = 0; r < rows; r++) for (let c = 0; c < dims; c++) center[c]! += block[r * dims + c]!
-    for (let c = 0; c < dims; c++) center[c]! /= rows
-    const data = new Float64Array(rows * dims)
-    for (let r = 0; r < rows; r++) for (let c = 0; c < dims; c++) data[r * dims + c] = block[r * dims + c]! - center[c]!
-    const centred = { rows, columns: dims, data }
-    const { data: squares } = await products.transposedTimes(centred, centred)
+    const { center, centred } = centreBlock(block, rows, dims)
     const total = merged + rows
     const weight = (merged * rows) / total
     const delta = center.map((value, c) => value - mean[c]!)
-    for (let i = 0; i < dims; i++) {
-      const scaled = delta[i]! * weight
-      const at = i * dims
-      for (let j = 0; j < dims; j++) m2[at + j]! += squares[at + j]! + scaled * delta[j]!
+    const addPanel = async (from: number): Promise<void> => {
+      const to = Math.min(from + PANEL_ROWS, dims)
+      const part = (start: number) => ({
+        rows: to - start,
+        columns: rows,
+        data: centred.subarray(start * rows, to * rows),
+      })
+      const { data: squares } = await products.timesTransposed(part(from), part(0)) // [to − from, to]
+      for (let i = from; i < to; i++) {
+        const scaled = delta[i]! * weight
+        const at = (i - from) * to
+        for (let j = 0; j <= i; j++) m2[i * dims + j]! += squares[at + j]! + scaled * delta[j]!
+      }
     }
+    await Promise.all(Array.from({ length: Math.ceil(dims / PANEL_ROWS) }, (_, panel) => addPanel(panel * PANEL_ROWS)))
     for (let c = 0; c < dims; c++) mean[c]! += (delta[c]! * rows) / total
     merged = total
   }
@@ -99,7 +105,25 @@ export function createMoments(dims: number, products: MatrixProducts, from?: Mom
           suggestions: ['give more images; FID is usually computed on 10,000 to 50,000'],
         })
       }
-      return { dims, mu: mean, sigma: m2.map((value) => value / (merged - 1)), count: merged }
+      const sigma = new Float64Array(dims * dims)
+      for (let i = 0; i < dims; i++)
+        for (let j = 0; j <= i; j++) sigma[i * dims + j] = sigma[j * dims + i] = m2[i * dims + j]! / (merged - 1)
+      return { dims, mu: mean, sigma, count: merged }
     },
   }
+}
+
+/** Rows [rows, dims] → their mean, and the deviations from it, [dims, rows]. */
+function centreBlock(block: Float64Array, rows: number, dims: number): { center: Float64Array; centred: Float64Array } {
+  const center = new Float64Array(dims)
+  for (let r = 0; r < rows; r++) for (let c = 0; c < dims; c++) center[c]! += block[r * dims + c]!
+  for (let c = 0; c < dims; c++) center[c]! /= rows
+  const centred = new Float64Array(dims * rows)
+  // A few rows at a time: one line of the cache is filled at once.
+  for (let r0 = 0; r0 < rows; r0 += 8) {
+    const end = Math.min(r0 + 8, rows)
+    for (let c = 0; c < dims; c++)
+      for (let r = r0; r < end; r++) centred[c * rows + r] = block[r * dims + c]! - center[c]!
+  }
+  return { center, centred }
 }
