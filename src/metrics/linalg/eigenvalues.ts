@@ -74,6 +74,10 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
   const n = d.length
   const e = new Float64Array(n)
   e.set(below)
+  // Below 1, squares cannot overflow; a power of two changes no digit.
+  const largest = Math.max(...[d, e].map((values) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0)))
+  const scale = largest > 0 ? 2 ** Math.ceil(Math.log2(largest)) : 1
+  for (const values of [d, e]) for (let i = 0; i < n; i++) values[i]! /= scale
   for (let l = 0; l < n; l++) {
     for (let sweep = 0; ; sweep++) {
       let m = l
@@ -87,7 +91,7 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
           code: 'no_convergence',
         })
       let g = (d[l + 1]! - d[l]!) / (2 * e[l]!)
-      let r = Math.hypot(g, 1)
+      let r = Math.sqrt(g * g + 1)
       g = d[m]! - d[l]! + e[l]! / (g + (g >= 0 ? r : -r))
       let s = 1
       let c = 1
@@ -96,7 +100,7 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
       for (; i >= l; i--) {
         let f = s * e[i]!
         const b = c * e[i]!
-        r = Math.hypot(f, g)
+        r = Math.sqrt(f * f + g * g)
         e[i + 1] = r
         if (r === 0) {
           d[i + 1]! -= p
@@ -117,5 +121,6 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
       e[m] = 0
     }
   }
+  for (let i = 0; i < n; i++) d[i]! *= scale
   return d.sort()
 }
