@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import { openSession } from '../../engine/session.js'
 import { compileGraph } from '../../model/graph/compile.js'
+import { openRowProducts, type RowProducts } from './row-products.js'
 
 /** Row-major, rows × columns. */
 export interface Matrix {
@@ -16,6 +17,8 @@ export interface Matrix {
 export interface MatrixProducts {
   /** a·bᵀ of a [m, k] and b [n, k] → [m, n]. */
   timesTransposed(a: Matrix, b: Matrix): Promise<Matrix>
+  /** Sums of products of rows; opened when it is first asked for. */
+  rowProducts(): Promise<RowProducts>
   close(): Promise<void>
 }
 
@@ -33,6 +36,7 @@ export async function openMatrixProducts(cacheDir: string, threads: number): Pro
     },
   })
   const session = await openSession({ path: graph.path, providers: ['cpu'], threads })
+  let rowProducts: Promise<RowProducts> | undefined
   return {
     async timesTransposed(a, b) {
       const tensor = ({ rows, columns, data }: Matrix) => ({
@@ -43,6 +47,13 @@ export async function openMatrixProducts(cacheDir: string, threads: number): Pro
       const { outputs } = await session.run({ a: tensor(a), b: tensor(b) })
       return { rows: a.rows, columns: b.rows, data: outputs.y!.data as Float64Array }
     },
-    close: () => session.close(),
+    rowProducts() {
+      rowProducts ??= openRowProducts(cacheDir, threads)
+      return rowProducts
+    },
+    async close() {
+      await session.close()
+      await (await rowProducts)?.close()
+    },
   }
 }
