@@ -37,6 +37,7 @@ describe('on the same features', () => {
   })
 })
 
-it.each(FIXTURES)("clean-fid's resize of %s is the same, bit for bit", async (file) => {
-  expect(sha256(await cleanResize(file))).toBe(recorded.resized[path.basename(file)])
+const named = FIXTURES.map((file): [string, string] => [path.basename(file), file])
+it.each(named)("clean-fid's resize of %s is the same, bit for bit", async (name, file) => {
+  expect(sha256(await cleanResize(file))).toBe(recorded.resized[name])
 })
