@@ -1,5 +1,5 @@
-// Builds what runs in WebAssembly: assembles src/image/resize-simd.wat, compiles wasm/jpeg (AssemblyScript,
-// fetched by npx: only this script needs it), and writes the modules into TypeScript files. `--check` only compares.
+// Builds what runs in WebAssembly and writes the modules into TypeScript files: the .wat files of src are
+// assembled, wasm/jpeg (AssemblyScript) is compiled. `--check` only compares.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url'
 import wabtFactory from 'wabt'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
+const wabt = await wabtFactory()
 
-async function assemble(source) {
-  const wabt = await wabtFactory()
+function assemble(source) {
   const features = { simd: true }
   const module = wabt.parseWat(source, readFileSync(path.join(root, source), 'utf8'), features)
   module.validate(features)
@@ -20,9 +20,9 @@ async function assemble(source) {
 function compile(source) {
   const scratch = mkdtempSync(path.join(tmpdir(), 'vtp-wasm-'))
   const out = path.join(scratch, 'out.wasm')
+  const asc = fileURLToPath(import.meta.resolve('assemblyscript/bin/asc.js'))
   const flags = ['-O3', '--converge', '--noAssert', '--runtime', 'stub', '--use', 'abort=', '--enable', 'simd']
-  const args = ['--yes', '--package', 'assemblyscript@0.28.20', 'asc', source, '--outFile', out, ...flags]
-  execFileSync('npx', args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
+  execFileSync(process.execPath, [asc, source, '--outFile', out, ...flags], { cwd: root, stdio: 'inherit' })
   const bytes = readFileSync(out)
   rmSync(scratch, { recursive: true })
   return bytes
@@ -44,7 +44,10 @@ ${lines.map((line) => `  '${line}',`).join('\n')}
   }
 }
 
-const resize = 'src/image/resize-simd.wat'
-write('src/image/resize-simd-bytes.ts', 'RESIZE_SIMD_WASM', resize, await assemble(resize))
-const jpeg = 'wasm/jpeg/decoder.ts'
-write('src/image/jpeg/wasm-bytes.ts', 'JPEG_WASM', jpeg, compile(jpeg))
+for (const [target, name, source, build] of [
+  ['src/image/resize-simd-bytes.ts', 'RESIZE_SIMD_WASM', 'src/image/resize-simd.wat', assemble],
+  ['src/metrics/linalg/kernels-bytes.ts', 'KERNELS_WASM', 'src/metrics/linalg/kernels.wat', assemble],
+  ['src/image/jpeg/wasm-bytes.ts', 'JPEG_WASM', 'wasm/jpeg/decoder.ts', compile],
+]) {
+  write(target, name, source, build(source))
+}

@@ -42,11 +42,9 @@ export const NEIGHBOUR_FLAG = Flags.integer({
 })
 
 /** How many images precision and recall look at; their cost grows with the square. */
-export function prImagesFlag(most: number) {
-  return Flags.integer({
-    default: most,
-    min: 4,
-    summary: 'Precision and recall: at most this many images of each set, drawn by --seed.',
-    helpValue: 'N',
-  })
-}
+export const PR_IMAGES_FLAG = Flags.integer({
+  default: 50_000,
+  min: 4,
+  summary: 'Precision and recall: at most this many images of each set, drawn by --seed.',
+  helpValue: 'N',
+})

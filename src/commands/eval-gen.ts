@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS, NEIGHBOUR_FLAG, prImagesFlag } from '../cli/eval-flags.js'
+import { EVAL_FLAGS, NEIGHBOUR_FLAG, PR_IMAGES_FLAG } from '../cli/eval-flags.js'
 import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
 
 const METRICS = ['fid', 'sfid', 'is', 'prec'] as const
@@ -51,7 +51,7 @@ images. Every number is printed with its protocol, and with how the samples were
       summary: 'Whose protocol: how images become 299 × 299 pixels.',
     }),
     neighbour: NEIGHBOUR_FLAG,
-    'pr-images': prImagesFlag(50_000),
+    'pr-images': PR_IMAGES_FLAG,
     ...EVAL_FLAGS,
   }
 

@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS, NEIGHBOUR_FLAG, prImagesFlag } from '../cli/eval-flags.js'
+import { EVAL_FLAGS, NEIGHBOUR_FLAG, PR_IMAGES_FLAG } from '../cli/eval-flags.js'
 import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
 
 const METRICS = ['fid', 'sfid', 'kid', 'is', 'prec'] as const
@@ -59,7 +59,7 @@ of 2048 dimensions. With fewer images than dimensions the distance is exact, wit
     'kid-subsets': Flags.integer({ default: 100, min: 1, summary: 'KID: number of random subsets.', helpValue: 'N' }),
     'kid-subset-size': Flags.integer({ default: 1000, min: 2, summary: 'KID: images of a subset.', helpValue: 'N' }),
     neighbour: NEIGHBOUR_FLAG,
-    'pr-images': prImagesFlag(10_000),
+    'pr-images': PR_IMAGES_FLAG,
     ...EVAL_FLAGS,
   }
 

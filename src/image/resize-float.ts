@@ -1,6 +1,6 @@
 /**
  * Pillow's resampling of float images (mode F: sums in float64, an unrounded float32 intermediate), as
- * clean-fid uses it: each channel by itself, bicubic with antialiasing, not clipped.
+ * clean-fid uses it: each channel by itself, bicubic with antialiasing, then clipped to 0…255, not rounded.
  */
 import type { RgbImage } from '../types.js'
 import { resampleWindows, type Windows } from './resize.js'
@@ -19,7 +19,7 @@ function windowsFor(from: number, to: number): Windows {
   return found
 }
 
-/** uint8 [H, W, 3] → float32 [3, side, side], values of 0…255 and a little beyond. */
+/** uint8 [H, W, 3] → float32 [3, side, side], values of 0…255. */
 export function resizeForCleanFid({ data, width, height }: RgbImage, side: number): Float32Array {
   const out = new Float32Array(3 * side * side)
   const across = windowsFor(width, side)
@@ -41,7 +41,7 @@ export function resizeForCleanFid({ data, width, height }: RgbImage, side: numbe
       for (let x = 0; x < side; x++) {
         let sum = 0
         for (let k = 0; k < down.lengths[y]!; k++) sum += middle[(start + k) * side + x]! * down.weights[at + k]!
-        out[(c * side + y) * side + x] = sum
+        out[(c * side + y) * side + x] = Math.min(255, Math.max(0, sum))
       }
     }
   }

@@ -6,11 +6,12 @@
  * The module's memory belongs to this thread and is reused from call to call; nothing in it outlives a call.
  */
 import type { RgbImage } from '../types.js'
+import { ensureMemory, instantiateWasm, type WasmMemory } from '../wasm.js'
 import type { Coefficients } from './resize.js'
 import { RESIZE_SIMD_WASM } from './resize-simd-bytes.js'
 
 interface ResizeModule {
-  memory: { readonly buffer: ArrayBuffer; grow(pages: number): number }
+  memory: WasmMemory
   horizontal(
     src: number,
     srcStride: number,
@@ -23,16 +24,9 @@ interface ResizeModule {
   vertical(src: number, stride: number, dst: number, height: number, table: number): void
 }
 
-/** The part of WebAssembly's JavaScript interface that is used here (the types of Node lack it). */
-interface WebAssemblyApi {
-  Module: new (bytes: Uint8Array) => object
-  Instance: new (module: object) => { exports: unknown }
-}
-
 /** Images that need more stay with the TypeScript version: memory, once grown, is not given back. */
 const MAX_MEMORY_BYTES = 192 << 20
 const BAND_BYTES = 1 << 20
-const PAGE_BYTES = 65536
 
 const align = (value: number, to: number): number => Math.ceil(value / to) * to
 
@@ -41,8 +35,7 @@ let loaded: ResizeModule | null | undefined
 function loadModule(): ResizeModule | null {
   if (loaded === undefined) {
     try {
-      const { Instance, Module } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly
-      loaded = new Instance(new Module(Buffer.from(RESIZE_SIMD_WASM, 'base64'))).exports as ResizeModule
+      loaded = instantiateWasm<ResizeModule>(RESIZE_SIMD_WASM)
     } catch {
       loaded = null // a processor without 128-bit vectors, or WebAssembly switched off
     }
@@ -105,8 +98,7 @@ export function resizeSimd(
   const outAt = middleAt + stride * (align(image.height, 4) + 1)
   const end = outAt + (tableY ? stride * height : 0)
   if (end > MAX_MEMORY_BYTES) return undefined
-  const missing = end - module.memory.buffer.byteLength
-  if (missing > 0) module.memory.grow(Math.ceil(missing / PAGE_BYTES))
+  ensureMemory(module.memory, end)
   const memory = new Uint8Array(module.memory.buffer)
   if (tableX) memory.set(tableX, tableXAt)
   if (tableY) memory.set(tableY, tableYAt)

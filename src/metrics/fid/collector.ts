@@ -48,7 +48,7 @@ export interface SetStats {
 export interface Collector {
   readonly count: number
   add(batch: PixelBatch): Promise<void>
-  state(): CollectorState
+  state(): Promise<CollectorState>
   finish(): Promise<SetStats>
   /** Removes temporary files. */
   close(): Promise<void>
@@ -82,7 +82,7 @@ export async function createCollector(
       if (spatial) await spatial.add(outputs.spatial!.data as Float32Array)
       if (logits) await logits.append(outputs.logits!.data as Float32Array)
     },
-    state: () => ({ pool: pool.state(), ...(spatial ? { spatial: spatial.state() } : {}) }),
+    state: async () => ({ pool: await pool.state(), ...(spatial ? { spatial: await spatial.state() } : {}) }),
     finish: async () => ({
       pool: await pool.finish(),
       ...(spatial ? { spatial: await spatial.finish() } : {}),

@@ -1,7 +1,7 @@
 /**
  * The Fréchet distance of two Gaussians, |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr √(Σ₁Σ₂) (Dowson and Landau 1982;
- * Heusel et al. 2017). With Σ₁ = F·Fᵀ the last trace is Σ √λ of the symmetric matrix Fᵀ·Σ₂·F, so nothing
- * is ever complex; F comes from a pivoted Cholesky that stops at the rank, so fewer images than
+ * Heusel et al. 2017). With Σ₁ = Gᵀ·G the last trace is Σ √λ of the symmetric matrix G·Σ₂·Gᵀ, so nothing
+ * is ever complex; G comes from a pivoted Cholesky that stops at the rank, so fewer images than
  * dimensions need no correction either. pytorch-fid takes scipy's sqrtm of the product instead, which
  * for singular covariances returns the same value plus noise.
  */
@@ -44,11 +44,11 @@ async function traceOfRoot(a: FeatureStats, b: FeatureStats, products: MatrixPro
   let factor = pivotedCholesky(matrix(first))
   let other = second
   const secondIsFull = second.count !== undefined && second.count > second.dims
-  if (factor.columns === first.dims && !secondIsFull) {
+  if (factor.rows === first.dims && !secondIsFull) {
     const another = pivotedCholesky(matrix(second))
-    if (another.columns < factor.columns) [factor, other] = [another, first]
+    if (another.rows < factor.rows) [factor, other] = [another, first]
   }
-  const half = await products.transposedTimes(matrix(other), factor) // Σ₂·F, [dims, rank]
-  const product = await products.transposedTimes(factor, half) // Fᵀ·Σ₂·F, [rank, rank]
+  const half = await products.timesTransposed(factor, matrix(other)) // G·Σ₂, [rank, dims]
+  const product = await products.timesTransposed(half, factor) // G·Σ₂·Gᵀ, [rank, rank]
   return symmetricEigenvalues(product).reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0)
 }

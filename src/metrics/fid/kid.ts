@@ -25,12 +25,12 @@ export async function kernelInceptionDistance(
   const random = createRandom(options.seed)
   const values: number[] = []
   for (let i = 0; i < options.subsets; i++) {
-    const x = transpose(await a.rows(sampleIndices(a.count, size, random)))
-    const y = transpose(await b.rows(sampleIndices(b.count, size, random)))
+    const x = await a.rows(sampleIndices(a.count, size, random))
+    const y = await b.rows(sampleIndices(b.count, size, random))
     const [xx, yy, xy] = [
-      await products.transposedTimes(x, x),
-      await products.transposedTimes(y, y),
-      await products.transposedTimes(x, y),
+      await products.timesTransposed(x, x),
+      await products.timesTransposed(y, y),
+      await products.timesTransposed(x, y),
     ]
     const within = (kernelSum(xx, a.dims, true) + kernelSum(yy, a.dims, true)) / (size * (size - 1))
     values.push(within - (2 * kernelSum(xy, a.dims, false)) / (size * size))
@@ -45,11 +45,4 @@ function kernelSum({ rows, columns, data }: Matrix, dims: number, withoutDiagona
   for (let i = 0; i < rows; i++)
     for (let j = 0; j < columns; j++) if (!withoutDiagonal || i !== j) sum += (data[i * columns + j]! / dims + 1) ** 3
   return sum
-}
-
-/** [n, d] → [d, n]. */
-export function transpose({ rows, columns, data }: Matrix): Matrix {
-  const out = new Float64Array(data.length)
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = data[r * columns + c]!
-  return { rows: columns, columns: rows, data: out }
 }

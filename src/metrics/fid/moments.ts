@@ -1,11 +1,13 @@
 /**
  * Mean and covariance of features, accumulated in float64 while they stream by: features are not kept.
- * Rows are taken in blocks of fixed size and place (512, by their number in the set), each block is
+ * Rows are taken in blocks of fixed size and place (1024, by their number in the set), each block is
  * centred by its own mean, and blocks are merged as Chan, Golub and LeVeque (1983) do; so the result
  * depends on the rows and their order alone, not on batches or interruptions, and does not cancel.
+ * The merge of two means is one more row of the block: √(n₁n₂ / n) times their difference.
  */
 import { VtpError } from '../../errors.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
+import { panelsOf } from '../linalg/row-products.js'
 
 /** What FID compares. `sigma` is row-major [dims, dims], with the divisor n − 1, as NumPy's cov. */
 export interface FeatureStats {
@@ -16,12 +18,12 @@ export interface FeatureStats {
   count?: number
 }
 
-export const BLOCK_ROWS = 512
+export const BLOCK_ROWS = 1024
 
 export interface MomentsState {
   count: number
   mean: Float64Array
-  /** Sums of products of deviations, row-major [dims, dims]. */
+  /** Sums of products of deviations, row-major [dims, dims]; the upper triangle means nothing. */
   m2: Float64Array
   /** Rows of the block that is not full yet, [rows, dims]. */
   pending: Float64Array
@@ -33,8 +35,8 @@ export interface FeatureMoments {
   readonly count: number
   /** Adds rows, [n, dims]. Calls must not overlap. */
   add(features: Float32Array | Float64Array): Promise<void>
-  /** A snapshot to continue from. */
-  state(): MomentsState
+  /** A snapshot to continue from. Calls must not overlap those of `add`. */
+  state(): Promise<MomentsState>
   /** Throws VtpError `too_few_images` below 2 rows. */
   finish(): Promise<FeatureStats>
 }
@@ -42,7 +44,13 @@ export interface FeatureMoments {
 export function createMoments(dims: number, products: MatrixProducts, from?: MomentsState): FeatureMoments {
   let merged = from?.count ?? 0
   const mean = from?.mean.slice() ?? new Float64Array(dims)
-  const m2 = from?.m2.slice() ?? new Float64Array(dims * dims)
+  // m2's lower triangle, of all blocks that have been taken: the last one may still be on its way.
+  const first = panelsOf(dims).map(({ start, end }) => {
+    const panel = new Float64Array((end - start) * end)
+    if (from) for (let i = start; i < end; i++) panel.set(from.m2.subarray(i * dims, i * dims + end), (i - start) * end)
+    return panel
+  })
+  let panels: Promise<Float64Array[]> = Promise.resolve(first)
   const block = new Float64Array(BLOCK_ROWS * dims)
   let filled = 0
   if (from) {
@@ -50,24 +58,24 @@ export function createMoments(dims: number, products: MatrixProducts, from?: Mom
     filled = from.pending.length / dims
   }
 
+  /** Takes the block over; the next one may be filled while it is merged, and waits for the one before. */
   const mergeBlock = async (rows: number): Promise<void> => {
-    const center = new Float64Array(dims)
-    for (let r = 0; r < rows; r++) for (let c = 0; c < dims; c++) center[c]! += block[r * dims + c]!
-    for (let c = 0; c < dims; c++) center[c]! /= rows
-    const data = new Float64Array(rows * dims)
-    for (let r = 0; r < rows; r++) for (let c = 0; c < dims; c++) data[r * dims + c] = block[r * dims + c]! - center[c]!
-    const centred = { rows, columns: dims, data }
-    const { data: squares } = await products.transposedTimes(centred, centred)
     const total = merged + rows
-    const weight = (merged * rows) / total
-    const delta = center.map((value, c) => value - mean[c]!)
-    for (let i = 0; i < dims; i++) {
-      const scaled = delta[i]! * weight
-      const at = i * dims
-      for (let j = 0; j < dims; j++) m2[at + j]! += squares[at + j]! + scaled * delta[j]!
-    }
+    const { delta, centred } = centreBlock(block, rows, mean, Math.sqrt((merged * rows) / total))
     for (let c = 0; c < dims; c++) mean[c]! += (delta[c]! * rows) / total
     merged = total
+    filled = 0
+    const before = panels
+    panels = before.then(async (sums) => (await products.rowProducts()).add(sums, centred))
+    panels.catch(() => {}) // whoever waits for it next gets the error
+    await before
+  }
+  const lowerTriangle = async (): Promise<Float64Array> => {
+    const sums = await panels
+    const m2 = new Float64Array(dims * dims)
+    for (const [p, { start, end }] of panelsOf(dims).entries())
+      for (let i = start; i < end; i++) m2.set(sums[p]!.subarray((i - start) * end, (i - start + 1) * end), i * dims)
+    return m2
   }
 
   return {
@@ -83,15 +91,14 @@ export function createMoments(dims: number, products: MatrixProducts, from?: Mom
         at += take
         if (filled < BLOCK_ROWS) continue
         await mergeBlock(BLOCK_ROWS)
-        filled = 0
       }
     },
-    state: () => ({ count: merged, mean: mean.slice(), m2: m2.slice(), pending: block.slice(0, filled * dims) }),
+    async state() {
+      const pending = block.slice(0, filled * dims)
+      return { count: merged, mean: mean.slice(), m2: await lowerTriangle(), pending }
+    },
     async finish() {
-      if (filled > 0) {
-        await mergeBlock(filled)
-        filled = 0
-      }
+      if (filled > 0) await mergeBlock(filled)
       if (merged < 2) {
         throw new VtpError(`A covariance needs at least 2 images; there ${merged === 1 ? 'is 1' : `are ${merged}`}`, {
           code: 'too_few_images',
@@ -99,7 +106,32 @@ export function createMoments(dims: number, products: MatrixProducts, from?: Mom
           suggestions: ['give more images; FID is usually computed on 10,000 to 50,000'],
         })
       }
-      return { dims, mu: mean, sigma: m2.map((value) => value / (merged - 1)), count: merged }
+      const sigma = await lowerTriangle()
+      for (let i = 0; i < dims; i++)
+        for (let j = 0; j <= i; j++) sigma[i * dims + j] = sigma[j * dims + i] = sigma[i * dims + j]! / (merged - 1)
+      return { dims, mu: mean, sigma, count: merged }
     },
   }
+}
+
+/**
+ * Rows [rows, dims] → what their mean is above `mean`, and their deviations from it as [dims, rows + 1], with
+ * `weight` times that difference in the last column.
+ */
+function centreBlock(block: Float64Array, rows: number, mean: Float64Array, weight: number) {
+  const dims = mean.length
+  const center = new Float64Array(dims)
+  for (let r = 0; r < rows; r++) for (let c = 0; c < dims; c++) center[c]! += block[r * dims + c]!
+  for (let c = 0; c < dims; c++) center[c]! /= rows
+  const delta = center.map((value, c) => value - mean[c]!)
+  const columns = rows + 1
+  const data = new Float64Array(dims * columns)
+  // A few rows at a time: one line of the cache is filled at once.
+  for (let r0 = 0; r0 < rows; r0 += 8) {
+    const end = Math.min(r0 + 8, rows)
+    for (let c = 0; c < dims; c++)
+      for (let r = r0; r < end; r++) data[c * columns + r] = block[r * dims + c]! - center[c]!
+  }
+  for (let c = 0; c < dims; c++) data[c * columns + rows] = weight * delta[c]!
+  return { delta, centred: { rows: dims, columns, data } }
 }

@@ -7,7 +7,6 @@ import { VtpError } from '../../errors.js'
 import type { Matrix, MatrixProducts } from '../linalg/matmul.js'
 import { createRandom, sampleIndices } from '../random.js'
 import type { FeatureFile } from './feature-file.js'
-import { transpose } from './kid.js'
 
 export interface PrecisionRecallOptions {
   /** Neighbour that sets a ball's radius. */
@@ -76,11 +75,10 @@ async function* distances(a: FeatureFile, fromA: number[], b: FeatureFile, fromB
   for (let i0 = 0; i0 < fromA.length; i0 += BLOCK) {
     const x = await a.rows(fromA.slice(i0, i0 + BLOCK))
     const xNorms = norms(x)
-    const xT = transpose(x)
     for (let j0 = 0; j0 < fromB.length; j0 += BLOCK) {
       const y = await b.rows(fromB.slice(j0, j0 + BLOCK))
       const yNorms = norms(y)
-      const { rows, columns, data: squares } = await products.transposedTimes(xT, transpose(y))
+      const { rows, columns, data: squares } = await products.timesTransposed(x, y)
       for (let i = 0; i < rows; i++)
         for (let j = 0; j < columns; j++) {
           const at = i * columns + j

@@ -4,6 +4,7 @@
  * next one share a pass over the lower triangle, because memory is what limits the reduction.
  */
 import { VtpError } from '../../errors.js'
+import { openWorkspace } from './kernels.js'
 import type { Matrix } from './matmul.js'
 
 /** Ascending eigenvalues; only the lower triangle is read. */
@@ -12,124 +13,58 @@ export function symmetricEigenvalues(matrix: Matrix): Float64Array {
   return tridiagonalEigenvalues(diagonal, below)
 }
 
+/** Numbers of the workspace's vectors. */
+const [U, Q, V, P] = [0, 1, 2, 3]
+
 /** `below[i]` couples i and i + 1. */
 function tridiagonalize({ rows: n, data }: Matrix): { diagonal: Float64Array; below: Float64Array } {
-  const rows = Array.from({ length: n }, (_, i) => data.slice(i * n, i * n + i + 1)) // lower triangle
+  const work = openWorkspace(n, 4)
+  // The lower triangle; blocks of 4 × 4 on the diagonal are whole.
+  for (let i = 0; i < n; i++) work.row(i).set(data.subarray(i * n, i * n + Math.min(n, (i | 3) + 1)))
   const diagonal = new Float64Array(n)
   const below = new Float64Array(Math.max(0, n - 1))
-  // The pending update A −= u·qᵀ + q·uᵀ of the reflection before.
-  let u = new Float64Array(n)
-  let q = new Float64Array(n)
-  let pending = false
-  for (let i = n - 1; i >= 1; i--) {
-    const last = rows[i]!
-    if (pending) update(last, u, q, i, i + 1)
+  const [u, q, v, p] = work.vectors as [Float64Array, Float64Array, Float64Array, Float64Array]
+  for (let i = n - 1; i >= 0; i--) {
+    // A −= u·qᵀ + q·uᵀ of the reflection before is still due.
+    const last = work.row(i)
+    const [ui, qi] = [u[i]!, q[i]!]
+    for (let k = 0; k <= i; k++) last[k]! -= ui * q[k]! + qi * u[k]!
     diagonal[i] = last[i]!
-    // Reflect row i's elements 0 … i−1 onto the last of them.
-    let scale = 0
-    for (let k = 0; k < i - 1; k++) scale = Math.max(scale, Math.abs(last[k]!))
-    const v = new Float64Array(i)
-    let h = 0
-    if (scale > 0) {
-      scale = Math.max(scale, Math.abs(last[i - 1]!))
-      let sum = 0
-      for (let k = 0; k < i; k++) {
-        v[k] = last[k]! / scale
-        sum += v[k]! * v[k]!
-      }
-      const f = v[i - 1]!
-      const g = f >= 0 ? -Math.sqrt(sum) : Math.sqrt(sum)
-      below[i - 1] = scale * g
-      h = sum - f * g
-      v[i - 1] = f - g
-    } else below[i - 1] = last[i - 1]!
-    const p = new Float64Array(i)
-    for (let j = 0; j < i; j++) {
-      const row = rows[j]!
-      if (pending && h > 0) p[j]! += updateAndMultiply(row, u, q, j, v, p)
-      else if (pending) update(row, u, q, j, j + 1)
-      else if (h > 0) p[j]! += multiply(row, j, v, p)
-    }
-    pending = h > 0
-    if (!pending) continue
-    let k = 0
-    for (let j = 0; j < i; j++) {
-      p[j]! /= h
-      k += v[j]! * p[j]!
-    }
-    k /= 2 * h
-    for (let j = 0; j < i; j++) p[j]! -= k * v[j]!
-    u = v
-    q = p
-  }
-  if (n > 0) {
-    if (pending) update(rows[0]!, u, q, 0, 1)
-    diagonal[0] = rows[0]![0]!
+    if (i === 0) break
+    const h = reflection(last, i, v, below)
+    p.fill(0)
+    work.updateAndMultiply(i, U, Q, V, P)
+    // The next update: u = v, q = A·v / h − (vᵀ·A·v / 2h²)·v; none where the row is reduced already.
+    let dot = 0
+    for (let k = 0; k < i; k++) dot += v[k]! * p[k]!
+    const share = h > 0 ? dot / (2 * h * h) : 0
+    for (let k = 0; k < i; k++) q[k] = h > 0 ? p[k]! / h - share * v[k]! : 0
+    q.fill(0, i)
+    u.set(v)
   }
   return { diagonal, below }
 }
 
-function update(row: Float64Array, u: Float64Array, q: Float64Array, j: number, length: number): void {
-  const uj = u[j]!
-  const qj = q[j]!
-  for (let k = 0; k < length; k++) row[k]! -= uj * q[k]! + qj * u[k]!
-}
-
-/** Row j's share of p = A·v: adds to p[k < j], returns p[j]'s. */
-function multiply(row: Float64Array, j: number, v: Float64Array, p: Float64Array): number {
-  const vj = v[j]!
-  let s0 = row[j]! * vj
-  let s1 = 0
-  let k = 0
-  for (; k + 1 < j; k += 2) {
-    const a0 = row[k]!
-    const a1 = row[k + 1]!
-    s0 += a0 * v[k]!
-    s1 += a1 * v[k + 1]!
-    p[k]! += a0 * vj
-    p[k + 1]! += a1 * vj
+/** Writes v of the reflection I − v·vᵀ / h that takes the row's first i elements to the last of them; returns h. */
+function reflection(row: Float64Array, i: number, v: Float64Array, below: Float64Array): number {
+  v.fill(0)
+  let scale = 0
+  for (let k = 0; k < i - 1; k++) scale = Math.max(scale, Math.abs(row[k]!))
+  if (!(scale > 0)) {
+    below[i - 1] = row[i - 1]!
+    return 0
   }
-  if (k < j) {
-    const a0 = row[k]!
-    s0 += a0 * v[k]!
-    p[k]! += a0 * vj
+  scale = Math.max(scale, Math.abs(row[i - 1]!))
+  let sum = 0
+  for (let k = 0; k < i; k++) {
+    v[k] = row[k]! / scale
+    sum += v[k]! * v[k]!
   }
-  return s0 + s1
-}
-
-function updateAndMultiply(
-  row: Float64Array,
-  u: Float64Array,
-  q: Float64Array,
-  j: number,
-  v: Float64Array,
-  p: Float64Array,
-): number {
-  const uj = u[j]!
-  const qj = q[j]!
-  const vj = v[j]!
-  let s0 = 0
-  let s1 = 0
-  let k = 0
-  for (; k + 1 < j; k += 2) {
-    const a0 = row[k]! - (uj * q[k]! + qj * u[k]!)
-    const a1 = row[k + 1]! - (uj * q[k + 1]! + qj * u[k + 1]!)
-    row[k] = a0
-    row[k + 1] = a1
-    s0 += a0 * v[k]!
-    s1 += a1 * v[k + 1]!
-    p[k]! += a0 * vj
-    p[k + 1]! += a1 * vj
-  }
-  if (k < j) {
-    const a0 = row[k]! - (uj * q[k]! + qj * u[k]!)
-    row[k] = a0
-    s0 += a0 * v[k]!
-    p[k]! += a0 * vj
-  }
-  const own = row[j]! - 2 * uj * qj
-  row[j] = own
-  return s0 + s1 + own * vj
+  const f = v[i - 1]!
+  const g = f >= 0 ? -Math.sqrt(sum) : Math.sqrt(sum)
+  below[i - 1] = scale * g
+  v[i - 1] = f - g
+  return sum - f * g
 }
 
 const MAX_SWEEPS = 60
@@ -139,6 +74,10 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
   const n = d.length
   const e = new Float64Array(n)
   e.set(below)
+  // Below 1, squares cannot overflow; a power of two changes no digit.
+  const largest = Math.max(...[d, e].map((values) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0)))
+  const scale = largest > 0 ? 2 ** Math.ceil(Math.log2(largest)) : 1
+  for (const values of [d, e]) for (let i = 0; i < n; i++) values[i]! /= scale
   for (let l = 0; l < n; l++) {
     for (let sweep = 0; ; sweep++) {
       let m = l
@@ -152,7 +91,7 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
           code: 'no_convergence',
         })
       let g = (d[l + 1]! - d[l]!) / (2 * e[l]!)
-      let r = Math.hypot(g, 1)
+      let r = Math.sqrt(g * g + 1)
       g = d[m]! - d[l]! + e[l]! / (g + (g >= 0 ? r : -r))
       let s = 1
       let c = 1
@@ -161,7 +100,7 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
       for (; i >= l; i--) {
         let f = s * e[i]!
         const b = c * e[i]!
-        r = Math.hypot(f, g)
+        r = Math.sqrt(f * f + g * g)
         e[i + 1] = r
         if (r === 0) {
           d[i + 1]! -= p
@@ -182,5 +121,6 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
       e[m] = 0
     }
   }
+  for (let i = 0; i < n; i++) d[i]! *= scale
   return d.sort()
 }

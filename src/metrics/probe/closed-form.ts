@@ -15,20 +15,17 @@ async function inputs(set: StoredFeatures, start: number, count: number): Promis
 
 const inputWidth = ({ dim, patches }: FeatureLayout): number => dim * (patches ? 2 : 1)
 
-/** [count, width] float32 → [width, count] float64, rows scaled to length 1 when `unit`. */
-function columnsOf(values: Float32Array, width: number, unit: boolean): Matrix {
+/** [count, width] in float64, rows scaled to length 1. */
+function unitRows(values: Float32Array, width: number): Matrix {
   const count = values.length / width
   const data = new Float64Array(values.length)
   for (let r = 0; r < count; r++) {
-    let norm = 1
-    if (unit) {
-      let sum = 0
-      for (let c = 0; c < width; c++) sum += values[r * width + c]! ** 2
-      norm = Math.max(1e-12, Math.sqrt(sum))
-    }
-    for (let c = 0; c < width; c++) data[c * count + r] = values[r * width + c]! / norm
+    let sum = 0
+    for (let c = 0; c < width; c++) sum += values[r * width + c]! ** 2
+    const norm = Math.max(1e-12, Math.sqrt(sum))
+    for (let c = 0; c < width; c++) data[r * width + c] = values[r * width + c]! / norm
   }
-  return { rows: width, columns: count, data }
+  return { rows: count, columns: width, data }
 }
 
 /** Percent of `test` whose neighbours in `train` vote for its label. */
@@ -43,11 +40,11 @@ export async function nearestNeighbours(
   let correct = 0
   for (let t0 = 0; t0 < test.labels.length; t0 += BLOCK) {
     const count = Math.min(BLOCK, test.labels.length - t0)
-    const queries = columnsOf(await inputs(test, t0, count), width, true)
+    const queries = unitRows(await inputs(test, t0, count), width)
     const best = Array.from({ length: count }, () => [] as { s: number; label: number }[])
     for (let r0 = 0; r0 < train.labels.length; r0 += BLOCK) {
       const size = Math.min(BLOCK, train.labels.length - r0)
-      const { data } = await products.transposedTimes(queries, columnsOf(await inputs(train, r0, size), width, true))
+      const { data } = await products.timesTransposed(queries, unitRows(await inputs(train, r0, size), width))
       for (let i = 0; i < count; i++) {
         const list = best[i]!
         for (let j = 0; j < size; j++) {
@@ -97,12 +94,12 @@ export async function ridgeProbe(
   const target = new Float64Array(width * classes)
   for (let r0 = 0; r0 < n; r0 += BLOCK) {
     const count = Math.min(BLOCK, n - r0)
-    const x = centred(await inputs(train, r0, count), mean)
-    const y = new Float64Array(count * classes)
-    for (let i = 0; i < count; i++)
-      for (let c = 0; c < classes; c++) y[i * classes + c] = (train.labels[r0 + i] === c ? 1 : 0) - shares[c]!
-    const xx = await products.transposedTimes(x, x)
-    const xy = await products.transposedTimes(x, { rows: count, columns: classes, data: y })
+    const x = transpose(centred(await inputs(train, r0, count), mean)) // [width, count]
+    const y = new Float64Array(classes * count)
+    for (let c = 0; c < classes; c++)
+      for (let i = 0; i < count; i++) y[c * count + i] = (train.labels[r0 + i] === c ? 1 : 0) - shares[c]!
+    const xx = await products.timesTransposed(x, x)
+    const xy = await products.timesTransposed(x, { rows: classes, columns: count, data: y })
     for (let i = 0; i < gram.length; i++) gram[i]! += xx.data[i]!
     for (let i = 0; i < target.length; i++) target[i]! += xy.data[i]!
   }
@@ -110,13 +107,13 @@ export async function ridgeProbe(
   for (let i = 0; i < width; i++) scale += gram[i * width + i]! / width
   const accuracies: RidgeResult['accuracies'] = []
   for (const strength of RIDGE_STRENGTHS) {
-    const weights = solvePositive(gram, target, width, classes, Math.max(strength * scale, Number.MIN_VALUE))
+    const solution = solvePositive(gram, target, width, classes, Math.max(strength * scale, Number.MIN_VALUE))
+    const weights = transpose({ rows: width, columns: classes, data: solution })
     let correct = 0
     for (let t0 = 0; t0 < test.labels.length; t0 += BLOCK) {
       const count = Math.min(BLOCK, test.labels.length - t0)
       const x = centred(await inputs(test, t0, count), mean)
-      const xT: Matrix = { rows: width, columns: count, data: transposed(x) }
-      const { data } = await products.transposedTimes(xT, { rows: width, columns: classes, data: weights })
+      const { data } = await products.timesTransposed(x, weights)
       for (let i = 0; i < count; i++) {
         let best = 0
         const score = (c: number): number => data[i * classes + c]! + shares[c]!
@@ -135,10 +132,10 @@ function centred(values: Float32Array, mean: Float64Array): Matrix {
   return { rows: values.length / width, columns: width, data }
 }
 
-function transposed({ rows, columns, data }: Matrix): Float64Array {
+function transpose({ rows, columns, data }: Matrix): Matrix {
   const out = new Float64Array(data.length)
   for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = data[r * columns + c]!
-  return out
+  return { rows: columns, columns: rows, data: out }
 }
 
 /** (A + λI)⁻¹·B by Cholesky; A is [n, n], B [n, k]. */

@@ -278,11 +278,14 @@ async function passOver(
   let { done, rejects } = folder.progress
   let images = done - rejects
   if (done > 0) request.onNote?.(`Continuing: ${done} of ${set.total} images are done.`)
-  const checkpoint = (): Promise<void> =>
+  const checkpoint = async (): Promise<void> =>
     folder.checkpoint(
       done,
       rejects,
-      collectors && { reference: collectors.reference.state(), reconstruction: collectors.reconstruction.state() },
+      collectors && {
+        reference: await collectors.reference.state(),
+        reconstruction: await collectors.reconstruction.state(),
+      },
     )
   let saved = performance.now()
   const compared = mapOrdered(set.batches(done), IN_FLIGHT, async (batch) => {
