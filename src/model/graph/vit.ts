@@ -20,6 +20,7 @@ import {
   roundSimulated,
   toBf16,
 } from './linear.js'
+import { findLoudChannels, type LoudChannels } from './loud.js'
 import type { GraphBuilder } from './onnx.js'
 import { activationDtype, type Precision, roundsRotation } from './precision.js'
 
@@ -58,10 +59,23 @@ export interface Tower {
   read: ReadTensor
   shape: VitShape
   precision: Precision
+  /** Of every block; empty but in int8. */
+  loud: LoudChannels[]
+}
+
+/** What the parts of a tower share. */
+export async function openTower(
+  graph: GraphBuilder,
+  read: ReadTensor,
+  shape: VitShape,
+  precision: Precision,
+): Promise<Tower> {
+  return { graph, read, shape, precision, loud: precision === 'int8' ? await findLoudChannels(read, shape) : [] }
 }
 
 /** A block's weights in the graph. */
 interface BlockWeights {
+  loud?: LoudChannels
   norm1: string[]
   norm2: string[]
   q: Linear
@@ -97,7 +111,8 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
   const gamma = async (which: 'ls1' | 'ls2'): Promise<Float32Array | undefined> =>
     shape.layerScale ? read(`${base}.${which}.gamma`) : undefined
   // In floating point channels need no balancing.
-  const balance = precision === 'int8' ? blockBalance(read, shape, base) : undefined
+  const loud = tower.loud[index]
+  const balance = precision === 'int8' ? blockBalance(read, shape, base, loud) : undefined
 
   const norm1 = normWeights(tower, `${base}.norm1`, balance?.norm1)
   const part = (name: 'q' | 'k' | 'v', at: number): Linear =>
@@ -105,6 +120,7 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
       name: `${base}.attn.${name}`,
       inner: dim,
       outer: dim,
+      loud: loud?.norm1,
       weight: async () => {
         const qkv = await read(`${base}.attn.qkv.weight`) // [3D, D]
         const matrix = transpose(qkv.subarray(at * dim * dim, (at + 1) * dim * dim), dim, dim)
@@ -156,6 +172,7 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
       name: `${base}.mlp.${name}`,
       inner: dim,
       outer: ffnWidth,
+      loud: loud?.norm2,
       weight: async () =>
         balanced(transpose(await read(`${base}.mlp.${name}.weight`), ffnWidth, dim), balance?.norm2, columns),
       bias: async () => balanced(await read(`${base}.mlp.${name}.bias`), undefined, columns),
@@ -171,7 +188,7 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
   const downBias = activationWeight(graph, precision, `${base}.mlp.${downName}.bias`, [dim], () =>
     scaled(`${base}.mlp.${downName}.bias`, dim, 'ls2'),
   )
-  return { norm1, norm2, q, k, v, proj, projBias, qNorm: qkNorm[0], kNorm: qkNorm[1], up, down, downBias }
+  return { loud, norm1, norm2, q, k, v, proj, projBias, qNorm: qkNorm[0], kNorm: qkNorm[1], up, down, downBias }
 }
 
 /** A norm over the last axis. */
@@ -288,7 +305,7 @@ export function addBlock(
   const { dim, heads } = shape
   const flat = graph.ints([-1, rope.length, dim])
   const product = (x: Rows, weight: Linear): string => roundSimulated(graph, precision, addProduct(graph, x, weight))
-  const normed = prepareRows(graph, precision, stream.normed)
+  const normed = prepareRows(graph, precision, stream.normed, weights.loud?.norm1)
   const q = addRope(tower, product(normed, weights.q), rope, weights.qNorm)
   const k = addRope(tower, product(normed, weights.k), rope, weights.kNorm)
   const v = graph.op('Reshape', [product(normed, weights.v), flat])
@@ -301,7 +318,7 @@ export function addBlock(
   const rows = prepareRows(graph, precision, graph.op('Reshape', [attended, graph.ints([-1, dim])]))
   const middle = addSkipNorm(tower, product(rows, weights.proj), stream.sum, weights.projBias, weights.norm2)
 
-  const fed = prepareRows(graph, precision, middle.normed)
+  const fed = prepareRows(graph, precision, middle.normed, weights.loud?.norm2)
   const [first, second] = weights.up.map((weight) => product(fed, weight))
   const hidden = second
     ? graph.op('Mul', [graph.op('QuickGelu', [first!], { alpha: { float: 1 } }, MS), second])
