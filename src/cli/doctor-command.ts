@@ -182,7 +182,7 @@ function describeGpu({ name, memoryBytes, freeBytes }: Gpu): string {
 
 /** Ratios are those of docs/performance.md. */
 const INT8_SPEED: Record<Int8Unit, string> = {
-  matrix: 'matrix instructions: --precision int8 is much faster than fp32',
+  matrix: 'matrix instructions: --precision int8 gains most here (`vtp model check` measures it)',
   dot: 'dot products of bytes: --precision int8 is about 2.5 times as fast as fp32',
   none: 'no instructions for it: --precision int8 is exact in its products, but only about 1.3 times as fast as fp32',
 }

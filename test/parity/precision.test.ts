@@ -70,7 +70,7 @@ describe.each(cases)('%s', (name) => {
     if (model.config.train_clip) outputs.push('clip')
     const feeds: Feeds = { pixels: { data: await golden.readBytes('in.image_u8'), dtype: 'uint8', dims } }
     const encode = async (precision: Precision) => {
-      const spec = { height, width, outputs, layers: [0], dtype: 'float32' as const, precision, device: 'cpu' }
+      const spec = { height, width, outputs, layers: [1], dtype: 'float32' as const, precision, device: 'cpu' }
       return (await runGraph(await compileEncoder(model, spec), [feeds]))[0]!
     }
     const exact = await encode('fp32')
@@ -119,6 +119,8 @@ it('a few loud channels in every norm cost int8 little: they are multiplied in f
   const dims = golden.tensors.get('in.image_u8')!.shape
   const [, height = 0, width = 0] = dims
   const feeds: Feeds = { pixels: { data: await golden.readBytes('in.image_u8'), dtype: 'uint8', dims } }
+  const one = feeds.pixels!.data.slice(0, height * width * 3)
+  const first: Feeds = { pixels: { data: one, dtype: 'uint8', dims: [1, ...dims.slice(1)] } }
   const read = async (name: string): Promise<Float32Array> => {
     const values = (await model.checkpoint.readFloat32(name)).slice()
     if (/^trunk\.blocks\.\d+\.norm\d\.weight$/.test(name)) for (const channel of [5, 71]) values[channel]! *= 30
@@ -126,7 +128,7 @@ it('a few loud channels in every norm cost int8 little: they are multiplied in f
   }
   const encode = async (precision: Precision) => {
     const outputs: EncoderOutput[] = ['layers']
-    const spec = { height, width, outputs, layers: [0], dtype: 'float32' as const, precision, device: 'cpu' }
+    const spec = { height, width, outputs, layers: [1], dtype: 'float32' as const, precision, device: 'cpu' }
     const graph = await compileGraph({
       cacheDir,
       modelDigest: model.digest,
@@ -135,10 +137,12 @@ it('a few loud channels in every norm cost int8 little: they are multiplied in f
       spec,
       build: (builder) => buildEncoder(builder, model.config, read, spec),
     })
-    return (await runGraph(graph, [feeds]))[0]!.layer_0_patches!
+    const [all, alone] = await runGraph(graph, [feeds, first])
+    expect(alone!.layer_1_patches).toEqual(all!.layer_1_patches!.subarray(0, alone!.layer_1_patches!.length))
+    return all!.layer_1_patches!
   }
-  // 2.6 % after the first block; 3.9 % where these channels are rounded to 8 bits with the others.
-  expect(distance(await encode('int8'), await encode('fp32'))).toBeLessThan(0.032)
+  // 4.7 % after the second block; 12.2 % where these channels are rounded to 8 bits with the others.
+  expect(distance(await encode('int8'), await encode('fp32'))).toBeLessThan(0.07)
   await golden.close()
   await model.close()
 })

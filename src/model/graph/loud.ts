@@ -2,7 +2,8 @@
  * Loud channels: the few outputs of a norm that its weight makes many times as large as the others. However they
  * are evened out, they take most of the 8 bits of every row that they are in, and most of the products' energy is
  * theirs. So the int8 graph leaves them out of the integers and multiplies them in float32, a product with as many
- * rows as there are loud channels. Checkpoints without such channels get no such product.
+ * rows as there are loud channels. The first block, whose errors pass through all others, stays in float32 where it
+ * has any (vit.ts). Checkpoints without such channels get neither: docs/performance.md says what each is worth.
  * (The idea is that of LLM.int8(), Dettmers et al. 2022, with norm weights instead of activations.)
  */
 import type { VitShape } from '../tensors.js'
@@ -38,6 +39,11 @@ export async function findLoudChannels(read: ReadTensor, { prefix, depth }: VitS
     out.push({ norm1: await find(`${block}.norm1`), norm2: await find(`${block}.norm2`) })
   }
   return out
+}
+
+/** Whether a block has any. */
+export function isLoud(channels: LoudChannels | undefined): boolean {
+  return channels !== undefined && channels.norm1.length + channels.norm2.length > 0
 }
 
 /** [K, N] with the rows of loud channels set to zero. */
