@@ -187,7 +187,7 @@ const INT8_SPEED: Record<Int8Unit, string> = {
   none: 'no instructions for it: --precision int8 is exact in its products, but only about 1.3 times as fast as fp32',
 }
 
-export function describeInt8({ int8 }: Pick<CpuReport, 'int8'>): string {
+function describeInt8({ int8 }: Pick<CpuReport, 'int8'>): string {
   return int8 === null ? 'not known on this system: `vtp model check` measures it' : INT8_SPEED[int8]
 }
 
