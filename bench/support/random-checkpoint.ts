@@ -57,7 +57,11 @@ function randomValues(seed: number): () => number {
   }
 }
 
-function fill(name: string, shape: number[], config: VtpConfig): Float32Array {
+/** Channels of every norm that an outlier checkpoint makes loud, as parts of the width, and how loud. */
+const LOUD_CHANNELS = [0.01, 0.26, 0.51, 0.76]
+const LOUDNESS = 30
+
+function fill(name: string, shape: number[], config: VtpConfig, outliers: boolean): Float32Array {
   const out = new Float32Array(shape.reduce((a, b) => a * b, 1))
   if (name.endsWith('rope_embed.periods')) {
     const half = name.startsWith('trunk')
@@ -69,12 +73,16 @@ function fill(name: string, shape: number[], config: VtpConfig): Float32Array {
   const matrix = shape.length > 1
   const scale = matrix ? Math.sqrt(3 / (out.length / shape[0]!)) : 0.1
   const offset = !matrix && name.endsWith('.weight') ? 1 : 0
-  return out.map(() => offset + scale * next())
+  for (let i = 0; i < out.length; i++) out[i] = offset + scale * next()
+  if (outliers && /(norm\d?|ln_\w+)\.weight$/.test(name)) {
+    for (const part of LOUD_CHANNELS) out[Math.floor(part * out.length)]! *= LOUDNESS
+  }
+  return out
 }
 
-/** Writes the checkpoint once; returns its folder. */
-export async function randomCheckpoint(root: string, shape: ShapeName): Promise<string> {
-  const folder = path.join(root, `random-vtp-${shape.toLowerCase()}`)
+/** Writes the checkpoint once; returns its folder. With `outliers`, four weights of every norm are 30 times as large. */
+export async function randomCheckpoint(root: string, shape: ShapeName, outliers = false): Promise<string> {
+  const folder = path.join(root, `random-vtp-${shape.toLowerCase()}${outliers ? '-outliers' : ''}`)
   const file = path.join(folder, 'model.safetensors')
   if (existsSync(file)) return folder
   mkdirSync(folder, { recursive: true })
@@ -86,7 +94,7 @@ export async function randomCheckpoint(root: string, shape: ShapeName): Promise<
   const out = createWriteStream(`${file}.part-${process.pid}`)
   out.write(header.bytes)
   for (const { name, shape: dims } of header.order) {
-    const values = fill(name, dims, config)
+    const values = fill(name, dims, config, outliers)
     if (!out.write(Buffer.from(values.buffer))) await once(out, 'drain')
   }
   out.end()

@@ -2,11 +2,14 @@
 import { constants } from 'node:fs'
 import { access, readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
-import { inspectMachine, type MachineReport } from '../engine/devices.js'
+import type { Gpu } from '../engine/cuda.js'
+import { type CpuReport, type Int8Unit, inspectMachine, type MachineReport } from '../engine/devices.js'
+import { encoderLoad, fitBatch, GPU_BATCH, LANES_PER_GPU } from '../engine/gpu-memory.js'
 import type { DeviceKind } from '../engine/providers.js'
 import { planThreads, type ThreadPlan } from '../engine/threads.js'
 import { EXIT, errorText } from '../errors.js'
 import { defaultCacheDir } from '../model/cache.js'
+import { configSchema } from '../model/config.js'
 import { hubSettings } from '../model/hub-settings.js'
 import { vtpVersion } from '../version.js'
 import type { CommandContext } from './base-command.js'
@@ -146,10 +149,11 @@ export function describeDoctor(report: DoctorJson): string[] {
     ['will use', `${report.device}, ${report.precision}, ${cores}`],
     ['threads', `${threads.encode} encode, ${threads.preprocess} preprocess, ${threads.pool} in the I/O pool`],
     ['processor', `${cpu.model}: ${cpu.features.join(' ') || 'no known vector extensions'}`],
+    ['int8', describeInt8(cpu)],
     ['memory', `${formatBytes(memory.totalBytes)}, ${formatBytes(memory.freeBytes)} free${limit}`],
     ['onnxruntime', runtime.ok ? `${runtime.value.version}, providers: ${backendNames(report)}` : runtime.error],
     ['sharp', images.ok ? `${images.value.sharp} with libvips ${images.value.libvips}` : images.error],
-    ['gpu', cuda.gpus.map(({ name }) => name).join(', ') || 'none found'],
+    ['gpu', cuda.gpus.map(describeGpu).join(', ') || 'none found'],
     ['cuda', cuda.usable ? `ready (driver ${cuda.driver})` : `not usable: ${cuda.missing.length} missing`],
     ...cuda.missing.flatMap(({ what, fix }) => [
       ['', `- ${what}`],
@@ -165,6 +169,26 @@ export function describeDoctor(report: DoctorJson): string[] {
   ])
   const verdict = report.ok ? 'This machine is ready.' : 'This machine is not ready: see the errors above.'
   return [...formatTable(rows), '', ...findings, ...(findings.length > 0 ? [''] : []), verdict]
+}
+
+/** VTP-L, the largest published shape. */
+const LARGE = { vision_embed_dim: 1024, vision_depth: 24, vision_num_heads: 16 }
+
+function describeGpu({ name, memoryBytes, freeBytes }: Gpu): string {
+  if (memoryBytes === null || freeBytes === null) return name
+  const rows = fitBatch(GPU_BATCH, freeBytes, LANES_PER_GPU, encoderLoad(configSchema.parse(LARGE), 256, 256, 'fp16'))
+  return `${name}: ${formatBytes(freeBytes)} of ${formatBytes(memoryBytes)} free, batches of ${rows} for VTP-L at 256²`
+}
+
+/** Ratios are those of docs/performance.md. */
+const INT8_SPEED: Record<Int8Unit, string> = {
+  matrix: 'matrix instructions: --precision int8 gains most here (`vtp model check` measures it)',
+  dot: 'dot products of bytes: --precision int8 is about 2.5 times as fast as fp32',
+  none: 'no instructions for it: --precision int8 is exact in its products, but only about 1.3 times as fast as fp32',
+}
+
+function describeInt8({ int8 }: Pick<CpuReport, 'int8'>): string {
+  return int8 === null ? 'not known on this system: `vtp model check` measures it' : INT8_SPEED[int8]
 }
 
 function backendNames({ runtime, cuda }: DoctorJson): string {

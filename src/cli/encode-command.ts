@@ -128,6 +128,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
   const request: EncodeRequest = {
     ...planRequest(flags, device),
     batchSize: flags.batchSize ?? device.batchSize,
+    fitsBatch: flags.batchSize === undefined,
     threads,
     providers: device.providers,
     lanes: device.lanes,
@@ -265,6 +266,7 @@ function describeDryRun(plan: DryRun, out: string): string[] {
     `  model     ${plan.model}`,
     `  transform ${plan.transform}`,
     `  columns   ${columns}`,
+    `  batches   ${plan.batchSize} images per pass`,
     `  size      ${formatBytes(plan.bytes)} (${formatBytes(plan.bytesPerImage)} per image)`,
     `  speed     ${formatRate(plan.imagesPerSecond, 'images/s')}, measured on ${plan.sampled} images (${plan.sampleRejects} rejects)`,
     `  time      ${formatDuration(plan.expectedSeconds)}`,

@@ -7,6 +7,7 @@ import { listSupportedBackends } from 'onnxruntime-node'
 import { usageError, VtpError } from '../errors.js'
 import type { Precision } from '../model/index.js'
 import { effectiveCores } from './cores.js'
+import { GPU_BATCH, LANES_PER_GPU } from './gpu-memory.js'
 import { countGpus, type DeviceKind, hasCudaProvider } from './providers.js'
 
 export interface ChosenDevice {
@@ -17,7 +18,7 @@ export interface ChosenDevice {
   /** Providers of every session that runs at once: one on a CPU, two per GPU, so that one copies while one computes. */
   lanes: string[][]
   cores: number
-  /** Images per pass that suit the device. */
+  /** Images per pass that suit the device; a GPU's free memory may ask for fewer (gpu-memory.ts). */
   batchSize: number
   /** One line for people, e.g. "cpu (2 cores), fp32". */
   summary: string
@@ -48,10 +49,8 @@ const thisMachine: DeviceProbes = {
   cores: effectiveCores,
 }
 
-/** Activations of more images leave the caches; on a GPU more images fill it (less memory: halved on the way). */
+/** Activations of more images leave the caches. */
 const CPU_BATCH = 8
-const GPU_BATCH = 128
-const LANES_PER_GPU = 2
 
 /** Which precisions a kind of device has; the first is what `auto` means. */
 export const KNOWN_PRECISIONS: Record<DeviceKind, Precision[]> = {

@@ -16,7 +16,7 @@ function machine(changes: Partial<CudaProbes> = {}): CudaProbes {
   return {
     platform: 'linux',
     arch: 'x64',
-    nvidiaSmi: async () => 'NVIDIA H100 80GB HBM3, 81559, 550.54.15\n',
+    nvidiaSmi: async () => 'NVIDIA H100 80GB HBM3, 81559, 80994, 550.54.15\n',
     driverFile: () => undefined,
     runtimeFolder: '/ort/bin/napi-v6/linux/x64',
     fileExists: () => true,
@@ -31,7 +31,9 @@ describe('inspectCuda', () => {
   it('finds a complete machine usable and names its GPU', async () => {
     const report = await inspectCuda(machine())
     expect(report).toMatchObject({ usable: true, missing: [], driver: '550.54.15' })
-    expect(report.gpus).toEqual([{ name: 'NVIDIA H100 80GB HBM3', memoryBytes: 81559 * 2 ** 20 }])
+    expect(report.gpus).toEqual([
+      { name: 'NVIDIA H100 80GB HBM3', memoryBytes: 81559 * 2 ** 20, freeBytes: 80994 * 2 ** 20 },
+    ])
   })
 
   it('takes libraries from the folders of LD_LIBRARY_PATH too', async () => {

@@ -19,6 +19,8 @@ export interface MissingPiece {
 export interface Gpu {
   name: string
   memoryBytes: number | null
+  /** Free now. */
+  freeBytes: number | null
 }
 
 export interface CudaReport {
@@ -81,6 +83,11 @@ async function run(file: string, args: string[]): Promise<string | undefined> {
   )
 }
 
+/** Fields of every GPU, one line each, as nvidia-smi names them; undefined when it cannot be run. Memory is in MiB. */
+export function queryNvidia(fields: string): Promise<string | undefined> {
+  return run('nvidia-smi', [`--query-gpu=${fields}`, '--format=csv,noheader,nounits'])
+}
+
 function listFolder(folder: string): string[] {
   try {
     return readdirSync(folder)
@@ -93,8 +100,7 @@ function thisMachine(): CudaProbes {
   return {
     platform: process.platform,
     arch: process.arch,
-    nvidiaSmi: () =>
-      run('nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader,nounits']),
+    nvidiaSmi: () => queryNvidia('name,memory.total,memory.free,driver_version'),
     driverFile: () => readText('/proc/driver/nvidia/version'),
     runtimeFolder: onnxRuntimeFolder(),
     fileExists: existsSync,
@@ -153,9 +159,9 @@ export async function inspectCuda(probes: CudaProbes = thisMachine()): Promise<C
 
 async function inspectDriver(probes: CudaProbes, report: CudaReport): Promise<void> {
   for (const line of ((await probes.nvidiaSmi()) ?? '').split('\n')) {
-    const [name, memory, driver] = line.split(',').map((cell) => cell.trim())
+    const [name, memory, free, driver] = line.split(',').map((cell) => cell.trim())
     if (!name || !driver) continue
-    report.gpus.push({ name, memoryBytes: /^\d+$/.test(memory ?? '') ? Number(memory) * 2 ** 20 : null })
+    report.gpus.push({ name, memoryBytes: mebibytes(memory), freeBytes: mebibytes(free) })
     report.driver = driver
   }
   report.driver ??= /Kernel Module\D*([\d.]+)/.exec(probes.driverFile() ?? '')?.[1] ?? null
@@ -163,4 +169,8 @@ async function inspectDriver(probes: CudaProbes, report: CudaReport): Promise<vo
     const fix = 'install the NVIDIA driver; in a container start it with GPU access (docker run --gpus all)'
     report.missing.push({ what: 'an NVIDIA driver (neither nvidia-smi nor /proc/driver/nvidia answers)', fix })
   }
+}
+
+function mebibytes(text: string | undefined): number | null {
+  return /^\d+$/.test(text ?? '') ? Number(text) * 2 ** 20 : null
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { cpuFeatures, inspectMachine } from './devices.js'
+import { cpuFeatures, inspectMachine, int8Unit } from './devices.js'
 
 describe('cpuFeatures', () => {
   it('finds the vector extensions that matter, on x86 and ARM', () => {
@@ -8,6 +8,14 @@ describe('cpuFeatures', () => {
     expect(cpuFeatures('Features\t: fp asimd sve i8mm\n')).toEqual(['asimd', 'i8mm', 'sve'])
     expect(cpuFeatures('')).toEqual([])
   })
+})
+
+it('int8 is said to be fast exactly where the processor has instructions for it', () => {
+  expect(int8Unit(['avx2', 'avx512f', 'avx512_vnni', 'amx_int8'])).toBe('matrix')
+  expect(int8Unit(['asimd', 'asimddp', 'i8mm'])).toBe('matrix')
+  expect(int8Unit(['avx2', 'avx_vnni'])).toBe('dot')
+  expect(int8Unit(['avx2', 'fma', 'avx512f'])).toBe('none')
+  expect(int8Unit([])).toBeNull()
 })
 
 describe('inspectMachine', () => {

@@ -22,7 +22,12 @@ export interface CpuReport {
   cores: number
   /** Vector instructions that ONNX Runtime has code for, e.g. avx512f, avx512_vnni, amx_int8. */
   features: string[]
+  /** What multiplies 8-bit integers; null where the system does not tell. */
+  int8: Int8Unit | null
 }
+
+/** Matrices at once (AMX, ARM's i8mm), dot products of bytes (VNNI, ARM's asimddp), or neither: int8 gains little there. */
+export type Int8Unit = 'matrix' | 'dot' | 'none'
 
 export interface MemoryReport {
   totalBytes: number
@@ -88,6 +93,16 @@ export function cpuFeatures(cpuinfo: string): string[] {
   return FEATURES.filter((name) => flags.has(name))
 }
 
+const MATRIX_FEATURES = ['amx_int8', 'i8mm']
+const DOT_FEATURES = ['avx512_vnni', 'avx_vnni', 'asimddp']
+
+/** What of the processor multiplies 8-bit integers; null when no feature is known. */
+export function int8Unit(features: string[]): Int8Unit | null {
+  if (features.length === 0) return null
+  const has = (names: string[]): boolean => names.some((name) => features.includes(name))
+  return has(MATRIX_FEATURES) ? 'matrix' : has(DOT_FEATURES) ? 'dot' : 'none'
+}
+
 function cpuinfo(): string {
   try {
     return readFileSync('/proc/cpuinfo', 'utf8')
@@ -119,6 +134,7 @@ async function inspectImageLibrary(): Promise<ImageLibraryReport> {
 export async function inspectMachine(): Promise<MachineReport> {
   const limits = cgroupLimits()
   const list = cpus()
+  const features = cpuFeatures(cpuinfo())
   const totalBytes = totalmem()
   const limitBytes = limits.memoryBytes ?? null
   const [runtime, images, cuda] = await Promise.all([
@@ -135,7 +151,8 @@ export async function inspectMachine(): Promise<MachineReport> {
       allowed: availableParallelism(),
       quota: limits.cores ?? null,
       cores: effectiveCores(),
-      features: cpuFeatures(cpuinfo()),
+      features,
+      int8: int8Unit(features),
     },
     memory: {
       totalBytes,

@@ -5,6 +5,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import * as ort from 'onnxruntime-node'
+import { overflowsInt8 } from './int8-kernels.js'
 import { providerOption } from './providers.js'
 import type { SessionRequest, TensorValue, WorkerReply, WorkerSettings } from './session.js'
 
@@ -32,7 +33,7 @@ async function main(): Promise<void> {
     enableCpuMemArena: true,
     extra: {
       session: {
-        x64quantprecision: '1',
+        x64quantprecision: (await overflowsInt8()) ? '1' : '0',
         disable_prepacking: settings.mapped ? '1' : '0',
         intra_op: { allow_spinning: settings.spinning ? '1' : '0' },
       },

@@ -6,6 +6,7 @@ import { open } from 'node:fs/promises'
 import { parseListingEntry } from '../io/listing.js'
 import type { TensorColumn } from '../types.js'
 import { openBatchEncoder } from './batch-encoder.js'
+import { withBatchSize } from './batch-size.js'
 import type { EncodeRequest } from './encode.js'
 import { preparePlan } from './prepare-plan.js'
 
@@ -20,6 +21,8 @@ export interface DryRun {
   model: string
   planHash: string
   resumed: boolean
+  /** Images per pass of the model. */
+  batchSize: number
   /** Images that were measured, rejects included. */
   sampled: number
   sampleRejects: number
@@ -35,9 +38,10 @@ export function rowBytes(columns: TensorColumn[]): number {
   return columns.reduce((sum, c) => sum + ELEMENT_BYTES[c.dtype] * c.shape.reduce((a, b) => a * b, 1), 0)
 }
 
-export async function dryRun(request: EncodeRequest): Promise<DryRun> {
-  const prepared = await preparePlan(request, true)
+export async function dryRun(wanted: EncodeRequest): Promise<DryRun> {
+  const prepared = await preparePlan(wanted, true)
   try {
+    const request = await withBatchSize(prepared, wanted)
     const { plan } = prepared
     const lines = await firstLines(prepared.listingFile!, request.batchSize * SAMPLE_BATCHES)
     const encoder = await openBatchEncoder(prepared, request, false)
@@ -70,6 +74,7 @@ export async function dryRun(request: EncodeRequest): Promise<DryRun> {
       model: plan.model.name,
       planHash: plan.hash,
       resumed: prepared.resumed,
+      batchSize: request.batchSize,
       sampled,
       sampleRejects: rejects,
       imagesPerSecond,

@@ -14,6 +14,7 @@ import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
 import { compileEncoder, type EncoderOutput, type Precision } from '../model/index.js'
+import { withBatchSize } from './batch-size.js'
 import {
   type BatchJob,
   createPixelBuffers,
@@ -58,6 +59,8 @@ const ISOLATE_FROM_ATTEMPT = 3
 export interface EncodeRequest extends PlanRequest {
   /** Images per pass of the model. It does not change the output. */
   batchSize: number
+  /** Whether nobody asked for just this `batchSize`: on a GPU it is then made to fit into the free memory. */
+  fitsBatch?: boolean
   threads: ThreadPlan
   /** Execution providers of one session, as the engine names them. */
   providers: string[]
@@ -106,7 +109,7 @@ export async function runEncode(request: EncodeRequest): Promise<EncodeResult> {
   const prepared = await preparePlan({ ...request, shared })
   try {
     if (shared) await assertConditionalWrites(prepared.store)
-    return await encodePlan(prepared, request)
+    return await encodePlan(prepared, await withBatchSize(prepared, request))
   } finally {
     await prepared.close()
   }

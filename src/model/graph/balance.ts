@@ -6,6 +6,7 @@
  * (The idea is that of SmoothQuant, Xiao et al. 2023, with weights instead of calibration data.)
  */
 import type { VitShape } from '../tensors.js'
+import { HUSH, type LoudChannels } from './loud.js'
 import type { ReadTensor } from './vit.js'
 
 /** Divisors by channel. Computed once, when the weights are written. */
@@ -56,9 +57,13 @@ function outputSizes(matrix: Float32Array, sizes: Float32Array): Float32Array {
   })
 }
 
-/** The divisors of one block; `base` is its name in the checkpoint. */
-export function blockBalance(read: ReadTensor, shape: VitShape, base: string): BlockBalance {
+/** The divisors of one block; `base` is its name in the checkpoint. Loud channels are hushed (loud.ts). */
+export function blockBalance(read: ReadTensor, shape: VitShape, base: string, loud?: LoudChannels): BlockBalance {
   const { dim } = shape
+  const hushed = (divisors: Float32Array, channels: number[] = []): Float32Array => {
+    for (const i of channels) divisors[i] = HUSH
+    return divisors
+  }
   const normSizes = async (name: string): Promise<Float32Array> => {
     const weight = await read(`${base}.${name}.weight`)
     if (shape.norm === 'rmsnorm') return weight.map((w) => PEAK * Math.abs(w))
@@ -69,7 +74,7 @@ export function blockBalance(read: ReadTensor, shape: VitShape, base: string): B
   const ups = shape.ffn === 'mlp' ? ['fc1'] : ['w1', 'w2']
   const out: BlockBalance = {
     norm1: once(async () =>
-      geometric(await normSizes('norm1'), inputMaxima(await read(`${base}.attn.qkv.weight`), dim)),
+      hushed(geometric(await normSizes('norm1'), inputMaxima(await read(`${base}.attn.qkv.weight`), dim)), loud?.norm1),
     ),
     values: once(async () =>
       geometric(
@@ -85,7 +90,7 @@ export function blockBalance(read: ReadTensor, shape: VitShape, base: string): B
           weights[i] = Math.max(weights[i]!, max)
         })
       }
-      return geometric(await normSizes('norm2'), weights)
+      return hushed(geometric(await normSizes('norm2'), weights), loud?.norm2)
     }),
   }
   if (shape.ffn !== 'mlp') {

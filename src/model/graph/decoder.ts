@@ -15,9 +15,9 @@ import {
   addRopeConstants,
   blockWeights,
   normWeights,
+  openTower,
   type ReadTensor,
   type Stream,
-  type Tower,
   transpose,
 } from './vit.js'
 
@@ -43,7 +43,7 @@ export async function buildDecoder(
 ): Promise<void> {
   const shape = decoderShape(config)
   const precision = spec.precision ?? 'fp32'
-  const tower: Tower = { graph, read, shape, precision }
+  const tower = await openTower(graph, read, shape, precision)
   const { dim } = shape
   const channels = latentChannels(config)
   const { height: h, width: w } = spec

@@ -17,9 +17,9 @@ import {
   addRopeConstants,
   blockWeights,
   normWeights,
+  openTower,
   type ReadTensor,
   type Stream,
-  type Tower,
   transpose,
 } from './vit.js'
 
@@ -93,7 +93,7 @@ export async function buildEncoder(
   const shape = visionShape(config)
   const { precision } = spec
   const float = activationDtype(precision)
-  const tower: Tower = { graph, read, shape, precision }
+  const tower = await openTower(graph, read, shape, precision)
   const own = (name: string, dims: number[], make: () => Promise<Float32Array>): string =>
     activationWeight(graph, precision, name, dims, make)
   const { dim } = shape

@@ -8,6 +8,7 @@
  */
 
 import { float32ToBfloat16, float32ToFloat16, roundToBfloat16 } from '../../io/half.js'
+import { onlyRows, withoutRows } from './loud.js'
 import { ELEMENT, type GraphBuilder, type WeightData, type WeightDtype } from './onnx.js'
 import { type ActivationDtype, activationDtype, type Precision, simulatesBf16 } from './precision.js'
 
@@ -24,6 +25,8 @@ export interface Linear {
   bias?: string
   /** Scale of every column, [N]; int8 only. */
   columns?: string
+  /** Rows of the loud channels in float32, [c, N]; int8 only, and only where there are such channels. */
+  loud?: string
 }
 
 /** Rows [M, K] on their way into products. */
@@ -31,6 +34,8 @@ export interface Rows {
   values: string
   /** Scale of every row, [M, 1]; int8 only. */
   scale?: string
+  /** The loud channels of every row in float32, [M, c]. */
+  loud?: string
 }
 
 export interface LinearSource {
@@ -41,6 +46,8 @@ export interface LinearSource {
   weight: () => Promise<Float32Array>
   /** [N]; none: the product has no bias, or it is added elsewhere. */
   bias?: () => Promise<Float32Array>
+  /** Channels that int8 leaves to a product in float32 (loud.ts). */
+  loud?: number[]
 }
 
 const STORED: Record<ActivationDtype, { dtype: WeightDtype; store: (values: Float32Array) => WeightData }> = {
@@ -96,41 +103,48 @@ export function roundSimulated(graph: GraphBuilder, precision: Precision, x: str
 
 /** Registers a weight matrix (and bias). */
 export function linear(graph: GraphBuilder, precision: Precision, source: LinearSource): Linear {
-  const { name, inner, outer, weight, bias } = source
+  const { name, inner, outer, weight, bias, loud = [] } = source
   const quantized = precision === 'int8'
+  const integers = async (): Promise<Float32Array> => withoutRows(await weight(), outer, loud)
   const out: Linear = {
     weight: quantized
-      ? graph.weight(`${name}.weight`, [inner, outer], async () => quantizeColumns(await weight(), outer), 'int8')
+      ? graph.weight(`${name}.weight`, [inner, outer], async () => quantizeColumns(await integers(), outer), 'int8')
       : activationWeight(graph, precision, `${name}.weight`, [inner, outer], weight),
   }
   if (quantized) {
     out.columns = graph.weight(`${name}.columns`, [outer], async () =>
-      columnMaxima(await weight(), outer).map((max) => max / LEVELS),
+      columnMaxima(await integers(), outer).map((max) => max / LEVELS),
     )
+    if (loud.length > 0) {
+      out.loud = graph.weight(`${name}.loud`, [loud.length, outer], async () => onlyRows(await weight(), outer, loud))
+    }
   }
   if (bias) out.bias = activationWeight(graph, precision, `${name}.bias`, [outer], bias)
   return out
 }
 
-/** Prepares rows [M, K] for products: nothing to do in floating point, quantisation in int8. */
-export function prepareRows(graph: GraphBuilder, precision: Precision, x: string): Rows {
+/** Prepares rows [M, K] for products: nothing to do in floating point; in int8 quantisation, and loud channels apart. */
+export function prepareRows(graph: GraphBuilder, precision: Precision, x: string, loud: number[] = []): Rows {
   if (precision !== 'int8') return { values: roundSimulated(graph, precision, x) }
   const largest = graph.op('ReduceMax', [graph.op('Abs', [x]), graph.ints([-1])], { keepdims: 1 }) // [M, 1]
   const scale = graph.op('Mul', [graph.op('Max', [largest, graph.scalar(SMALLEST)]), graph.scalar(1 / LEVELS)])
   const levels = graph.op('Div', [x, scale])
   const zero = graph.constant([ZERO_POINT], [], 'uint8')
-  return { values: graph.op('QuantizeLinear', [levels, graph.scalar(1), zero]), scale }
+  const rows: Rows = { values: graph.op('QuantizeLinear', [levels, graph.scalar(1), zero]), scale }
+  if (loud.length > 0) rows.loud = graph.op('Gather', [x, graph.ints(loud)], { axis: 1 })
+  return rows
 }
 
 /** rows × weight + bias, [M, N]. */
-export function addProduct(graph: GraphBuilder, rows: Rows, { weight, bias, columns }: Linear): string {
+export function addProduct(graph: GraphBuilder, rows: Rows, { weight, bias, columns, loud }: Linear): string {
   if (!rows.scale || !columns) {
     return bias ? graph.op('Gemm', [rows.values, weight, bias]) : graph.op('MatMul', [rows.values, weight])
   }
   const zero = graph.constant([ZERO_POINT], [], 'uint8')
   const product = graph.op('MatMulIntegerToFloat', [rows.values, weight, graph.scalar(1), columns, zero], {}, MS)
   const scaled = graph.op('Mul', [product, rows.scale])
-  return bias ? graph.op('Add', [scaled, bias]) : scaled
+  const exact = rows.loud && loud ? addProduct(graph, { values: rows.loud }, { weight: loud, bias }) : bias
+  return exact ? graph.op('Add', [scaled, exact]) : scaled
 }
 
 /** Casts where the types differ. */

@@ -20,6 +20,7 @@ import {
   roundSimulated,
   toBf16,
 } from './linear.js'
+import { findLoudChannels, isLoud, type LoudChannels } from './loud.js'
 import type { GraphBuilder } from './onnx.js'
 import { activationDtype, type Precision, roundsRotation } from './precision.js'
 
@@ -58,10 +59,25 @@ export interface Tower {
   read: ReadTensor
   shape: VitShape
   precision: Precision
+  /** Of every block; empty but in int8. */
+  loud: LoudChannels[]
+}
+
+/** What the parts of a tower share. */
+export async function openTower(
+  graph: GraphBuilder,
+  read: ReadTensor,
+  shape: VitShape,
+  precision: Precision,
+): Promise<Tower> {
+  return { graph, read, shape, precision, loud: precision === 'int8' ? await findLoudChannels(read, shape) : [] }
 }
 
 /** A block's weights in the graph. */
 interface BlockWeights {
+  /** Of this block's products. */
+  products: Precision
+  loud?: LoudChannels
   norm1: string[]
   norm2: string[]
   q: Linear
@@ -96,15 +112,19 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
   const base = `${shape.prefix}.blocks.${index}`
   const gamma = async (which: 'ls1' | 'ls2'): Promise<Float32Array | undefined> =>
     shape.layerScale ? read(`${base}.${which}.gamma`) : undefined
+  // The first block's errors pass through all others: where channels are loud its products stay in floating point.
+  const products = index === 0 && isLoud(tower.loud[index]) ? 'fp32' : precision
+  const loud = products === 'int8' ? tower.loud[index] : undefined
   // In floating point channels need no balancing.
-  const balance = precision === 'int8' ? blockBalance(read, shape, base) : undefined
+  const balance = products === 'int8' ? blockBalance(read, shape, base, loud) : undefined
 
   const norm1 = normWeights(tower, `${base}.norm1`, balance?.norm1)
   const part = (name: 'q' | 'k' | 'v', at: number): Linear =>
-    linear(graph, precision, {
+    linear(graph, products, {
       name: `${base}.attn.${name}`,
       inner: dim,
       outer: dim,
+      loud: loud?.norm1,
       weight: async () => {
         const qkv = await read(`${base}.attn.qkv.weight`) // [3D, D]
         const matrix = transpose(qkv.subarray(at * dim * dim, (at + 1) * dim * dim), dim, dim)
@@ -127,7 +147,7 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
     const [matrix, scale] = await Promise.all([read(name), gamma(which)])
     return scale ? scaleRows(matrix, rows, scale) : matrix
   }
-  const proj = linear(graph, precision, {
+  const proj = linear(graph, products, {
     name: `${base}.attn.proj`,
     inner: dim,
     outer: dim,
@@ -152,16 +172,17 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
   const downName = shape.ffn === 'mlp' ? 'fc2' : 'w3'
   const up = upNames.map((name) => {
     const columns = name === 'w2' ? balance?.hidden : undefined
-    return linear(graph, precision, {
+    return linear(graph, products, {
       name: `${base}.mlp.${name}`,
       inner: dim,
       outer: ffnWidth,
+      loud: loud?.norm2,
       weight: async () =>
         balanced(transpose(await read(`${base}.mlp.${name}.weight`), ffnWidth, dim), balance?.norm2, columns),
       bias: async () => balanced(await read(`${base}.mlp.${name}.bias`), undefined, columns),
     })
   })
-  const down = linear(graph, precision, {
+  const down = linear(graph, products, {
     name: `${base}.mlp.${downName}`,
     inner: ffnWidth,
     outer: dim,
@@ -171,7 +192,22 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
   const downBias = activationWeight(graph, precision, `${base}.mlp.${downName}.bias`, [dim], () =>
     scaled(`${base}.mlp.${downName}.bias`, dim, 'ls2'),
   )
-  return { norm1, norm2, q, k, v, proj, projBias, qNorm: qkNorm[0], kNorm: qkNorm[1], up, down, downBias }
+  return {
+    products,
+    loud,
+    norm1,
+    norm2,
+    q,
+    k,
+    v,
+    proj,
+    projBias,
+    qNorm: qkNorm[0],
+    kNorm: qkNorm[1],
+    up,
+    down,
+    downBias,
+  }
 }
 
 /** A norm over the last axis. */
@@ -288,7 +324,7 @@ export function addBlock(
   const { dim, heads } = shape
   const flat = graph.ints([-1, rope.length, dim])
   const product = (x: Rows, weight: Linear): string => roundSimulated(graph, precision, addProduct(graph, x, weight))
-  const normed = prepareRows(graph, precision, stream.normed)
+  const normed = prepareRows(graph, weights.products, stream.normed, weights.loud?.norm1)
   const q = addRope(tower, product(normed, weights.q), rope, weights.qNorm)
   const k = addRope(tower, product(normed, weights.k), rope, weights.kNorm)
   const v = graph.op('Reshape', [product(normed, weights.v), flat])
@@ -298,14 +334,14 @@ export function addBlock(
     { num_heads: heads, scale: { float: 1 / Math.sqrt(dim / heads) } },
     MS,
   )
-  const rows = prepareRows(graph, precision, graph.op('Reshape', [attended, graph.ints([-1, dim])]))
+  const rows = prepareRows(graph, weights.products, graph.op('Reshape', [attended, graph.ints([-1, dim])]))
   const middle = addSkipNorm(tower, product(rows, weights.proj), stream.sum, weights.projBias, weights.norm2)
 
-  const fed = prepareRows(graph, precision, middle.normed)
+  const fed = prepareRows(graph, weights.products, middle.normed, weights.loud?.norm2)
   const [first, second] = weights.up.map((weight) => product(fed, weight))
   const hidden = second
     ? graph.op('Mul', [graph.op('QuickGelu', [first!], { alpha: { float: 1 } }, MS), second])
     : graph.op('Gelu', [first!], {}, MS)
-  const down = product(prepareRows(graph, precision, hidden), weights.down)
+  const down = product(prepareRows(graph, weights.products, hidden), weights.down)
   return addSkipNorm(tower, down, middle.sum, weights.downBias, nextNorm)
 }

@@ -1,0 +1,18 @@
+/** Images per pass where the user gave no number: what suits the device, and on a GPU no more than fit into its free memory. */
+import { encoderLoad, fitLanes, freeGpuMemory } from '../engine/gpu-memory.js'
+import type { EncodeRequest } from './encode.js'
+import type { PreparedPlan } from './prepare-plan.js'
+
+/** The request with the batch size that is used. It does not change the output. */
+export async function withBatchSize<T extends EncodeRequest>(
+  { plan, model, transform }: Pick<PreparedPlan, 'plan' | 'model' | 'transform'>,
+  request: T,
+  readFree: () => Promise<(number | null)[]> = freeGpuMemory,
+): Promise<T> {
+  const { lanes, batchSize } = request
+  if (!request.fitsBatch || !lanes?.some(([first]) => first?.startsWith('cuda'))) return request
+  const load = encoderLoad(model.config, transform.height, transform.width, plan.precision)
+  const fitting = fitLanes(batchSize, lanes, await readFree(), load)
+  if (fitting < batchSize) request.onNote?.(`batches of ${fitting}: more would not fit into the GPU's free memory`)
+  return { ...request, batchSize: fitting }
+}
