@@ -85,7 +85,6 @@ async function runTask(
     out: folder,
     'save-images': false,
     'protocol-batch': 32,
-    'checkpoint-seconds': 60,
     overwrite: false,
   })
 }

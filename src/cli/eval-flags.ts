@@ -18,6 +18,12 @@ export const EVAL_FLAGS = {
     summary: 'Images per pass of a network. It does not change the results.',
     helpValue: 'N',
   }),
+  'checkpoint-seconds': Flags.integer({
+    default: 60,
+    min: 0,
+    summary: 'How often progress is made durable, for an interrupted run to continue from; 0 is after every batch.',
+    helpValue: 'N',
+  }),
   device: Flags.string({ default: 'auto', summary: 'auto, cpu, cuda or cuda:1.', helpValue: 'DEVICE' }),
   seed: Flags.integer({ default: 0, min: 0, summary: 'Seed of everything that is drawn at random.', helpValue: 'N' }),
   'max-bad': Flags.string({

@@ -18,7 +18,6 @@ export interface EvalReconFlags extends EvalFlags {
   report?: string
   'save-images': boolean
   'protocol-batch': number
-  'checkpoint-seconds': number
   overwrite: boolean
 }
 
@@ -87,8 +86,7 @@ function finish(
 ): void {
   if (result.interrupted) {
     context.exitCode(EXIT.interrupted)
-    const again = flags.out === undefined ? 'Nothing is kept without --out.' : 'Run the same command again to continue.'
-    print([`Interrupted. ${again}`])
+    print(['Interrupted. Run the same command again to continue.'])
     return
   }
   const lines = [...reconTable(result), `protocol: ${result.protocol}`]

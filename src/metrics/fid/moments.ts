@@ -18,8 +18,10 @@ export interface FeatureStats {
 
 export const BLOCK_ROWS = 512
 
-export interface MomentsState {
-  count: number
+/** What a checkpoint keeps of moments: a type, so that it is a record of arrays, too. */
+export type MomentsState = {
+  /** One number: rows of merged blocks. */
+  count: Float64Array
   mean: Float64Array
   /** Sums of products of deviations, row-major [dims, dims]. */
   m2: Float64Array
@@ -40,7 +42,7 @@ export interface FeatureMoments {
 }
 
 export function createMoments(dims: number, products: MatrixProducts, from?: MomentsState): FeatureMoments {
-  let merged = from?.count ?? 0
+  let merged = from?.count[0] ?? 0
   const mean = from?.mean.slice() ?? new Float64Array(dims)
   const m2 = from?.m2.slice() ?? new Float64Array(dims * dims)
   const block = new Float64Array(BLOCK_ROWS * dims)
@@ -86,7 +88,12 @@ export function createMoments(dims: number, products: MatrixProducts, from?: Mom
         filled = 0
       }
     },
-    state: () => ({ count: merged, mean: mean.slice(), m2: m2.slice(), pending: block.slice(0, filled * dims) }),
+    state: () => ({
+      count: Float64Array.of(merged),
+      mean: mean.slice(),
+      m2: m2.slice(),
+      pending: block.slice(0, filled * dims),
+    }),
     async finish() {
       if (filled > 0) {
         await mergeBlock(filled)

@@ -3,14 +3,13 @@
  * (tools/test_reconstruction_hf.py): centre crop of ADM, the decoder's output brought back to 0…1 and
  * clamped; PSNR, SSIM and LPIPS on these floats, rFID on both sides truncated to 8 bits.
  */
-import { rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { openSession, type Session } from '../../engine/session.js'
 import { usageError } from '../../errors.js'
 import {
   compileDecoder,
   compileEncoder,
+  defaultCacheDir,
   type EncoderSpec,
   type Model,
   openModel,
@@ -25,6 +24,7 @@ import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
 import { type NetworkOptions, type OpenNetwork, openInception, openPairs } from '../networks/open.js'
 import { describeWeights } from '../networks/weights.js'
 import { type ComparedBatch, comparePairs, type PairMetrics } from '../pairs/compare.js'
+import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { openRunFolder, type RunFolder, scoresToRow } from './run-folder.js'
 import { removeSaved, saveImages } from './saved-images.js'
@@ -48,7 +48,7 @@ export interface ReconRequest {
   protocolBatch: number
   limit?: number
   maxPixels: number
-  /** Folder for results and for what a later run continues from; none: nothing is kept. */
+  /** Folder for results and for what a later run continues from, which lies in the cache otherwise. */
   out?: string
   /** Write reference/ and reconstructed/ PNGs there, named as the official script does. */
   saveImages: boolean
@@ -102,6 +102,7 @@ export async function evaluateReconstruction(
       source: set.uri,
       listing: set.digest,
       images: set.total,
+      maxPixels: request.maxPixels,
       model: model.digest,
       transform: set.transform.spec,
       metrics: request.metrics,
@@ -111,29 +112,31 @@ export async function evaluateReconstruction(
       weights: weights.map((file) => file.sha256),
       engine: engineVersion(),
     }
-    const state = request.out === undefined ? undefined : path.join(request.out, '_eval')
     const folder = await openRunFolder(
-      state ?? path.join(stateFallback(), '_eval'),
-      identity,
-      request.overwrite || !state,
+      // Whoever names a folder may have copied the images anew; in the cache only the very same files count.
+      request.out === undefined ? { ...identity, stamp: await set.stamp() } : identity,
+      {
+        dir: request.out === undefined ? undefined : path.join(request.out, '_eval'),
+        overwrite: request.overwrite,
+        cacheDir: request.cacheDir ?? defaultCacheDir(),
+        checkpointSeconds: request.checkpointSeconds,
+      },
     )
-    closers.push(async () => {
-      await folder.close()
-      if (!state) await rm(path.dirname(folder.dir), { recursive: true, force: true })
-    })
+    let complete = false
+    closers.push(() => folder.close(complete))
     if (request.out !== undefined && folder.progress.done === 0) await removeSaved(request.out)
-    const collectors = await openCollectors(engine, folder, products, closers)
-    const run = await passOver(request, engine, folder, collectors)
+    const collectors = openCollectors(engine, folder, products)
+    const interrupted = await passOver(request, engine, folder, collectors)
     const head = {
       model: model.name,
       modelDigest: model.digest,
       listingDigest: set.digest,
       source: set.uri,
       transform: set.transform.spec,
-      rejects: run.rejects,
+      rejects: folder.progress.rejects,
     }
     const seconds = (): number => Number(((performance.now() - began) / 1000).toFixed(3))
-    if (run.interrupted) return { ...head, images: 0, protocol: '', interrupted: true, seconds: seconds() }
+    if (interrupted) return { ...head, images: 0, protocol: '', interrupted: true, seconds: seconds() }
     const summary = await summarize(folder, request.protocolBatch)
     const result: ReconResult = {
       ...summary,
@@ -151,14 +154,11 @@ export async function evaluateReconstruction(
     }
     result.seconds = seconds()
     await whenDone?.(result, engine, folder)
+    complete = true
     return result
   } finally {
     for (const close of closers.reverse()) await close().catch(() => {})
   }
-}
-
-function stateFallback(): string {
-  return path.join(tmpdir(), `vtp-recon-${process.pid}-${Date.now()}`)
 }
 
 async function openEngine(request: ReconRequest, closers: (() => Promise<unknown>)[]): Promise<ReconEngine> {
@@ -227,23 +227,15 @@ interface Collectors {
   reconstruction: Collector
 }
 
-async function openCollectors(
+function openCollectors(
   { inception }: ReconEngine,
-  { progress }: RunFolder,
+  { moments }: RunFolder,
   products: MatrixProducts,
-  closers: (() => Promise<unknown>)[],
-): Promise<Collectors | undefined> {
+): Collectors | undefined {
   if (!inception) return undefined
-  const open = async (which: 'reference' | 'reconstruction'): Promise<Collector> => {
-    const collector = await createCollector(inception, products, {
-      flavour: 'pytorch-fid',
-      dims: 2048,
-      from: progress.moments?.[which],
-    })
-    closers.push(() => collector.close())
-    return collector
-  }
-  return { reference: await open('reference'), reconstruction: await open('reconstruction') }
+  const open = (which: keyof Collectors): Collector =>
+    createCollector(inception, products, { flavour: 'pytorch-fid', dims: 2048, from: underPrefix(which, moments) })
+  return { reference: open('reference'), reconstruction: open('reconstruction') }
 }
 
 /** Reconstructs and compares the pixels of a batch. */
@@ -267,25 +259,21 @@ export async function reconstructBatch(engine: ReconEngine, batch: PreparedBatch
 /** Batches between the encoder and the statistics: while one is compared, the next is encoded. */
 const IN_FLIGHT = 2
 
+/** True when it was interrupted. */
 async function passOver(
   request: ReconRequest,
   engine: ReconEngine,
   folder: RunFolder,
   collectors: Collectors | undefined,
-): Promise<{ rejects: number; interrupted: boolean }> {
+): Promise<boolean> {
   const { set } = engine
   const { height, width } = set.transform
-  let { done, rejects } = folder.progress
-  let images = done - rejects
-  if (done > 0) request.onNote?.(`Continuing: ${done} of ${set.total} images are done.`)
-  const checkpoint = (): Promise<void> =>
-    folder.checkpoint(
-      done,
-      rejects,
-      collectors && { reference: collectors.reference.state(), reconstruction: collectors.reconstruction.state() },
-    )
-  let saved = performance.now()
-  const compared = mapOrdered(set.batches(done), IN_FLIGHT, async (batch) => {
+  const { progress } = folder
+  let images = progress.done - progress.rejects
+  if (progress.done > 0) request.onNote?.(`Continuing: ${progress.done} of ${set.total} images are done.`)
+  const moments = (): NumberArrays =>
+    Object.assign({}, ...Object.entries(collectors ?? {}).map(([name, one]) => withPrefix(name, one.state())))
+  const compared = mapOrdered(set.batches(progress.done), IN_FLIGHT, async (batch) => {
     const result = batch.rows.length > 0 && !request.stop?.aborted ? await reconstructBatch(engine, batch) : undefined
     set.release(batch)
     return { batch, result }
@@ -303,18 +291,15 @@ async function passOver(
       await folder.append(entries.map((entry, i) => scoresToRow(entry, result.scores[i]!)))
     }
     await folder.append(batch.rejects.map(({ reject }) => ({ reject })))
-    done = batch.start + batch.entries.length
-    rejects += batch.rejects.length
+    progress.done = batch.start + batch.entries.length
+    progress.rejects += batch.rejects.length
     images += entries.length
-    request.onImages?.(done, set.total, rejects)
-    if (request.out !== undefined && performance.now() - saved > request.checkpointSeconds * 1000) {
-      await checkpoint()
-      saved = performance.now()
-    }
+    request.onImages?.(progress.done, set.total, progress.rejects)
+    await folder.checkpoint(moments)
   }
-  const interrupted = done < set.total
-  if (request.out !== undefined) await checkpoint()
-  return { rejects, interrupted }
+  const interrupted = progress.done < set.total
+  if (interrupted || request.out !== undefined) await folder.checkpoint(moments, true)
+  return interrupted
 }
 
 function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: ReconSummary): string {
