@@ -39,6 +39,14 @@ export const EVAL_FLAGS = {
   }),
 } as const
 
+/** Of the pixel decoder, in reconstruction. */
+export const DECODER_PRECISION_FLAG = Flags.string({
+  default: 'fp32',
+  summary: 'Arithmetic of the pixel decoder: as --precision, which is that of the encoder.',
+  description: 'The official script decodes at fp32, whatever it encodes at. `vtp decode` has one precision for all.',
+  helpValue: 'NAME',
+})
+
 /** Which neighbour sets the radius of precision and recall. */
 export const NEIGHBOUR_FLAG = Flags.integer({
   default: 3,

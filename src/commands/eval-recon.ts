@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS } from '../cli/eval-flags.js'
+import { DECODER_PRECISION_FLAG, EVAL_FLAGS } from '../cli/eval-flags.js'
 import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
 import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
 
@@ -47,6 +47,7 @@ It can be interrupted and continued by the same command, and ends with the same 
       helpValue: 'SPEC',
     }),
     precision: RUN_FLAGS.precision,
+    'decoder-precision': DECODER_PRECISION_FLAG,
     out: Flags.string({
       char: 'o',
       summary: 'Folder for results.json, per-image.parquet and what a later run continues from (the cache, otherwise).',

@@ -239,6 +239,28 @@ describe('vtp eval-recon', () => {
     expect(good.markdown).toMatch(/\| vtp-nano \|/)
   })
 
+  it('encoder and decoder each have a precision, the protocol names both, and one table holds them apart', async () => {
+    const results = async (name: string, ...precision: string[]) => {
+      const out = path.join(dir, name)
+      return json(['eval-recon', photos, '--metrics', 'psnr', '--limit', '4', '--out', out, ...precision])
+    }
+    const exact = await results('at fp32')
+    const half = await results('at int8', '--precision', 'int8')
+    const both = await results('all int8', '--precision', 'int8', '--decoder-precision', 'int8')
+    expect(new Set([exact.psnr, half.psnr, both.psnr]).size).toBe(3)
+    expect(exact.protocol).toMatch(/encoder fp32, decoder fp32, metrics fp32/)
+    expect(half.protocol).toMatch(/encoder int8, decoder fp32, metrics fp32/)
+    expect(both.protocol).toMatch(/encoder int8, decoder int8, metrics fp32/)
+    const files = ['at fp32', 'at int8'].flatMap((name) => ['--results', path.join(dir, name, 'results.json')])
+    const { models } = await json(['eval', ...files])
+    expect(models.map(({ model, psnr }: { model: string; psnr: number }) => [model, psnr])).toEqual([
+      ['vtp-nano (fp32)', exact.psnr],
+      ['vtp-nano (int8)', half.psnr],
+    ])
+    const refused = await json(['eval-recon', photos, '--decoder-precision', 'fp16', '--device', 'cpu'], {}, 2)
+    expect(refused.error.message).toMatch(/--decoder-precision fp16 is not offered on the device cpu/)
+  })
+
   it('images that cannot be read are counted, and too many of them are exit code 1', async () => {
     const bad = path.join(dir, 'bad')
     await writePictures(bad, 4)

@@ -40,7 +40,10 @@ export interface ReconRequest {
   metrics: ReconMetric[]
   /** Transform spec; default adm-crop at the model's size. */
   transform?: string
+  /** Of the encoder. */
   precision: Precision
+  /** The official script decodes at fp32, whatever it encodes at. */
+  decoderPrecision: Precision
   device: string
   network: NetworkOptions
   batchSize: number
@@ -68,6 +71,8 @@ export interface ReconResult extends ReconSummary {
   listingDigest: string
   source: string
   transform: string
+  precision: Precision
+  decoderPrecision: Precision
   rejects: number
   protocol: string
   interrupted: boolean
@@ -107,6 +112,7 @@ export async function evaluateReconstruction(
       transform: set.transform.spec,
       metrics: request.metrics,
       precision: request.precision,
+      decoderPrecision: request.decoderPrecision,
       device: request.device,
       saveImages: request.saveImages,
       weights: weights.map((file) => file.sha256),
@@ -133,6 +139,8 @@ export async function evaluateReconstruction(
       listingDigest: set.digest,
       source: set.uri,
       transform: set.transform.spec,
+      precision: request.precision,
+      decoderPrecision: request.decoderPrecision,
       rejects: folder.progress.rejects,
     }
     const seconds = (): number => Number(((performance.now() - began) / 1000).toFixed(3))
@@ -205,7 +213,8 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
   }
   const encoderGraph = await compileEncoder(model, spec, { cacheDir })
   const grid = { height: Math.floor(height / patch), width: Math.floor(width / patch) }
-  const decoderGraph = await compileDecoder(model, { ...grid, outputs: ['image'] }, { cacheDir })
+  const decoderSpec = { ...grid, outputs: ['image' as const], precision: request.decoderPrecision }
+  const decoderGraph = await compileDecoder(model, decoderSpec, { cacheDir })
   const [, , outHeight, outWidth] = decoderGraph.outputs[0]!.shape
   if (outHeight !== height || outWidth !== width) {
     throw usageError(
@@ -312,7 +321,7 @@ function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: R
   if (inception)
     parts.push(`rFID ${describeWeights(inception.weights[0]!)}, both sides truncated to uint8, 2048-d, float64 moments`)
   parts.push(
-    `encoder ${request.precision}, decoder and metrics fp32, ${request.network.providers[0]}, ${engineVersion()}`,
+    `encoder ${request.precision}, decoder ${request.decoderPrecision}, metrics fp32, ${request.network.providers[0]}, ${engineVersion()}`,
   )
   return parts.join('; ')
 }

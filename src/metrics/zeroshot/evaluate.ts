@@ -42,6 +42,7 @@ export interface ZeroshotResult extends Tally {
   modelDigest: string
   listingDigest: string
   source: string
+  precision: Precision
   protocol: string
   interrupted: boolean
 }
@@ -107,6 +108,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
       modelDigest: model.digest,
       listingDigest: set.digest,
       source: set.uri,
+      precision: request.precision,
       protocol: [
         `${set.transform.spec}, N = ${tally.images}`,
         prompts.description,
