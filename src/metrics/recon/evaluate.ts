@@ -24,6 +24,7 @@ import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
 import { type NetworkOptions, type OpenNetwork, openInception, openPairs } from '../networks/open.js'
 import { describeWeights } from '../networks/weights.js'
 import { type ComparedBatch, comparePairs, type PairMetrics } from '../pairs/compare.js'
+import { openScorePool, type ScorePool } from '../pairs/score-pool.js'
 import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { openRunFolder, type RunFolder, scoresToRow } from './run-folder.js'
@@ -86,6 +87,7 @@ export interface ReconEngine {
   encoder: Session
   decoder: Session
   pairs: OpenNetwork
+  scores: ScorePool
   inception?: OpenNetwork
   metrics: PairMetrics
 }
@@ -183,6 +185,8 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
   }
   const pairs = await openPairs(metrics.lpips, network)
   closers.push(() => pairs.session.close())
+  const scores = openScorePool(network.threads)
+  closers.push(() => scores.close())
   let inception: OpenNetwork | undefined
   if (request.metrics.includes('rfid')) {
     inception = await openInception({ flavour: 'pytorch-fid', dims: [2048] }, network)
@@ -228,7 +232,7 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
   closers.push(() => encoder.close())
   const decoder = await openSession({ path: decoderGraph.path, ...settings })
   closers.push(() => decoder.close())
-  return { model, set, encoder, decoder, pairs, inception, metrics }
+  return { model, set, encoder, decoder, pairs, scores, inception, metrics }
 }
 
 interface Collectors {
@@ -255,7 +259,7 @@ export async function reconstructBatch(engine: ReconEngine, batch: PreparedBatch
   const input = { pixels: { data: pixels, dtype: 'uint8', dims: [count, height, width, 3] } }
   const { latents } = (await engine.encoder.run(input, ['latents'])).outputs
   const { image } = (await engine.decoder.run({ latents: latents! }, ['image'])).outputs
-  return comparePairs(engine.pairs.session, {
+  return comparePairs(engine.pairs.session, engine.scores, {
     pixels,
     image: image!.data as Float32Array,
     count,

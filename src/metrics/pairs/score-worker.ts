@@ -1,0 +1,31 @@
+/** A worker thread that computes PSNR and SSIM of pairs, so that the thread that schedules never does. */
+import { parentPort } from 'node:worker_threads'
+import { errorText } from '../../errors.js'
+import { psnr } from './psnr.js'
+import type { ScoreReply, ScoreRequest } from './score-pool.js'
+import { ssim } from './ssim.js'
+
+function score({ reference, reconstruction, count, height, width, metrics }: ScoreRequest): ScoreReply['scores'] {
+  const size = reference.length / count
+  return Array.from({ length: count }, (_, i) => {
+    const [a, b] = [reference, reconstruction].map((side) => side.subarray(i * size, (i + 1) * size)) as [
+      Float32Array,
+      Float32Array,
+    ]
+    return {
+      ...(metrics.psnr ? { psnr: psnr(a, b) } : {}),
+      ...(metrics.ssim ? { ssim: ssim(a, b, 3, height, width) } : {}),
+    }
+  })
+}
+
+parentPort!.on('message', (request: ScoreRequest & { id: number }) => {
+  const { id } = request
+  let reply: ScoreReply
+  try {
+    reply = { id, scores: score(request) }
+  } catch (error) {
+    reply = { id, scores: [], failed: errorText(error) }
+  }
+  parentPort!.postMessage(reply)
+})
