@@ -87,7 +87,7 @@ describe('vtp fid', () => {
     expect(rest.stderr).toMatch(/Continuing: 16 of 16 images/)
     expect(rest.numbers).toEqual(whole.numbers)
     expect(leftovers()).toEqual([])
-  }, 120_000)
+  }, 300_000)
 })
 
 describe('vtp eval-gen', () => {
@@ -99,7 +99,7 @@ describe('vtp eval-gen', () => {
     const rest = await finish(args)
     expect(rest.stderr).toMatch(/Continuing: \d+ of 16 images/)
     expect(rest.numbers).toEqual(whole.numbers)
-  }, 120_000)
+  }, 300_000)
 })
 
 describe('vtp eval-zeroshot', () => {
@@ -114,7 +114,7 @@ describe('vtp eval-zeroshot', () => {
     expect(rest.stderr).toMatch(/Continuing: \d+ of 24 images/)
     expect(rest.numbers).toEqual(whole.numbers)
     expect(leftovers()).toEqual([])
-  }, 120_000)
+  }, 300_000)
 
   it('another model, another flag or another file under the same name does not continue with it', async () => {
     await stop(zeroshot(), 'SIGKILL')
@@ -128,7 +128,7 @@ describe('vtp eval-zeroshot', () => {
     const [first] = readdirSync(path.join(inDir('photos'), 'a'))
     writeFileSync(path.join(inDir('photos'), 'a', first!), await encodedPicture(99, 60, 60, 'png'))
     expect((await finish(zeroshot())).stderr).not.toMatch(/Continuing/)
-  }, 120_000)
+  }, 300_000)
 })
 
 describe('vtp eval-recon', () => {
@@ -140,5 +140,5 @@ describe('vtp eval-recon', () => {
     expect(rest.stderr).toMatch(/Continuing: \d+ of 24 images/)
     expect(rest.numbers).toEqual(whole.numbers)
     expect(leftovers()).toEqual([])
-  }, 120_000)
+  }, 300_000)
 })

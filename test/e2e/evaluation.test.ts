@@ -9,8 +9,6 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet'
@@ -18,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openNpz } from '../../src/io/numpy/npz.js'
 import { writeNpz } from '../../src/io/numpy/npz-writer.js'
 import { goldenPath } from '../golden.js'
-import { runCli, tempDir } from '../support/cli.js'
+import { runCli } from '../support/cli.js'
 import { hashWeightsFolder } from '../support/hash-weights.js'
 import { writePictures } from '../support/images.js'
 
@@ -110,52 +108,6 @@ describe('vtp fid', () => {
   it('statistics of another width are refused', async () => {
     const result = await json(['fid', golden('ref_stats_dims64.npz'), golden('fid_rec'), '--weights', weights], {}, 2)
     expect(result.error.message).toMatch(/64 and 2048 dimensions/)
-  })
-})
-
-describe('weights', () => {
-  let server: Server
-  let requests = 0
-  beforeAll(async () => {
-    server = createServer((_, response) => {
-      requests++
-      response.end('not the file')
-    })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  })
-  afterAll(() => server.close())
-  const env = (): Record<string, string> => ({
-    VTP_WEIGHTS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/weights`,
-    VTP_CACHE: tempDir(),
-    TORCH_HOME: tempDir(),
-  })
-
-  it('a download that is not the known file is refused and not kept', async () => {
-    const settings = env()
-    const result = await json(['fid', golden('fid_ref'), golden('fid_rec')], settings, 3)
-    expect(result.error.code).toBe('weights_corrupt')
-    expect(requests).toBe(1)
-    expect(readdirSync(path.join(settings.VTP_CACHE!, 'weights'))).toEqual([])
-  })
-
-  it('without a network the message names the address and what to do', async () => {
-    const settings = { ...env(), VTP_WEIGHTS_URL: 'http://127.0.0.1:9/closed' }
-    const result = await json(['fid', golden('fid_ref'), golden('fid_rec')], settings, 3)
-    expect(result.error.code).toBe('weights_missing')
-    expect(result.error.message).toContain('127.0.0.1:9/closed/pt_inception-2015-12-05-6726825d.pth')
-    expect(result.error.suggestions.join(' ')).toContain('--weights')
-  })
-
-  it('a hostile file in --weights is refused by name', async () => {
-    const hostile = path.join(dir, 'hostile')
-    mkdirSync(hostile, { recursive: true })
-    writeFileSync(
-      path.join(hostile, 'pt_inception-2015-12-05-6726825d.pth'),
-      readFileSync(golden('pth', 'malicious_zip.pth')),
-    )
-    const result = await json(['fid', golden('fid_ref'), golden('fid_rec'), '--weights', hostile], {}, 3)
-    expect(result.error.code).toBe('unsafe_pickle')
-    expect(existsSync('PWNED_BY_PICKLE')).toBe(false)
   })
 })
 
