@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { effectiveCores } from '../engine/cores.js'
+import { chooseDevice } from '../engine/choose-device.js'
 import { EXIT, usageError } from '../errors.js'
 import { openStore, uriScheme } from '../io/store.js'
 import { openEmbedder } from '../retrieval/embedder.js'
@@ -58,7 +58,9 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
     const folder = ready ? flags.source : (flags.embeddings ?? path.join(made!, 'embeddings'))
     const embedded = ready ? undefined : await embedImages(context, flags, folder)
     if (embedded?.interrupted) return { images: 0, rejects: embedded.rejects, labels, counts: {}, out: null }
-    const embedder = await openEmbedder({ model: flags.model, threads: effectiveCores() })
+    // Labels are embedded as the images are.
+    const { kind, precision, providers, cores } = chooseDevice({ ...flags, requireGpu: flags['require-gpu'] })
+    const embedder = await openEmbedder({ model: flags.model, threads: cores, device: kind, precision, providers })
     try {
       const set = await embedLabels(embedder, labels, templates)
       const result = await writeRows(context, flags, folder, set, out)

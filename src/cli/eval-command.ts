@@ -26,6 +26,7 @@ export interface EvalCommandFlags extends EvalFlags {
   classnames?: string
   templates?: string
   precision: string
+  'decoder-precision': string
   out?: string
 }
 
@@ -76,7 +77,8 @@ async function runTask(
 ) {
   if (task === 'zeroshot') {
     const out = folder === undefined ? undefined : path.join(folder, 'zeroshot.json')
-    return runEvalZeroshot(context, { ...flags, source, model, out })
+    const stateDir = folder === undefined ? undefined : path.join(folder, '_zeroshot')
+    return runEvalZeroshot(context, { ...flags, source, model, out, stateDir })
   }
   return runEvalRecon(context, {
     ...flags,
@@ -85,7 +87,6 @@ async function runTask(
     out: folder,
     'save-images': false,
     'protocol-batch': 32,
-    'checkpoint-seconds': 60,
     overwrite: false,
   })
 }

@@ -19,6 +19,7 @@ export interface EvalFlags {
   device: string
   precision?: string
   seed: number
+  'checkpoint-seconds': number
   maxBad: number
   'max-pixels': number
 }
@@ -39,6 +40,7 @@ export function openEvalContext(context: CommandContext, flags: EvalFlags): Eval
   const stop = onStopSignals(progress.note)
   const began = performance.now()
   let first: { done: number; at: number } | undefined
+  let last = 0
   return {
     device,
     network: {
@@ -54,7 +56,9 @@ export function openEvalContext(context: CommandContext, flags: EvalFlags): Eval
     stop,
     show(done, total, rejects) {
       const now = performance.now()
-      first ??= { done, at: now }
+      // A smaller number than before is of another set.
+      if (!first || done < last) first = { done, at: now }
+      last = done
       const seconds = Math.max((now - first.at) / 1000, 1e-3)
       const imagesPerSecond = done > first.done ? (done - first.done) / seconds : 0
       progress.update({

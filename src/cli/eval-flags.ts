@@ -18,6 +18,12 @@ export const EVAL_FLAGS = {
     summary: 'Images per pass of a network. It does not change the results.',
     helpValue: 'N',
   }),
+  'checkpoint-seconds': Flags.integer({
+    default: 60,
+    min: 0,
+    summary: 'How often progress is made durable, for an interrupted run to continue from; 0 is after every batch.',
+    helpValue: 'N',
+  }),
   device: Flags.string({ default: 'auto', summary: 'auto, cpu, cuda or cuda:1.', helpValue: 'DEVICE' }),
   seed: Flags.integer({ default: 0, min: 0, summary: 'Seed of everything that is drawn at random.', helpValue: 'N' }),
   'max-bad': Flags.string({
@@ -32,6 +38,14 @@ export const EVAL_FLAGS = {
     helpValue: 'N',
   }),
 } as const
+
+/** Of the pixel decoder, in reconstruction. */
+export const DECODER_PRECISION_FLAG = Flags.string({
+  default: 'fp32',
+  summary: 'Arithmetic of the pixel decoder: as --precision, which is that of the encoder.',
+  description: 'The official script decodes at fp32, whatever it encodes at. `vtp decode` has one precision for all.',
+  helpValue: 'NAME',
+})
 
 /** Which neighbour sets the radius of precision and recall. */
 export const NEIGHBOUR_FLAG = Flags.integer({

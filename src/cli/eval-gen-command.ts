@@ -50,20 +50,22 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
       network: run.network,
       batchSize: flags.batchSize ?? run.device.batchSize,
       limit: flags.limit,
+      checkpointSeconds: flags['checkpoint-seconds'],
       seed: flags.seed,
       kid: { subsets: 100, subsetSize: 1000 },
       neighbour: flags.neighbour,
       prImages: flags['pr-images'],
       maxPixels: flags['max-pixels'],
       stop: run.stop.signal,
-      onImages: (done, rejects) => run.show(done, null, rejects),
+      onNote: run.progress.note,
+      onImages: run.show,
     })
     const { rejects, interrupted, images, kid: _kid, kidStd: _kidStd, ...numbers } = result
     const seconds = (performance.now() - began) / 1000
     const judged = images[1] ?? null
     if (interrupted) {
       context.exitCode(EXIT.interrupted)
-      run.progress.finish(['Interrupted: nothing was computed. Run the same command again.'])
+      run.progress.finish(['Interrupted. Run the same command again to continue.'])
     } else {
       reportRejects(context, run.progress, rejects, judged ?? 0, flags.maxBad)
       if (judged !== null && judged < 50_000)

@@ -21,7 +21,6 @@ export interface ProbeFlags extends EvalFlags {
   'distinct-rates': boolean
   neighbours: number
   out?: string
-  'checkpoint-seconds': number
 }
 
 /** The stable object of `--json`. */

@@ -1,5 +1,6 @@
 /** `vtp eval-recon` between its flags and the evaluation: files of --out, report, what is printed. */
 import path from 'node:path'
+import { choosePrecision } from '../engine/choose-device.js'
 import { EXIT, usageError } from '../errors.js'
 import { evaluateReconstruction, type ReconMetric, type ReconResult } from '../metrics/recon/evaluate.js'
 import { writePerImage } from '../metrics/recon/per-image.js'
@@ -14,11 +15,11 @@ export interface EvalReconFlags extends EvalFlags {
   metrics: ReconMetric[]
   transform?: string
   precision: string
+  'decoder-precision': string
   out?: string
   report?: string
   'save-images': boolean
   'protocol-batch': number
-  'checkpoint-seconds': number
   overwrite: boolean
 }
 
@@ -42,6 +43,7 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         metrics: flags.metrics,
         transform: flags.transform,
         precision: run.device.precision,
+        decoderPrecision: choosePrecision('--decoder-precision', flags['decoder-precision'], run.device.kind),
         device: run.device.kind,
         network: run.network,
         batchSize: flags.batchSize ?? run.device.batchSize,
@@ -87,8 +89,7 @@ function finish(
 ): void {
   if (result.interrupted) {
     context.exitCode(EXIT.interrupted)
-    const again = flags.out === undefined ? 'Nothing is kept without --out.' : 'Run the same command again to continue.'
-    print([`Interrupted. ${again}`])
+    print(['Interrupted. Run the same command again to continue.'])
     return
   }
   const lines = [...reconTable(result), `protocol: ${result.protocol}`]

@@ -13,6 +13,8 @@ export interface ZeroshotFlags extends EvalFlags {
   templates?: string
   transform?: string
   out?: string
+  /** Folder for what a later run continues from; the cache otherwise. */
+  stateDir?: string
 }
 
 /** The stable object of `--json`. */
@@ -41,6 +43,8 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       batchSize: flags.batchSize ?? run.device.batchSize,
       limit: flags.limit,
       maxPixels: flags['max-pixels'],
+      stateDir: flags.stateDir,
+      checkpointSeconds: flags['checkpoint-seconds'],
       stdin: process.stdin,
       stop: run.stop.signal,
       onNote: run.progress.note,
@@ -50,7 +54,7 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
     const json = { ...result, rejects: result.rejects.length, seconds }
     if (result.interrupted) {
       context.exitCode(EXIT.interrupted)
-      run.progress.finish(['Interrupted. Run the same command again; the class embeddings are in the cache.'])
+      run.progress.finish(['Interrupted. Run the same command again to continue.'])
       return json
     }
     reportRejects(context, run.progress, result.rejects, result.images, flags.maxBad)

@@ -43,6 +43,7 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
       network: run.network,
       batchSize: flags.batchSize ?? run.device.batchSize,
       limit: flags.limit,
+      checkpointSeconds: flags['checkpoint-seconds'],
       seed: flags.seed,
       kid: { subsets: flags['kid-subsets'], subsetSize: flags['kid-subset-size'] },
       neighbour: flags.neighbour,
@@ -51,13 +52,14 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
       stdin: process.stdin,
       lists: sampleLists(sets),
       stop: run.stop.signal,
-      onImages: (done, rejects) => run.show(done, null, rejects),
+      onNote: run.progress.note,
+      onImages: run.show,
     })
     const { rejects, interrupted, ...numbers } = result
     const seconds = (performance.now() - began) / 1000
     if (interrupted) {
       context.exitCode(EXIT.interrupted)
-      run.progress.finish(['Interrupted: nothing was computed. Run the same command again.'])
+      run.progress.finish(['Interrupted. Run the same command again to continue.'])
     } else {
       const images = numbers.images.reduce<number>((sum, count) => sum + (count ?? 0), 0)
       reportRejects(context, run.progress, rejects, images, flags.maxBad)

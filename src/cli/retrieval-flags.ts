@@ -15,6 +15,12 @@ export const QUERY_MODEL_FLAG = Flags.string({
   helpValue: 'MODEL',
 })
 
+export const QUERY_PRECISION_FLAG = Flags.string({
+  default: 'auto',
+  summary: 'Arithmetic of the model for queries, which runs on the CPU: auto (fp32), fp32 or int8.',
+  helpValue: 'NAME',
+})
+
 export const FILTER_FLAGS = {
   label: Flags.string({
     multiple: true,

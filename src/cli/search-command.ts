@@ -3,6 +3,7 @@ import { createReadStream, existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
+import { choosePrecision } from '../engine/choose-device.js'
 import { effectiveCores } from '../engine/cores.js'
 import { errorText, usageError } from '../errors.js'
 import { isImageName } from '../io/sources/folder.js'
@@ -27,6 +28,7 @@ export interface SearchFlags extends FilterFlags {
   dedup: boolean
   'dedup-threshold': string
   model?: string
+  precision: string
   json: boolean
 }
 
@@ -36,6 +38,8 @@ export interface SearchJson {
   kind: string
   rows: number
   k: number
+  /** Arithmetic of the model that embedded the queries. */
+  precision: string
   /** Seconds of the search itself, without opening index and model. */
   seconds: number
   results?: HitJson[]
@@ -63,6 +67,7 @@ export async function runSearchCommand(flags: SearchFlags): Promise<SearchJson> 
       'give one number per query, e.g. --weights 1,0.5',
     ])
   }
+  const precision = choosePrecision('--precision', flags.precision, 'cpu')
   const threads = effectiveCores()
   const index = await openIndex(flags.index, { threads })
   try {
@@ -70,6 +75,7 @@ export async function runSearchCommand(flags: SearchFlags): Promise<SearchJson> 
     const embedder = await openIndexEmbedder(index.manifest, {
       model: flags.model,
       threads,
+      precision,
       onNote: (line) => process.stderr.write(`${line}\n`),
     })
     let queries: Query[]
@@ -93,7 +99,7 @@ export async function runSearchCommand(flags: SearchFlags): Promise<SearchJson> 
     if (!flags.json) printResults(results)
     const { kind, rows } = index.manifest
     const only = results.length === 1 ? { results: results[0]!.results } : {}
-    return { index: flags.index, kind, rows, k: flags.k, seconds, ...only, queries: results }
+    return { index: flags.index, kind, rows, k: flags.k, precision, seconds, ...only, queries: results }
   } finally {
     await index.close()
   }

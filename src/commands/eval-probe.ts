@@ -74,13 +74,13 @@ instead of hours; a k-NN classifier and a ridge probe come with it. With --out a
       summary: 'Folder for probe.json and what a later run continues from.',
       helpValue: 'DIR',
     }),
+    ...FLAGS,
     'checkpoint-seconds': Flags.integer({
       default: 300,
       min: 1,
       summary: 'With --out: how often progress is made durable.',
       helpValue: 'N',
     }),
-    ...FLAGS,
     'batch-size': Flags.string({
       default: '128',
       summary: 'Images per step: part of the protocol, which scales the learning rates by it.',

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS } from '../cli/eval-flags.js'
+import { DECODER_PRECISION_FLAG, EVAL_FLAGS } from '../cli/eval-flags.js'
 import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
 import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
 
@@ -13,7 +13,7 @@ export default class EvalRecon extends BaseCommand<typeof EvalRecon> {
 The protocol is that of the official script and is printed with the numbers: centre crop of ADM at the model's
 size, decoder output clamped, rFID on both sides truncated to 8 bits, SSIM and LPIPS as means over batches of 32.
 
-With --out the evaluation can be interrupted and continued by the same command; it ends with the same numbers.`
+It can be interrupted and continued by the same command, and ends with the same numbers.`
   static override examples = [
     {
       description: 'The numbers of the model card',
@@ -47,9 +47,10 @@ With --out the evaluation can be interrupted and continued by the same command; 
       helpValue: 'SPEC',
     }),
     precision: RUN_FLAGS.precision,
+    'decoder-precision': DECODER_PRECISION_FLAG,
     out: Flags.string({
       char: 'o',
-      summary: 'Folder for results.json, per-image.parquet and what a later run continues from.',
+      summary: 'Folder for results.json, per-image.parquet and what a later run continues from (the cache, otherwise).',
       helpValue: 'DIR',
     }),
     report: Flags.string({ summary: 'Write a self-contained page with numbers and pictures.', helpValue: 'FILE.html' }),
@@ -62,12 +63,6 @@ With --out the evaluation can be interrupted and continued by the same command; 
       min: 1,
       summary:
         'SSIM and LPIPS are averaged over batches of this size first, as the official script does; 1 gives plain means.',
-      helpValue: 'N',
-    }),
-    'checkpoint-seconds': Flags.integer({
-      default: 60,
-      min: 1,
-      summary: 'With --out: how often progress is made durable.',
       helpValue: 'N',
     }),
     overwrite: Flags.boolean({

@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS } from '../cli/eval-flags.js'
+import { DECODER_PRECISION_FLAG, EVAL_FLAGS } from '../cli/eval-flags.js'
 import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
 import { RUN_FLAGS } from '../cli/run-flags.js'
 
@@ -59,6 +59,7 @@ are refused.`
     classnames: Flags.string({ summary: 'Zero-shot: file with the class names.', helpValue: 'FILE' }),
     templates: Flags.string({ summary: 'Zero-shot: file with the templates.', helpValue: 'FILE' }),
     precision: RUN_FLAGS.precision,
+    'decoder-precision': DECODER_PRECISION_FLAG,
     out: Flags.string({
       char: 'o',
       summary: 'Folder for results.md, results.json and a folder per model.',

@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { FILTER_FLAGS, INDEX_ARG, QUERY_MODEL_FLAG } from '../cli/retrieval-flags.js'
+import { FILTER_FLAGS, INDEX_ARG, QUERY_MODEL_FLAG, QUERY_PRECISION_FLAG } from '../cli/retrieval-flags.js'
 
 export default class Search extends BaseCommand<typeof Search> {
   static override summary = 'Search an index by text, by image, or by both.'
@@ -56,6 +56,7 @@ the sum of their vectors, weighted by --weights. With filters the search is exac
     }),
     ...FILTER_FLAGS,
     model: QUERY_MODEL_FLAG,
+    precision: QUERY_PRECISION_FLAG,
   }
 
   async run(): Promise<unknown> {

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { INDEX_ARG, QUERY_MODEL_FLAG } from '../cli/retrieval-flags.js'
+import { INDEX_ARG, QUERY_MODEL_FLAG, QUERY_PRECISION_FLAG } from '../cli/retrieval-flags.js'
 
 export default class Serve extends BaseCommand<typeof Serve> {
   static override summary = 'A local page to search an index by text, by image and by clicking.'
@@ -29,6 +29,7 @@ indexed by web address or in a bucket are fetched from there when they are shown
     }),
     port: Flags.integer({ char: 'p', default: 8420, min: 0, max: 65_535, summary: 'Port; 0 takes any free one.' }),
     model: QUERY_MODEL_FLAG,
+    precision: QUERY_PRECISION_FLAG,
   }
 
   async run(): Promise<unknown> {

@@ -75,7 +75,7 @@ export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = this
   const kind: DeviceKind =
     named === 'auto' ? (usable || request.requireGpu ? 'cuda' : 'cpu') : ((named as DeviceKind | undefined) ?? 'cuda')
   assertUsable(kind, request, probes, id === undefined ? undefined : Number(id), gpus)
-  const precision = choosePrecision(request.precision, kind)
+  const precision = choosePrecision('--precision', request.precision, kind)
   const cores = probes.cores()
   const ids = id === undefined ? Array.from({ length: gpus }, (_, i) => i) : [Number(id)]
   const names = kind === 'cuda' ? ids.map((i) => `cuda:${i}`) : [kind]
@@ -117,16 +117,17 @@ function assertUsable(
   }
 }
 
-function choosePrecision(name: string, kind: DeviceKind): Precision {
+/** The precision that a flag asks of a kind of device. Throws usage errors for unknown ones, and those it has not. */
+export function choosePrecision(flag: string, name: string, kind: DeviceKind): Precision {
   const possible = KNOWN_PRECISIONS[kind]
   if (name === 'auto') return possible[0]!
   const found = possible.find((precision) => precision === name)
   if (found) return found
   const all = [...new Set(Object.values(KNOWN_PRECISIONS).flat())] as string[]
   if (!all.includes(name)) {
-    throw usageError('unknown_precision', `--precision ${name} is not known`, [`use auto, ${all.sort().join(', ')}`])
+    throw usageError('unknown_precision', `${flag} ${name} is not known`, [`use auto, ${all.sort().join(', ')}`])
   }
-  throw usageError('precision_unavailable', `--precision ${name} is not offered on the device ${kind}`, [
+  throw usageError('precision_unavailable', `${flag} ${name} is not offered on the device ${kind}`, [
     `use auto, ${possible.join(' or ')}`,
   ])
 }

@@ -4,7 +4,7 @@
  */
 import { usageError } from '../errors.js'
 import { textLength } from '../model/config.js'
-import { compileText, type Model } from '../model/index.js'
+import { compileText, type Model, type Precision } from '../model/index.js'
 import { createTokenizer, VOCAB_SIZE } from '../model/text/tokenizer.js'
 import { openSession } from './session.js'
 
@@ -13,6 +13,8 @@ export interface TextEncoderOptions {
   providers?: string[]
   /** Intra-op threads. Default: 1. */
   threads?: number
+  /** Arithmetic of the tower. Default: fp32. */
+  precision?: Precision
   /** Texts per pass of the model. Default: 64. */
   batchSize?: number
   /** Where the compiled graph lies. Default: the model's cache. */
@@ -30,7 +32,7 @@ export interface TextEncoder {
 /** Opens the text tower. Throws usage errors for models without one, or with a vocabulary that is not CLIP's. */
 export async function openTextEncoder(model: Model, options: TextEncoderOptions = {}): Promise<TextEncoder> {
   const { config } = model
-  const graph = await compileText(model, {}, { cacheDir: options.cacheDir })
+  const graph = await compileText(model, { precision: options.precision }, { cacheDir: options.cacheDir })
   if (config.text_vocab_size !== VOCAB_SIZE) {
     throw usageError(
       'other_vocabulary',

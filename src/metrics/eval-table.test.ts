@@ -22,3 +22,24 @@ it('rows of one model become one; two models in folders of one name stay two', (
   ])
   expect(mergeScores([row('a', { psnr: 30 })])[0]!.model).toBe('checkpoint')
 })
+
+it('two precisions of one model stay apart, each with what was measured at it', () => {
+  const rows = mergeScores([
+    row('a', { precision: 'fp32', psnr: 30 }),
+    row('a', { precision: 'int8', psnr: 29 }),
+    row('a', { precision: 'int8', top1: 49 }),
+    row('a', { precision: 'fp32', top1: 50 }),
+  ])
+  expect(rows.map(({ model, psnr, top1 }) => [model, psnr, top1])).toEqual([
+    ['checkpoint (fp32)', 30, 50],
+    ['checkpoint (int8)', 29, 49],
+  ])
+})
+
+it('two numbers of one model for one column are two rows, in their order', () => {
+  const rows = mergeScores([row('a', { psnr: 30 }), row('a', { psnr: 28 }), row('a', { psnr: 30, ssim: 0.9 })])
+  expect(rows.map(({ model, psnr, ssim }) => [model, psnr, ssim])).toEqual([
+    ['checkpoint (protocol 1)', 30, 0.9],
+    ['checkpoint (protocol 2)', 28, undefined],
+  ])
+})

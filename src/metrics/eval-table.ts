@@ -7,6 +7,8 @@ export interface ModelScores {
   model: string
   /** What tells models of one name apart; files of earlier versions lack it. */
   modelDigest?: string
+  /** Of the encoder; files of earlier versions lack it. */
+  precision?: string
   images: number
   listingDigest: string
   protocols: string[]
@@ -70,29 +72,48 @@ export async function readScores(file: string): Promise<ModelScores> {
 }
 
 export function toScores(result: Omit<ModelScores, 'protocols'> & { protocol: string }): ModelScores {
-  const { model, modelDigest, images, listingDigest, protocol } = result
+  const { model, modelDigest, precision, images, listingDigest, protocol } = result
   const scores = Object.fromEntries(
     COLUMNS.map(({ key }) => [key, result[key]]).filter(([, value]) => value !== undefined),
   )
-  const digest = modelDigest === undefined ? {} : { modelDigest }
-  return { model, ...digest, images, listingDigest, protocols: [protocol], ...scores }
+  const known = {
+    ...(modelDigest === undefined ? {} : { modelDigest }),
+    ...(precision === undefined ? {} : { precision }),
+  }
+  return { model, ...known, images, listingDigest, protocols: [protocol], ...scores }
 }
 
-/** Rows of one model on one set become one row; models of one name get the start of their digest beside it. */
+/**
+ * Rows of one model at one precision become one row, where they measured different things; no number takes
+ * the place of another. Rows of one name get beside it what tells them apart.
+ */
 export function mergeScores(rows: ModelScores[]): ModelScores[] {
-  const merged = new Map<string, ModelScores>()
+  const merged: ModelScores[] = []
   for (const row of rows) {
-    const key = row.modelDigest ?? `name ${row.model}`
-    const there = merged.get(key)
-    const protocols = [...(there?.protocols ?? []), ...row.protocols]
-    merged.set(key, { ...there, ...row, model: there?.model ?? row.model, protocols })
+    const there = merged.find((other) => isSameModel(other, row) && !contradicts(other, row))
+    if (there) Object.assign(there, { ...row, model: there.model, protocols: [...there.protocols, ...row.protocols] })
+    else merged.push({ ...row })
   }
-  const models = [...merged.values()]
-  const named = (name: string): number => models.filter((row) => row.model === name).length
-  const shared = new Set(models.map((row) => row.model).filter((name) => named(name) > 1))
-  return models.map((row) =>
-    shared.has(row.model)
-      ? { ...row, model: `${row.model} (${row.modelDigest?.slice(0, 8) ?? 'unknown digest'})` }
-      : row,
-  )
+  return merged.map((row) => ({ ...row, model: distinctName(row, merged) }))
+}
+
+function isSameModel(a: ModelScores, b: ModelScores): boolean {
+  const sameWeights = a.modelDigest === b.modelDigest && (a.modelDigest !== undefined || a.model === b.model)
+  return sameWeights && a.precision === b.precision
+}
+
+/** Whether both have a number for the same column, and not the same one. */
+function contradicts(a: ModelScores, b: ModelScores): boolean {
+  return COLUMNS.some(({ key }) => a[key] !== undefined && b[key] !== undefined && a[key] !== b[key])
+}
+
+function distinctName(row: ModelScores, all: ModelScores[]): string {
+  const alike = all.filter((other) => other.model === row.model)
+  const differ = (value: (one: ModelScores) => unknown): boolean => new Set(alike.map(value)).size > 1
+  const marks: string[] = []
+  if (differ((one) => one.modelDigest)) marks.push(row.modelDigest?.slice(0, 8) ?? 'unknown digest')
+  if (differ((one) => one.precision)) marks.push(row.precision ?? 'unknown precision')
+  const same = alike.filter((other) => isSameModel(other, row))
+  if (same.length > 1) marks.push(`protocol ${same.indexOf(row) + 1}`)
+  return marks.length > 0 ? `${row.model} (${marks.join(', ')})` : row.model
 }

@@ -207,7 +207,8 @@ export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest
 export async function openTexts(prepared: PreparedPlan, request: EncodeRequest): Promise<TextEncoder | undefined> {
   if (!prepared.plan.outputs.includes('text')) return undefined
   const { providers, threads, cacheDir } = request
-  return openTextEncoder(prepared.model, { providers, threads: threads.encode, cacheDir })
+  const precision = prepared.plan.precision as Precision
+  return openTextEncoder(prepared.model, { providers, threads: threads.encode, precision, cacheDir })
 }
 
 /** Runs the pipeline over the units that `nextUnits` yields. */

@@ -4,7 +4,7 @@ import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import { usageError } from '../errors.js'
 import { decodeImage } from '../image/decode.js'
 import { applyTransform, parseTransform, type Transform } from '../image/transform.js'
-import { compileEncoder, type Model, openModel } from '../model/index.js'
+import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../model/index.js'
 import type { Manifest } from './manifest.js'
 
 export interface EmbedderOptions {
@@ -14,6 +14,10 @@ export interface EmbedderOptions {
   transform?: string
   providers?: string[]
   threads?: number
+  /** Arithmetic of both towers. Default: fp32. */
+  precision?: Precision
+  /** Kind of device that the providers are of. Default: cpu. */
+  device?: string
   cacheDir?: string
   onNote?: (line: string) => void
 }
@@ -37,18 +41,18 @@ export async function openEmbedder(options: EmbedderOptions): Promise<Embedder> 
     throw usageError('no_clip', `The model ${model.name} has no CLIP head (train_clip is false)`)
   }
   const transform = parseTransform(options.transform ?? `resize(${size},${size},bilinear)`)
-  const { providers = ['cpu'], threads = 1, cacheDir } = options
+  const { providers = ['cpu'], threads = 1, precision = 'fp32', device = 'cpu', cacheDir } = options
   let text: Promise<TextEncoder> | undefined
   let vision: Promise<Session> | undefined
   return {
     model,
     dim,
     async texts(texts) {
-      text ??= openTextEncoder(model, { providers, threads, cacheDir })
+      text ??= openTextEncoder(model, { providers, threads, precision, cacheDir })
       return (await text).encode(texts)
     },
     async image(bytes, maxPixels = 100_000_000) {
-      vision ??= openVision(model, transform, { providers, threads, cacheDir })
+      vision ??= openVision(model, transform, { providers, threads, precision, device, cacheDir })
       const image = await decodeImage(bytes, { maxPixels, timeoutMs: 30_000 })
       const { data } = applyTransform(image, transform)
       const pixels = { data, dtype: 'uint8', dims: [1, transform.height, transform.width, 3] }
@@ -66,10 +70,15 @@ export async function openEmbedder(options: EmbedderOptions): Promise<Embedder> 
 async function openVision(
   model: Model,
   { height, width }: Transform,
-  options: { providers: string[]; threads: number; cacheDir?: string },
+  options: { providers: string[]; threads: number; precision: Precision; device: string; cacheDir?: string },
 ): Promise<Session> {
-  const spec = { height, width, outputs: ['clip' as const], layers: [], layersNorm: true, dtype: 'float32' as const }
-  const graph = await compileEncoder(model, { ...spec, precision: 'fp32', device: 'cpu' }, options)
+  const { precision, device } = options
+  const towers: Pick<EncoderSpec, 'outputs' | 'layers' | 'layersNorm'> = {
+    outputs: ['clip'],
+    layers: [],
+    layersNorm: true,
+  }
+  const graph = await compileEncoder(model, { height, width, ...towers, dtype: 'float32', precision, device }, options)
   return openSession({ path: graph.path, providers: options.providers, threads: options.threads })
 }
 

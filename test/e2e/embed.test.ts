@@ -36,9 +36,9 @@ async function readTable(file: string): Promise<Table> {
   return { rows, column: (name) => Float32Array.from(values.get(name) ?? []) }
 }
 
-async function embedTexts(texts: string[]): Promise<Float32Array> {
+async function embedTexts(texts: string[], precision?: 'int8'): Promise<Float32Array> {
   const model = await openModel('nano')
-  const encoder = await openTextEncoder(model)
+  const encoder = await openTextEncoder(model, { precision })
   try {
     return await encoder.encode(texts)
   } finally {
@@ -82,6 +82,17 @@ describe('vtp embed', () => {
     expect(table.rows.map((row) => row.key)).toEqual(['0', '1', '2', '3', '4'])
     expect(table.rows.map((row) => row.caption)).toEqual(lines)
     expect(table.column('clip')).toEqual(await embedTexts(lines))
+  })
+
+  it('embeds texts at the precision that is asked for', async () => {
+    const dir = tempDir()
+    const lines = ['a red bus', 'a ship on the sea']
+    const flags = ['--text', '-', '--out', dir, '--dtype', 'float32', '--precision', 'int8']
+    const run = await runCli(['embed', ...flags], { input: lines.join('\n') })
+    expect(run.code, run.stderr).toBe(0)
+    const clip = (await readTable(path.join(dir, 'part-00000.parquet'))).column('clip')
+    expect(clip).toEqual(await embedTexts(lines, 'int8'))
+    expect(clip).not.toEqual(await embedTexts(lines))
   })
 
   it('takes texts from standard input, in shards whose bytes do not depend on the batch size', async () => {

@@ -9,8 +9,6 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet'
@@ -18,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openNpz } from '../../src/io/numpy/npz.js'
 import { writeNpz } from '../../src/io/numpy/npz-writer.js'
 import { goldenPath } from '../golden.js'
-import { runCli, tempDir } from '../support/cli.js'
+import { runCli } from '../support/cli.js'
 import { hashWeightsFolder } from '../support/hash-weights.js'
 import { writePictures } from '../support/images.js'
 
@@ -113,52 +111,6 @@ describe('vtp fid', () => {
   })
 })
 
-describe('weights', () => {
-  let server: Server
-  let requests = 0
-  beforeAll(async () => {
-    server = createServer((_, response) => {
-      requests++
-      response.end('not the file')
-    })
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  })
-  afterAll(() => server.close())
-  const env = (): Record<string, string> => ({
-    VTP_WEIGHTS_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/weights`,
-    VTP_CACHE: tempDir(),
-    TORCH_HOME: tempDir(),
-  })
-
-  it('a download that is not the known file is refused and not kept', async () => {
-    const settings = env()
-    const result = await json(['fid', golden('fid_ref'), golden('fid_rec')], settings, 3)
-    expect(result.error.code).toBe('weights_corrupt')
-    expect(requests).toBe(1)
-    expect(readdirSync(path.join(settings.VTP_CACHE!, 'weights'))).toEqual([])
-  })
-
-  it('without a network the message names the address and what to do', async () => {
-    const settings = { ...env(), VTP_WEIGHTS_URL: 'http://127.0.0.1:9/closed' }
-    const result = await json(['fid', golden('fid_ref'), golden('fid_rec')], settings, 3)
-    expect(result.error.code).toBe('weights_missing')
-    expect(result.error.message).toContain('127.0.0.1:9/closed/pt_inception-2015-12-05-6726825d.pth')
-    expect(result.error.suggestions.join(' ')).toContain('--weights')
-  })
-
-  it('a hostile file in --weights is refused by name', async () => {
-    const hostile = path.join(dir, 'hostile')
-    mkdirSync(hostile, { recursive: true })
-    writeFileSync(
-      path.join(hostile, 'pt_inception-2015-12-05-6726825d.pth'),
-      readFileSync(golden('pth', 'malicious_zip.pth')),
-    )
-    const result = await json(['fid', golden('fid_ref'), golden('fid_rec'), '--weights', hostile], {}, 3)
-    expect(result.error.code).toBe('unsafe_pickle')
-    expect(existsSync('PWNED_BY_PICKLE')).toBe(false)
-  })
-})
-
 describe('vtp eval-recon', () => {
   // Small crops: VGG at 256 pixels is what takes the time.
   const args = (...more: string[]): string[] => [
@@ -237,6 +189,28 @@ describe('vtp eval-recon', () => {
     expect(table.error.code).toBe('unequal_sets')
     const good = await json(['eval', '--results', results('whole')])
     expect(good.markdown).toMatch(/\| vtp-nano \|/)
+  })
+
+  it('encoder and decoder each have a precision, the protocol names both, and one table holds them apart', async () => {
+    const results = async (name: string, ...precision: string[]) => {
+      const out = path.join(dir, name)
+      return json(['eval-recon', photos, '--metrics', 'psnr', '--limit', '4', '--out', out, ...precision])
+    }
+    const exact = await results('at fp32')
+    const half = await results('at int8', '--precision', 'int8')
+    const both = await results('all int8', '--precision', 'int8', '--decoder-precision', 'int8')
+    expect(new Set([exact.psnr, half.psnr, both.psnr]).size).toBe(3)
+    expect(exact.protocol).toMatch(/encoder fp32, decoder fp32, metrics fp32/)
+    expect(half.protocol).toMatch(/encoder int8, decoder fp32, metrics fp32/)
+    expect(both.protocol).toMatch(/encoder int8, decoder int8, metrics fp32/)
+    const files = ['at fp32', 'at int8'].flatMap((name) => ['--results', path.join(dir, name, 'results.json')])
+    const { models } = await json(['eval', ...files])
+    expect(models.map(({ model, psnr }: { model: string; psnr: number }) => [model, psnr])).toEqual([
+      ['vtp-nano (fp32)', exact.psnr],
+      ['vtp-nano (int8)', half.psnr],
+    ])
+    const refused = await json(['eval-recon', photos, '--decoder-precision', 'fp16', '--device', 'cpu'], {}, 2)
+    expect(refused.error.message).toMatch(/--decoder-precision fp16 is not offered on the device cpu/)
   })
 
   it('images that cannot be read are counted, and too many of them are exit code 1', async () => {

@@ -57,6 +57,16 @@ describe('vtp search', () => {
     expect(first!.score).toBeGreaterThan(0.999)
   })
 
+  it('embeds queries at the precision that is asked for, and says which', async () => {
+    const run = async (...args: string[]) =>
+      JSON.parse((await runCli(['search', index, 'a cat', ...args, '--json'])).stdout)
+    const [exact, coarse] = [await run(), await run('--precision', 'int8')]
+    expect([exact.precision, coarse.precision]).toEqual(['fp32', 'int8'])
+    expect(coarse.results[0].score).not.toBe(exact.results[0].score)
+    expect(coarse.results[0].score).toBeCloseTo(exact.results[0].score, 1)
+    expect((await run('--precision', 'fp16')).error.message).toMatch(/fp16 is not offered on the device cpu/)
+  })
+
   it('leaves near-duplicates out with --dedup, and goes on behind them', async () => {
     const results = await search(cat, '--dedup', '-k', '5')
     expect(results.length).toBe(5)

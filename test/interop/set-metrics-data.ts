@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { decodeImage } from '../../src/image/decode.js'
 import { resizeForCleanFid } from '../../src/image/resize-float.js'
-import { createFeatureFile, type FeatureFile } from '../../src/metrics/fid/feature-file.js'
+import { createFeatureFile, type TemporaryFeatureFile } from '../../src/metrics/fid/feature-file.js'
 import { frechetDistance } from '../../src/metrics/fid/frechet.js'
 import { ADM_SPLIT, inceptionScore, partsOf, splitsOf } from '../../src/metrics/fid/inception-score.js'
 import { kernelInceptionDistance } from '../../src/metrics/fid/kid.js'
@@ -53,7 +53,7 @@ export interface OurNumbers {
   fid: number
 }
 
-async function stored(rows: Float32Array, dims: number): Promise<FeatureFile> {
+async function stored(rows: Float32Array, dims: number): Promise<TemporaryFeatureFile> {
   const file = await createFeatureFile(dims)
   await file.append(rows)
   return file

@@ -7,6 +7,7 @@ import { IMAGENET_MEAN, IMAGENET_STD } from '../../src/image/normalize.js'
 import { openSafetensors } from '../../src/io/safetensors.js'
 import { type OpenNetwork, openInception, openPairs } from '../../src/metrics/networks/open.js'
 import { comparePairs, type PairScores } from '../../src/metrics/pairs/compare.js'
+import { openScorePool } from '../../src/metrics/pairs/score-pool.js'
 import { defaultCacheDir } from '../../src/model/cache.js'
 import { goldenPath } from '../golden.js'
 import { hashWeightsFolder } from '../support/hash-weights.js'
@@ -37,6 +38,7 @@ function normalise({ data, width, height }: { data: Uint8Array; width: number; h
 describe('pairs of images', () => {
   let network: OpenNetwork
   const scores: PairScores[] = []
+  const pool = openScorePool(1)
   const bytes: { reference: Uint8Array; reconstruction: Uint8Array }[] = []
   beforeAll(async () => {
     network = await openPairs(true, { ...options, dir: weights })
@@ -48,7 +50,7 @@ describe('pairs of images', () => {
         pair.recon_source === 'png'
           ? normalise(await readPixels('pairs', pair.degraded))
           : await floats.readFloat32(`recon_normalised.${i}`)
-      const result = await comparePairs(network.session, {
+      const result = await comparePairs(network.session, pool, {
         pixels: original.data.slice(),
         image,
         count: 1,
@@ -61,7 +63,7 @@ describe('pairs of images', () => {
     }
     await floats.close()
   })
-  afterAll(() => network.session.close())
+  afterAll(() => Promise.all([network.session.close(), pool.close()]))
 
   it('PSNR, SSIM and LPIPS equal the official script', () => {
     for (const [i, pair] of expected.pairs.entries()) {

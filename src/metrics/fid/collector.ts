@@ -1,14 +1,15 @@
 /**
  * Images in, statistics out: runs Inception over batches of pixels and accumulates what the wanted
- * metrics need. One collector per set; nothing grows with the set but the temporary files of KID,
- * precision/recall and Inception Score.
+ * metrics need. One collector per set; nothing grows with the set but the files of KID, precision/recall
+ * and Inception Score.
  */
 import type { TensorValue } from '../../engine/session.js'
 import { resizeForCleanFid } from '../../image/resize-float.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
 import { type FidDims, type FidFlavour, INCEPTION_SIZE } from '../networks/inception.js'
 import type { OpenNetwork } from '../networks/open.js'
-import { createFeatureFile, type FeatureFile } from './feature-file.js'
+import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
+import type { FeatureFile } from './feature-file.js'
 import { createMoments, type FeatureMoments, type FeatureStats, type MomentsState } from './moments.js'
 
 /** Images of one size: uint8 [count, height, width, 3]. */
@@ -24,17 +25,12 @@ export interface CollectorOptions {
   dims: FidDims
   /** Statistics for sFID; the network must have been opened with `spatial`. */
   spatial?: boolean
-  /** Keep features, for KID and precision/recall. */
-  keepFeatures?: boolean
-  /** Keep logits, for Inception Score; the network must have been opened with `logits`. */
-  keepLogits?: boolean
-  /** To continue an interrupted set. */
-  from?: CollectorState
-}
-
-export interface CollectorState {
-  pool: MomentsState
-  spatial?: MomentsState
+  /** Where features are kept, for KID and precision/recall. */
+  features?: FeatureFile
+  /** Where logits are kept, for Inception Score; the network must have been opened with `logits`. */
+  logits?: FeatureFile
+  /** What `state` gave, to continue an interrupted set. */
+  from?: NumberArrays
 }
 
 /** What is known of a set of images. */
@@ -48,26 +44,22 @@ export interface SetStats {
 export interface Collector {
   readonly count: number
   add(batch: PixelBatch): Promise<void>
-  state(): Promise<CollectorState>
+  /** For a checkpoint; files of features and logits have their own. */
+  state(): Promise<NumberArrays>
   finish(): Promise<SetStats>
-  /** Removes temporary files. */
-  close(): Promise<void>
 }
 
 export const SPATIAL_DIMS = 2023
 
-export async function createCollector(
+export function createCollector(
   network: OpenNetwork,
   products: MatrixProducts,
-  options: CollectorOptions,
-): Promise<Collector> {
-  const { flavour, dims, from } = options
-  const pool = createMoments(dims, products, from?.pool)
-  const spatial: FeatureMoments | undefined = options.spatial
-    ? createMoments(SPATIAL_DIMS, products, from?.spatial)
-    : undefined
-  const features = options.keepFeatures ? await createFeatureFile(dims) : undefined
-  const logits = options.keepLogits ? await createFeatureFile(1008) : undefined
+  { flavour, dims, features, logits, from, ...options }: CollectorOptions,
+): Collector {
+  const open = (name: string, width: number): FeatureMoments =>
+    createMoments(width, products, underPrefix(name, from) as MomentsState | undefined)
+  const pool = open('pool', dims)
+  const spatial = options.spatial ? open('spatial', SPATIAL_DIMS) : undefined
   const poolName = `pool${dims}`
   const fetches = [poolName, ...(spatial ? ['spatial'] : []), ...(logits ? ['logits'] : [])]
   return {
@@ -82,17 +74,16 @@ export async function createCollector(
       if (spatial) await spatial.add(outputs.spatial!.data as Float32Array)
       if (logits) await logits.append(outputs.logits!.data as Float32Array)
     },
-    state: async () => ({ pool: await pool.state(), ...(spatial ? { spatial: await spatial.state() } : {}) }),
+    state: async () => ({
+      ...withPrefix('pool', await pool.state()),
+      ...(spatial ? withPrefix('spatial', await spatial.state()) : {}),
+    }),
     finish: async () => ({
       pool: await pool.finish(),
       ...(spatial ? { spatial: await spatial.finish() } : {}),
       features,
       logits,
     }),
-    async close() {
-      await features?.close()
-      await logits?.close()
-    },
   }
 }
 

@@ -4,12 +4,12 @@ import type { Reject } from '../../types.js'
 import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
 import type { FidDims, FidFlavour } from '../networks/inception.js'
 import { type NetworkOptions, type OpenNetwork, openInception } from '../networks/open.js'
-import { readImageSet } from '../sets/images.js'
-import { readStatsFile, writeStatsFile } from '../sets/stats-file.js'
-import { createCollector, type SetStats } from './collector.js'
+import { writeStatsFile } from '../sets/stats-file.js'
+import type { SetStats } from './collector.js'
 import { frechetDistance } from './frechet.js'
 import { ADM_SPLIT, inceptionScore, partsOf, splitsOf } from './inception-score.js'
 import { kernelInceptionDistance } from './kid.js'
+import { type LoadedSet, loadSet } from './load-set.js'
 import { precisionRecall } from './precision-recall.js'
 import { describeProtocol } from './protocol.js'
 
@@ -29,6 +29,8 @@ export interface CompareRequest {
   network: NetworkOptions
   batchSize: number
   limit?: number
+  /** How often progress is made durable. */
+  checkpointSeconds: number
   seed: number
   kid: { subsets: number; subsetSize: number }
   neighbour: number
@@ -38,7 +40,9 @@ export interface CompareRequest {
   /** The images of A or B as lines of a list, where the name alone would not lead to them. */
   lists?: ReadonlyMap<string, () => AsyncIterable<Uint8Array>>
   stop?: AbortSignal
-  onImages?: (done: number, rejects: number) => void
+  onNote?: (line: string) => void
+  /** Images of the set that is being read, of how many. */
+  onImages?: (done: number, total: number | null, rejects: number) => void
 }
 
 export interface CompareResult {
@@ -57,15 +61,6 @@ export interface CompareResult {
   interrupted: boolean
 }
 
-export interface LoadedSet {
-  stats: SetStats
-  /** Images that went through the network; undefined where all is from the file. */
-  read?: number
-  /** For .npz files: what the distance is to. */
-  from?: 'stored statistics' | 'images of arr_0'
-  close(): Promise<void>
-}
-
 /** What a metric was really computed with. */
 export interface Measured {
   numbers: Partial<CompareResult>
@@ -79,10 +74,9 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
     throw usageError('bad_dims', `--dims ${dims} goes with fid alone`, ['leave --dims out for the other metrics'])
   }
   const products = await openMatrixProducts(request.network.cacheDir, request.network.threads)
-  const rejects: Reject[] = []
   const loaded: LoadedSet[] = []
   const networks: OpenNetwork[] = []
-  let images = 0
+  let complete = false
   try {
     const network = async (): Promise<OpenNetwork> => {
       networks[0] ??= await openInception(
@@ -92,11 +86,9 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
       return networks[0]
     }
     for (const [i, spec] of [request.a, ...(request.b === undefined ? [] : [request.b])].entries()) {
-      const onCount = (count: number): void => request.onImages?.(images + count, rejects.length)
-      const set = await loadSet(spec, i === 1, request, products, network, rejects, onCount)
-      if (!set) return { images: [], rejects, protocol: '', interrupted: true }
+      const set = await loadSet(spec, i === 1, request, products, network)
+      if (!set) return { images: [], rejects: [], protocol: '', interrupted: true }
       loaded.push(set)
-      images += set.stats.pool.count ?? 0
     }
     if (request.limit !== undefined && loaded.every((set) => set.read === undefined)) {
       throw usageError('limit_of_statistics', '--limit limits images, and nothing but stored statistics is read', [
@@ -106,74 +98,17 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
     const [a, b] = loaded.map((set) => set.stats) as [SetStats, SetStats | undefined]
     if (request.saveStats !== undefined) await writeStatsFile(request.saveStats, a)
     const measured = b ? await measure(a, b, request, products) : { numbers: {} }
+    complete = true
     return {
       ...measured.numbers,
       images: [a, b].filter((set) => set !== undefined).map((set) => set.pool.count ?? null),
-      rejects,
+      rejects: loaded.flatMap((set) => set.rejects),
       protocol: describeProtocol(request, networks[0], loaded, measured),
       interrupted: false,
     }
   } finally {
-    await Promise.allSettled([...loaded.map((set) => set.close()), ...networks.map((n) => n.session.close())])
+    await Promise.allSettled([...loaded.map((set) => set.close(complete)), ...networks.map((n) => n.session.close())])
     await products.close()
-  }
-}
-
-async function loadSet(
-  spec: string,
-  judged: boolean,
-  request: CompareRequest,
-  products: MatrixProducts,
-  network: () => Promise<OpenNetwork>,
-  rejects: Reject[],
-  onCount: (count: number) => void,
-): Promise<LoadedSet | undefined> {
-  const { metrics, flavour, dims } = request
-  const needsFeatures = metrics.includes('kid') || metrics.includes('prec')
-  const needsLogits = judged && metrics.includes('is')
-  let stored: SetStats | undefined
-  const isFile = /\.npz$/i.test(spec)
-  if (isFile) {
-    const file = await readStatsFile(spec)
-    // Distances are to the stored statistics (usually of more images), as pytorch-fid takes them, even where
-    // the file's images are needed, too.
-    if (file.stats && (!file.images || file.stats.pool.dims === dims)) stored = file.stats
-    if (stored && !needsFeatures && !needsLogits && (!metrics.includes('sfid') || stored.spatial)) {
-      return { stats: stored, from: 'stored statistics', close: async () => {} }
-    }
-    if (!file.images) {
-      const wanted = metrics.filter((metric) => metric !== 'fid').join(', ')
-      throw usageError('needs_images', `${spec} holds statistics alone; ${wanted} needs images or their features`, [
-        'give the images themselves, or ask for --metrics fid',
-      ])
-    }
-  }
-  const collector = await createCollector(await network(), products, {
-    flavour,
-    dims,
-    spatial: metrics.includes('sfid'),
-    keepFeatures: needsFeatures,
-    keepLogits: needsLogits,
-  })
-  const { batchSize, limit, maxPixels, stop } = request
-  const list = request.lists?.get(spec)
-  const stdin = list?.() ?? request.stdin
-  try {
-    const onReject = (reject: Reject): void => void rejects.push(reject)
-    for await (const batch of readImageSet(list ? '-' : spec, { batchSize, limit, maxPixels, stop, stdin, onReject })) {
-      await collector.add(batch)
-      onCount(collector.count)
-    }
-    if (stop?.aborted) {
-      await collector.close()
-      return undefined
-    }
-    const stats = await collector.finish()
-    const from = stored ? 'stored statistics' : isFile ? 'images of arr_0' : undefined
-    return { stats: { ...stats, ...stored }, read: collector.count, from, close: () => collector.close() }
-  } catch (error) {
-    await collector.close()
-    throw error
   }
 }
 

@@ -20,8 +20,10 @@ export interface FeatureStats {
 
 export const BLOCK_ROWS = 1024
 
-export interface MomentsState {
-  count: number
+/** What a checkpoint keeps of moments: a type, so that it is a record of arrays, too. */
+export type MomentsState = {
+  /** One number: rows of merged blocks. */
+  count: Float64Array
   mean: Float64Array
   /** Sums of products of deviations, row-major [dims, dims]; the upper triangle means nothing. */
   m2: Float64Array
@@ -42,7 +44,7 @@ export interface FeatureMoments {
 }
 
 export function createMoments(dims: number, products: MatrixProducts, from?: MomentsState): FeatureMoments {
-  let merged = from?.count ?? 0
+  let merged = from?.count[0] ?? 0
   const mean = from?.mean.slice() ?? new Float64Array(dims)
   // m2's lower triangle, of all blocks that have been taken: the last one may still be on its way.
   const first = panelsOf(dims).map(({ start, end }) => {
@@ -95,7 +97,7 @@ export function createMoments(dims: number, products: MatrixProducts, from?: Mom
     },
     async state() {
       const pending = block.slice(0, filled * dims)
-      return { count: merged, mean: mean.slice(), m2: await lowerTriangle(), pending }
+      return { count: Float64Array.of(merged), mean: mean.slice(), m2: await lowerTriangle(), pending }
     },
     async finish() {
       if (filled > 0) await mergeBlock(filled)

@@ -1,7 +1,5 @@
-/** A probe in training, on disk: what is done, then the weights and momenta of every group (float32). */
-import { open, readFile } from 'node:fs/promises'
-import { VtpError } from '../../errors.js'
-import { writeAtomically } from '../../model/cache.js'
+/** A probe in training, on disk: what is done, and the weights and momenta of every group of heads. */
+import { readCheckpoint, underPrefix, withPrefix, writeCheckpoint } from '../resume/checkpoint.js'
 import type { TrainerState } from './trainer.js'
 
 export interface ProbeHistory {
@@ -20,54 +18,18 @@ export interface ProbeProgress extends ProbeHistory {
   lossSum: number
 }
 
-const parts = (state: TrainerState): Float32Array[] => [
-  state.weight,
-  state.weightMomentum,
-  state.bias,
-  state.biasMomentum,
-]
-
-export async function writeProbe(file: string, progress: ProbeProgress, states: TrainerState[]): Promise<void> {
-  const sizes = states.map((state) => parts(state).map((part) => part.length))
-  await writeAtomically(file, async (tmp) => {
-    const handle = await open(tmp, 'w')
-    try {
-      await handle.appendFile(`${JSON.stringify({ ...progress, sizes })}\n`)
-      for (const state of states)
-        for (const part of parts(state))
-          await handle.appendFile(new Uint8Array(part.buffer, part.byteOffset, part.byteLength))
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-  })
+export function writeProbe(file: string, progress: ProbeProgress, states: TrainerState[]): Promise<void> {
+  const arrays = states.map((state, i) => withPrefix(`group ${i}`, state))
+  return writeCheckpoint(file, { head: { ...progress, groups: states.length }, arrays: Object.assign({}, ...arrays) })
 }
 
-/** Undefined when there is none. Throws VtpError `probe_damaged`. */
+/** Undefined when there is none. Throws VtpError `evaluation_damaged`. */
 export async function readProbe(
   file: string,
 ): Promise<{ progress: ProbeProgress; states: TrainerState[] } | undefined> {
-  const bytes = await readFile(file).catch(() => undefined)
-  if (!bytes) return undefined
-  try {
-    const end = bytes.indexOf(10)
-    const { sizes, ...progress } = JSON.parse(bytes.toString('utf8', 0, end)) as ProbeProgress & { sizes: number[][] }
-    let at = end + 1
-    const states = sizes.map((lengths): TrainerState => {
-      const [weight, weightMomentum, bias, biasMomentum] = lengths.map((length) => {
-        const part = Uint8Array.from(bytes.subarray(at, at + length * 4))
-        at += length * 4
-        return new Float32Array(part.buffer)
-      })
-      return { weight: weight!, weightMomentum: weightMomentum!, bias: bias!, biasMomentum: biasMomentum! }
-    })
-    if (at !== bytes.length) throw new Error('its size is wrong')
-    return { progress, states }
-  } catch (error) {
-    throw new VtpError(`${file} is damaged: ${(error as Error).message}`, {
-      code: 'probe_damaged',
-      suggestions: ['delete it to start anew'],
-      cause: error,
-    })
-  }
+  const saved = await readCheckpoint<ProbeProgress & { groups: number }>(file)
+  if (!saved) return undefined
+  const { groups, ...progress } = saved.head
+  const states = Array.from({ length: groups }, (_, i) => underPrefix(`group ${i}`, saved.arrays) as TrainerState)
+  return { progress, states }
 }

@@ -12,7 +12,7 @@ import { findShards, openShard } from '../../io/shards/index.js'
 import { compileEncoder, type EncoderSpec, type Model, type Precision } from '../../model/index.js'
 import { createLimiter } from '../../pipeline/stages.js'
 import { RejectError, type RgbImage, type TensorData } from '../../types.js'
-import { createFeatureFile, type FeatureFile } from '../fid/feature-file.js'
+import { createFeatureFile, type FeatureFile, type TemporaryFeatureFile } from '../fid/feature-file.js'
 import { createRandom } from '../random.js'
 import { augment } from './augment.js'
 import type { ListingIndex } from './listing-index.js'
@@ -174,7 +174,7 @@ export interface StoredFeatures {
 
 /** Collects what a probe needs from shards, of the first `limit` rows: `layer_<k>_cls` and patches, or `cls` and `patches` of the last block. */
 export async function openStoredFeatures(input: string, blocks: number, limit?: number): Promise<StoredFeatures> {
-  let file: FeatureFile | undefined
+  let file: TemporaryFeatureFile | undefined
   let layout: FeatureLayout | undefined
   let provenance: Record<string, string> = {}
   let dtype: string | undefined

@@ -12,7 +12,7 @@ import type { GraphBuilder } from '../../model/graph/onnx.js'
 const MOMENTUM = 0.9
 
 /** What training changes; `weight` and its momentum are [heads × classes, dim]. */
-export interface TrainerState {
+export type TrainerState = {
   weight: Float32Array
   weightMomentum: Float32Array
   bias: Float32Array

@@ -3,14 +3,13 @@
  * (tools/test_reconstruction_hf.py): centre crop of ADM, the decoder's output brought back to 0…1 and
  * clamped; PSNR, SSIM and LPIPS on these floats, rFID on both sides truncated to 8 bits.
  */
-import { rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { openSession, type Session } from '../../engine/session.js'
 import { usageError } from '../../errors.js'
 import {
   compileDecoder,
   compileEncoder,
+  defaultCacheDir,
   type EncoderSpec,
   type Model,
   openModel,
@@ -25,6 +24,8 @@ import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
 import { type NetworkOptions, type OpenNetwork, openInception, openPairs } from '../networks/open.js'
 import { describeWeights } from '../networks/weights.js'
 import { type ComparedBatch, comparePairs, type PairMetrics } from '../pairs/compare.js'
+import { openScorePool, type ScorePool } from '../pairs/score-pool.js'
+import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { openRunFolder, type RunFolder, scoresToRow } from './run-folder.js'
 import { removeSaved, saveImages } from './saved-images.js'
@@ -40,7 +41,10 @@ export interface ReconRequest {
   metrics: ReconMetric[]
   /** Transform spec; default adm-crop at the model's size. */
   transform?: string
+  /** Of the encoder. */
   precision: Precision
+  /** The official script decodes at fp32, whatever it encodes at. */
+  decoderPrecision: Precision
   device: string
   network: NetworkOptions
   batchSize: number
@@ -48,7 +52,7 @@ export interface ReconRequest {
   protocolBatch: number
   limit?: number
   maxPixels: number
-  /** Folder for results and for what a later run continues from; none: nothing is kept. */
+  /** Folder for results and for what a later run continues from, which lies in the cache otherwise. */
   out?: string
   /** Write reference/ and reconstructed/ PNGs there, named as the official script does. */
   saveImages: boolean
@@ -68,6 +72,8 @@ export interface ReconResult extends ReconSummary {
   listingDigest: string
   source: string
   transform: string
+  precision: Precision
+  decoderPrecision: Precision
   rejects: number
   protocol: string
   interrupted: boolean
@@ -81,6 +87,7 @@ export interface ReconEngine {
   encoder: Session
   decoder: Session
   pairs: OpenNetwork
+  scores: ScorePool
   inception?: OpenNetwork
   metrics: PairMetrics
 }
@@ -102,38 +109,44 @@ export async function evaluateReconstruction(
       source: set.uri,
       listing: set.digest,
       images: set.total,
+      maxPixels: request.maxPixels,
       model: model.digest,
       transform: set.transform.spec,
       metrics: request.metrics,
       precision: request.precision,
+      decoderPrecision: request.decoderPrecision,
       device: request.device,
       saveImages: request.saveImages,
       weights: weights.map((file) => file.sha256),
       engine: engineVersion(),
     }
-    const state = request.out === undefined ? undefined : path.join(request.out, '_eval')
     const folder = await openRunFolder(
-      state ?? path.join(stateFallback(), '_eval'),
-      identity,
-      request.overwrite || !state,
+      // Whoever names a folder may have copied the images anew; in the cache only the very same files count.
+      request.out === undefined ? { ...identity, stamp: await set.stamp() } : identity,
+      {
+        dir: request.out === undefined ? undefined : path.join(request.out, '_eval'),
+        overwrite: request.overwrite,
+        cacheDir: request.cacheDir ?? defaultCacheDir(),
+        checkpointSeconds: request.checkpointSeconds,
+      },
     )
-    closers.push(async () => {
-      await folder.close()
-      if (!state) await rm(path.dirname(folder.dir), { recursive: true, force: true })
-    })
+    let complete = false
+    closers.push(() => folder.close(complete))
     if (request.out !== undefined && folder.progress.done === 0) await removeSaved(request.out)
-    const collectors = await openCollectors(engine, folder, products, closers)
-    const run = await passOver(request, engine, folder, collectors)
+    const collectors = openCollectors(engine, folder, products)
+    const interrupted = await passOver(request, engine, folder, collectors)
     const head = {
       model: model.name,
       modelDigest: model.digest,
       listingDigest: set.digest,
       source: set.uri,
       transform: set.transform.spec,
-      rejects: run.rejects,
+      precision: request.precision,
+      decoderPrecision: request.decoderPrecision,
+      rejects: folder.progress.rejects,
     }
     const seconds = (): number => Number(((performance.now() - began) / 1000).toFixed(3))
-    if (run.interrupted) return { ...head, images: 0, protocol: '', interrupted: true, seconds: seconds() }
+    if (interrupted) return { ...head, images: 0, protocol: '', interrupted: true, seconds: seconds() }
     const summary = await summarize(folder, request.protocolBatch)
     const result: ReconResult = {
       ...summary,
@@ -151,14 +164,11 @@ export async function evaluateReconstruction(
     }
     result.seconds = seconds()
     await whenDone?.(result, engine, folder)
+    complete = true
     return result
   } finally {
     for (const close of closers.reverse()) await close().catch(() => {})
   }
-}
-
-function stateFallback(): string {
-  return path.join(tmpdir(), `vtp-recon-${process.pid}-${Date.now()}`)
 }
 
 async function openEngine(request: ReconRequest, closers: (() => Promise<unknown>)[]): Promise<ReconEngine> {
@@ -175,6 +185,8 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
   }
   const pairs = await openPairs(metrics.lpips, network)
   closers.push(() => pairs.session.close())
+  const scores = openScorePool(network.threads)
+  closers.push(() => scores.close())
   let inception: OpenNetwork | undefined
   if (request.metrics.includes('rfid')) {
     inception = await openInception({ flavour: 'pytorch-fid', dims: [2048] }, network)
@@ -205,7 +217,8 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
   }
   const encoderGraph = await compileEncoder(model, spec, { cacheDir })
   const grid = { height: Math.floor(height / patch), width: Math.floor(width / patch) }
-  const decoderGraph = await compileDecoder(model, { ...grid, outputs: ['image'] }, { cacheDir })
+  const decoderSpec = { ...grid, outputs: ['image' as const], precision: request.decoderPrecision }
+  const decoderGraph = await compileDecoder(model, decoderSpec, { cacheDir })
   const [, , outHeight, outWidth] = decoderGraph.outputs[0]!.shape
   if (outHeight !== height || outWidth !== width) {
     throw usageError(
@@ -219,7 +232,7 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
   closers.push(() => encoder.close())
   const decoder = await openSession({ path: decoderGraph.path, ...settings })
   closers.push(() => decoder.close())
-  return { model, set, encoder, decoder, pairs, inception, metrics }
+  return { model, set, encoder, decoder, pairs, scores, inception, metrics }
 }
 
 interface Collectors {
@@ -227,23 +240,15 @@ interface Collectors {
   reconstruction: Collector
 }
 
-async function openCollectors(
+function openCollectors(
   { inception }: ReconEngine,
-  { progress }: RunFolder,
+  { moments }: RunFolder,
   products: MatrixProducts,
-  closers: (() => Promise<unknown>)[],
-): Promise<Collectors | undefined> {
+): Collectors | undefined {
   if (!inception) return undefined
-  const open = async (which: 'reference' | 'reconstruction'): Promise<Collector> => {
-    const collector = await createCollector(inception, products, {
-      flavour: 'pytorch-fid',
-      dims: 2048,
-      from: progress.moments?.[which],
-    })
-    closers.push(() => collector.close())
-    return collector
-  }
-  return { reference: await open('reference'), reconstruction: await open('reconstruction') }
+  const open = (which: keyof Collectors): Collector =>
+    createCollector(inception, products, { flavour: 'pytorch-fid', dims: 2048, from: underPrefix(which, moments) })
+  return { reference: open('reference'), reconstruction: open('reconstruction') }
 }
 
 /** Reconstructs and compares the pixels of a batch. */
@@ -254,7 +259,7 @@ export async function reconstructBatch(engine: ReconEngine, batch: PreparedBatch
   const input = { pixels: { data: pixels, dtype: 'uint8', dims: [count, height, width, 3] } }
   const { latents } = (await engine.encoder.run(input, ['latents'])).outputs
   const { image } = (await engine.decoder.run({ latents: latents! }, ['image'])).outputs
-  return comparePairs(engine.pairs.session, {
+  return comparePairs(engine.pairs.session, engine.scores, {
     pixels,
     image: image!.data as Float32Array,
     count,
@@ -267,28 +272,23 @@ export async function reconstructBatch(engine: ReconEngine, batch: PreparedBatch
 /** Batches between the encoder and the statistics: while one is compared, the next is encoded. */
 const IN_FLIGHT = 2
 
+/** True when it was interrupted. */
 async function passOver(
   request: ReconRequest,
   engine: ReconEngine,
   folder: RunFolder,
   collectors: Collectors | undefined,
-): Promise<{ rejects: number; interrupted: boolean }> {
+): Promise<boolean> {
   const { set } = engine
   const { height, width } = set.transform
-  let { done, rejects } = folder.progress
-  let images = done - rejects
-  if (done > 0) request.onNote?.(`Continuing: ${done} of ${set.total} images are done.`)
-  const checkpoint = async (): Promise<void> =>
-    folder.checkpoint(
-      done,
-      rejects,
-      collectors && {
-        reference: await collectors.reference.state(),
-        reconstruction: await collectors.reconstruction.state(),
-      },
-    )
-  let saved = performance.now()
-  const compared = mapOrdered(set.batches(done), IN_FLIGHT, async (batch) => {
+  const { progress } = folder
+  let images = progress.done - progress.rejects
+  if (progress.done > 0) request.onNote?.(`Continuing: ${progress.done} of ${set.total} images are done.`)
+  const moments = async (): Promise<NumberArrays> => {
+    const parts = Object.entries(collectors ?? {}).map(async ([name, one]) => withPrefix(name, await one.state()))
+    return Object.assign({}, ...(await Promise.all(parts)))
+  }
+  const compared = mapOrdered(set.batches(progress.done), IN_FLIGHT, async (batch) => {
     const result = batch.rows.length > 0 && !request.stop?.aborted ? await reconstructBatch(engine, batch) : undefined
     set.release(batch)
     return { batch, result }
@@ -306,18 +306,15 @@ async function passOver(
       await folder.append(entries.map((entry, i) => scoresToRow(entry, result.scores[i]!)))
     }
     await folder.append(batch.rejects.map(({ reject }) => ({ reject })))
-    done = batch.start + batch.entries.length
-    rejects += batch.rejects.length
+    progress.done = batch.start + batch.entries.length
+    progress.rejects += batch.rejects.length
     images += entries.length
-    request.onImages?.(done, set.total, rejects)
-    if (request.out !== undefined && performance.now() - saved > request.checkpointSeconds * 1000) {
-      await checkpoint()
-      saved = performance.now()
-    }
+    request.onImages?.(progress.done, set.total, progress.rejects)
+    await folder.checkpoint(moments)
   }
-  const interrupted = done < set.total
-  if (request.out !== undefined) await checkpoint()
-  return { rejects, interrupted }
+  const interrupted = progress.done < set.total
+  if (interrupted || request.out !== undefined) await folder.checkpoint(moments, true)
+  return interrupted
 }
 
 function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: ReconSummary): string {
@@ -330,7 +327,7 @@ function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: R
   if (inception)
     parts.push(`rFID ${describeWeights(inception.weights[0]!)}, both sides truncated to uint8, 2048-d, float64 moments`)
   parts.push(
-    `encoder ${request.precision}, decoder and metrics fp32, ${request.network.providers[0]}, ${engineVersion()}`,
+    `encoder ${request.precision}, decoder ${request.decoderPrecision}, metrics fp32, ${request.network.providers[0]}, ${engineVersion()}`,
   )
   return parts.join('; ')
 }

@@ -13,8 +13,8 @@ it('only an infinite PSNR is an identical image; NaN is an error that names the 
 })
 
 it('lines of earlier versions that hold null for a NaN are no zero', async () => {
-  const folder = await openRunFolder(tempDir(), {}, false)
+  const folder = await openRunFolder({}, { dir: tempDir(), cacheDir: tempDir(), checkpointSeconds: 60 })
   await folder.append([{ entry, psnr: null, lpips: null as unknown as number }])
   await expect(summarize(folder, 32)).rejects.toMatchObject({ code: 'non_finite' })
-  await folder.close()
+  await folder.close(true)
 })

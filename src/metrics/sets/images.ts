@@ -1,8 +1,9 @@
 /**
- * Sets of images as batches of pixels at their own size, in order: from any source, from shards with a
- * `pixels` column, or from `arr_0` of an .npz (ADM's sample batches). An image that cannot be read
- * is counted and told of; it never ends the set.
+ * Sets of images as batches of pixels at their own size, in order, from any place on: from any source, from
+ * shards with a `pixels` column, or from `arr_0` of an .npz (ADM's sample batches). An image that cannot be
+ * read is counted and told of; it never ends the set.
  */
+import { createHash } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
@@ -12,17 +13,35 @@ import { findShards, openShard } from '../../io/shards/index.js'
 import { openSource } from '../../io/sources/index.js'
 import { openStore, uriScheme } from '../../io/store.js'
 import { mapOrdered } from '../../pipeline/stages.js'
-import { type ListingEntry, type Reject, RejectError, type RgbImage } from '../../types.js'
+import { type ListingEntry, type Reject, RejectError, type RgbImage, type Source } from '../../types.js'
 import type { PixelBatch } from '../fid/collector.js'
+import { fileStamp, storeListing } from './listing.js'
 
 export interface ImageSetOptions {
   batchSize: number
   /** At most this many images, from the start. */
   limit?: number
   maxPixels: number
-  stop?: AbortSignal
-  onReject?: (reject: Reject) => void
+  /** Ends the listing. */
+  signal?: AbortSignal
   stdin?: AsyncIterable<Uint8Array>
+}
+
+/** Images of one size, none where only rejects are told of. */
+export interface ImageBatch extends PixelBatch {
+  /** How much of the set is dealt with when this batch is. */
+  done: number
+  rejects: Reject[]
+}
+
+export interface ImageSet {
+  /** Images, readable or not, at most `limit`; null where only reading tells. */
+  readonly total: number | null
+  /** Changes with the names and their order, and with the files behind them. */
+  readonly stamp: string
+  /** Batches from a batch's `done` on; 0 is the start. */
+  batches(from: number): AsyncGenerator<ImageBatch>
+  close(): Promise<void>
 }
 
 const AHEAD = 8
@@ -49,115 +68,174 @@ async function holdsShards(spec: string): Promise<boolean> {
   return names.some(isShard)
 }
 
-/** Images of a set in order; consecutive images of one size share a batch. */
-export async function* readImageSet(spec: string, options: ImageSetOptions): AsyncGenerator<PixelBatch> {
-  const limit = options.limit ?? Number.POSITIVE_INFINITY
-  const batches = /\.npz$/i.test(spec)
-    ? npzBatches(spec, options)
-    : (await holdsShards(spec))
-      ? shardBatches(spec, options)
-      : sourceBatches(spec, options)
-  let done = 0
-  for await (const batch of batches) {
-    const count = Math.min(batch.count, limit - done)
-    if (count <= 0 || options.stop?.aborted) return
-    done += count
-    yield count === batch.count
-      ? batch
-      : { ...batch, count, data: batch.data.subarray(0, count * batch.height * batch.width * 3) }
-    if (done >= limit) return
-  }
+/** Opens what the user calls a set. Throws usage errors for what holds no images. */
+export async function openImageSet(spec: string, options: ImageSetOptions): Promise<ImageSet> {
+  if (/\.npz$/i.test(spec)) return openNpzSet(spec, options)
+  if (await holdsShards(spec)) return openShardSet(spec, options)
+  return openSourceSet(spec, options)
 }
 
-async function* npzBatches(file: string, { batchSize }: ImageSetOptions): AsyncGenerator<PixelBatch> {
+async function openNpzSet(file: string, options: ImageSetOptions): Promise<ImageSet> {
   const npz = await openNpz(file)
-  try {
-    const array = npz.arrays.get('arr_0')
-    if (array?.refused) throw array.refused
-    const [, height = 0, width = 0, channels] = array?.shape ?? []
-    if (array?.descr !== '|u1' || array.shape.length !== 4 || channels !== 3) {
-      throw usageError('no_images', `${file} holds no images (arr_0 of uint8 [N, H, W, 3])`, [
-        `it has ${[...npz.arrays.values()].map((a) => `${a.name} ${a.descr}[${a.shape}]`).join(', ')}`,
-      ])
-    }
-    for await (const { count, bytes } of npz.streamRows('arr_0', batchSize)) yield { data: bytes, count, height, width }
-  } finally {
+  const array = npz.arrays.get('arr_0')
+  const [count = 0, height = 0, width = 0, channels] = array?.shape ?? []
+  if (array?.refused || array?.descr !== '|u1' || array.shape.length !== 4 || channels !== 3) {
     await npz.close()
+    if (array?.refused) throw array.refused
+    throw usageError('no_images', `${file} holds no images (arr_0 of uint8 [N, H, W, 3])`, [
+      `it has ${[...npz.arrays.values()].map((a) => `${a.name} ${a.descr}[${a.shape}]`).join(', ')}`,
+    ])
+  }
+  const total = Math.min(count, options.limit ?? count)
+  async function* batches(): AsyncGenerator<PixelBatch> {
+    for await (const { count, bytes } of npz.streamRows('arr_0', options.batchSize))
+      yield { data: bytes, count, height, width }
+  }
+  return {
+    total,
+    stamp: await stampFiles([file]),
+    batches: (from) => cutRows(batches(), from, total),
+    close: () => npz.close(),
   }
 }
 
-async function* shardBatches(input: string, { batchSize }: ImageSetOptions): AsyncGenerator<PixelBatch> {
-  for (const file of await findShards(input)) {
-    const shard = await openShard(file)
-    try {
-      const column = shard.columns.find((c) => c.name === 'pixels')
-      if (!column) {
-        throw usageError(
-          'no_pixels',
-          `${file} has no column "pixels" (it has ${shard.columns.map((c) => c.name).join(', ')})`,
-          ['encode with --outputs pixels, or decode latents to images with `vtp decode` first'],
-        )
+async function openShardSet(input: string, options: ImageSetOptions): Promise<ImageSet> {
+  const files = await findShards(input)
+  async function* batches(): AsyncGenerator<PixelBatch> {
+    for (const file of files) {
+      const shard = await openShard(file)
+      try {
+        const column = shard.columns.find(({ name }) => name === 'pixels')
+        if (!column) {
+          throw usageError(
+            'no_pixels',
+            `${file} has no column "pixels" (it has ${shard.columns.map(({ name }) => name).join(', ')})`,
+            ['encode with --outputs pixels, or decode latents to images with `vtp decode` first'],
+          )
+        }
+        const [height = 0, width = 0] = column.shape
+        for await (const { rows, tensors } of shard.read(['pixels'], options.batchSize))
+          yield { data: tensors.pixels as Uint8Array, count: rows.length, height, width }
+      } finally {
+        await shard.close()
       }
-      const [height = 0, width = 0] = column.shape
-      for await (const { rows, tensors } of shard.read(['pixels'], batchSize))
-        yield { data: tensors.pixels as Uint8Array, count: rows.length, height, width }
-    } finally {
-      await shard.close()
     }
+  }
+  return {
+    total: null,
+    stamp: await stampFiles(files),
+    batches: (from) => cutRows(batches(), from, options.limit ?? Number.POSITIVE_INFINITY),
+    close: async () => {},
   }
 }
 
-async function* sourceBatches(spec: string, options: ImageSetOptions): AsyncGenerator<PixelBatch> {
-  const source = await openSource(spec, { stdin: options.stdin })
-  const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
-  const read = async (entry: ListingEntry): Promise<RgbImage | undefined> => {
-    const { key, uri } = entry
-    if (entry.at.kind === 'bad') {
-      options.onReject?.({ key, uri, stage: 'list', code: entry.at.code, message: entry.at.message })
-      return undefined
+async function stampFiles(files: string[]): Promise<string> {
+  const hash = createHash('sha256')
+  for (const file of files) {
+    const stamp =
+      uriScheme(file) === 's3' ? [file, await objectStamp(file)] : [path.resolve(file), await fileStamp(file)]
+    hash.update(`${JSON.stringify(stamp)}\n`)
+  }
+  return hash.digest('hex')
+}
+
+async function objectStamp(uri: string): Promise<unknown> {
+  const slash = uri.lastIndexOf('/')
+  const store = await openStore(uri.slice(0, slash))
+  try {
+    return await store.stat(uri.slice(slash + 1))
+  } finally {
+    await store.close()
+  }
+}
+
+/** The rows from number `from` to before `to`. Those before are read and dropped: that is fast beside a network. */
+async function* cutRows(batches: AsyncIterable<PixelBatch>, from: number, to: number): AsyncGenerator<ImageBatch> {
+  let at = 0
+  for await (const { data, count, height, width } of batches) {
+    const [start, end] = [Math.max(from - at, 0), Math.min(to - at, count)]
+    at += count
+    const rowBytes = height * width * 3
+    if (start < end) {
+      const part = data.subarray(start * rowBytes, end * rowBytes)
+      yield { data: part, count: end - start, height, width, done: Math.min(at, to), rejects: [] }
     }
+    if (at >= to) return
+  }
+}
+
+async function openSourceSet(spec: string, options: ImageSetOptions): Promise<ImageSet> {
+  const source = await openSource(spec, { stdin: options.stdin })
+  try {
+    const listing = await storeListing(source, options)
+    return {
+      total: listing.total,
+      stamp: await listing.stampDigest(),
+      batches: (from) => joinBySize(readImages(source, listing.entries(from), options), from, options.batchSize),
+      async close() {
+        await source.close()
+        await listing.close()
+      },
+    }
+  } catch (error) {
+    await source.close()
+    throw error
+  }
+}
+
+type ReadImage = { image: RgbImage } | { reject: Reject }
+
+function readImages(
+  source: Source,
+  entries: AsyncIterable<ListingEntry>,
+  options: ImageSetOptions,
+): AsyncGenerator<ReadImage> {
+  const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
+  return mapOrdered(entries, AHEAD, async (entry) => {
+    const { key, uri, at } = entry
+    if (at.kind === 'bad') return { reject: { key, uri, stage: 'list', code: at.code, message: at.message } }
     try {
-      return await decodeImage(await source.read(entry, options.stop), limits)
+      return { image: await decodeImage(await source.read(entry), limits) }
     } catch (error) {
       if (!(error instanceof RejectError)) throw error
-      options.onReject?.({ key, uri, stage: error.stage, code: error.code, message: error.message })
-      return undefined
+      return { reject: { key, uri, stage: error.stage, code: error.code, message: error.message } }
     }
+  })
+}
+
+/** Consecutive images of one size share a batch; rejects go with the images before them. */
+async function* joinBySize(
+  images: AsyncIterable<ReadImage>,
+  from: number,
+  batchSize: number,
+): AsyncGenerator<ImageBatch> {
+  let held: RgbImage[] = []
+  let rejects: Reject[] = []
+  let done = from
+  const take = (): ImageBatch => {
+    const batch = { ...join(held), done, rejects }
+    held = []
+    rejects = []
+    return batch
   }
-  try {
-    let held: RgbImage[] = []
-    for await (const image of mapOrdered(source.list(options.stop), AHEAD, read)) {
-      if (!image) continue
-      const [first] = held
-      if (
-        first &&
-        (first.width !== image.width || first.height !== image.height || held.length === options.batchSize)
-      ) {
-        yield join(held)
-        held = []
-      }
-      held.push(image)
-      // Not to read further than the limit needs.
-      if (held.length === options.batchSize) {
-        yield join(held)
-        held = []
-      }
+  for await (const read of images) {
+    const [first] = held
+    if ('image' in read) {
+      const { width, height } = read.image
+      if (first && (first.width !== width || first.height !== height || held.length === batchSize)) yield take()
+      held.push(read.image)
+    } else {
+      rejects.push(read.reject)
     }
-    if (held.length > 0) yield join(held)
-  } finally {
-    await source.close()
+    done++
   }
+  if (held.length > 0 || rejects.length > 0) yield take()
 }
 
 function join(images: RgbImage[]): PixelBatch {
-  const { width, height } = images[0]!
+  const { width, height } = images[0] ?? { width: 0, height: 0 }
   const size = width * height * 3
   const data = new Uint8Array(images.length * size)
   for (const [i, image] of images.entries()) data.set(image.data, i * size)
   return { data, count: images.length, height, width }
-}
-
-/** What people call a set: the last part of its path. */
-export function setName(spec: string): string {
-  return path.basename(spec) || spec
 }

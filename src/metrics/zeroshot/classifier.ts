@@ -7,7 +7,10 @@ import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { TextEncoder } from '../../engine/text-encoder.js'
 import { writeAtomically } from '../../model/cache.js'
+import type { Precision } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
+import { featureRows } from '../fid/feature-file.js'
+import { openState } from '../resume/state.js'
 import { fillTemplate, type Prompts } from './prompts.js'
 
 /** float32 [classes, dim], rows of length 1. */
@@ -35,37 +38,52 @@ export function averageTemplates(features: Float32Array, classes: number, templa
 
 export interface ClassifierOptions {
   modelDigest: string
+  /** What the encoder computes with. */
+  precision: Precision
+  provider: string
   cacheDir: string
-  onClass?: (done: number, total: number) => void
+  /** How often progress is made durable. */
+  checkpointSeconds: number
   stop?: AbortSignal
 }
 
-/** Embeds all prompts, or takes the result of an earlier run from the cache. `open` is called only when texts are to be encoded. */
+/** Embeds all prompts, or takes what an earlier run left in the cache. `open` is called only when texts are to be encoded. */
 export async function buildClassifier(
   open: () => Promise<TextEncoder>,
   prompts: Prompts,
   options: ClassifierOptions,
-): Promise<Classifier & { cached: boolean }> {
+): Promise<Classifier> {
   const { classnames, templates } = prompts
+  const { modelDigest, precision, provider, cacheDir } = options
+  const identity = { what: 'class embeddings', modelDigest, classnames, templates, precision, provider }
   const digest = createHash('sha256')
-    .update(JSON.stringify([options.modelDigest, classnames, templates, engineVersion()]))
+    .update(JSON.stringify([identity, engineVersion()]))
     .digest('hex')
-  const file = path.join(options.cacheDir, 'zeroshot', `${digest.slice(0, 32)}.f32`)
+  const file = path.join(cacheDir, 'zeroshot', `${digest.slice(0, 32)}.f32`)
   const stored = await readFile(file).catch(() => undefined)
   if (stored && stored.length > 0 && stored.length % (classnames.length * 4) === 0) {
     const weights = new Float32Array(Uint8Array.from(stored).buffer)
-    return { classes: classnames.length, dim: weights.length / classnames.length, weights, cached: true }
+    return { classes: classnames.length, dim: weights.length / classnames.length, weights }
   }
   const encoder = await open()
-  const weights = new Float32Array(classnames.length * encoder.dim)
-  for (const [i, name] of classnames.entries()) {
-    options.stop?.throwIfAborted()
-    const features = await encoder.encode(templates.map((template) => fillTemplate(template, name)))
-    weights.set(averageTemplates(features, 1, templates.length, encoder.dim).weights, i * encoder.dim)
-    options.onClass?.(i + 1, classnames.length)
+  const state = await openState({ ...identity, engine: engineVersion() }, options)
+  let complete = false
+  try {
+    const rows = featureRows(encoder.dim, await state.openFile('classes.f32'))
+    for (const name of classnames.slice(rows.count)) {
+      if (options.stop?.aborted) await state.checkpoint({})
+      options.stop?.throwIfAborted()
+      const features = await encoder.encode(templates.map((template) => fillTemplate(template, name)))
+      await rows.append(averageTemplates(features, 1, templates.length, encoder.dim).weights)
+      await state.checkpointWhenDue(() => ({ head: {} }))
+    }
+    const weights = await rows.block(0, classnames.length)
+    await writeAtomically(file, (tmp) => writeFile(tmp, new Uint8Array(weights.buffer)))
+    complete = true
+    return { classes: classnames.length, dim: encoder.dim, weights }
+  } finally {
+    await state.close(complete)
   }
-  await writeAtomically(file, (tmp) => writeFile(tmp, new Uint8Array(weights.buffer)))
-  return { classes: classnames.length, dim: encoder.dim, weights, cached: false }
 }
 
 /** The `count` best classes of each image, best first; of equal ones the lower number. `features` is float32 [N, dim]. */

@@ -1,14 +1,17 @@
 /** `vtp eval-zeroshot`: CLIP image features against class embeddings; top-1, top-5, classes, confusions. */
-import { openSession } from '../../engine/session.js'
+import { openSession, type Session } from '../../engine/session.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
 import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../../model/index.js'
 import { mapOrdered } from '../../pipeline/stages.js'
-import type { Reject } from '../../types.js'
+import type { RowMeta } from '../../types.js'
 import { engineVersion } from '../../version.js'
+import { type AppendFile, appendLines, readLines } from '../resume/append-file.js'
+import { type EvalState, openState } from '../resume/state.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { buildClassifier, type Classifier, rankClasses } from './classifier.js'
 import { type Prompts, readPrompts } from './prompts.js'
+import { type Tally, tallyRows, type ZeroshotRow } from './tally.js'
 
 export interface ZeroshotRequest {
   source: string
@@ -24,46 +27,33 @@ export interface ZeroshotRequest {
   batchSize: number
   limit?: number
   maxPixels: number
+  /** Folder for what a later run continues from; the cache otherwise. */
+  stateDir?: string
+  /** How often progress is made durable. */
+  checkpointSeconds: number
   stdin?: AsyncIterable<Uint8Array>
   stop?: AbortSignal
   onNote?: (line: string) => void
   onImages?: (done: number, total: number, rejects: number) => void
 }
 
-export interface ClassAccuracy {
-  label: number
-  name: string
-  images: number
-  /** Percent. */
-  top1: number
-  top5: number
-}
-
-export interface Confusion {
-  label: string
-  takenFor: string
-  images: number
-}
-
-export interface ZeroshotResult {
-  /** Percent of the images. */
-  top1: number
-  top5: number
-  images: number
-  rejects: Reject[]
-  classes: ClassAccuracy[]
-  /** The most frequent mistakes. */
-  confusions: Confusion[]
+export interface ZeroshotResult extends Tally {
   model: string
   modelDigest: string
   listingDigest: string
   source: string
+  precision: Precision
   protocol: string
   interrupted: boolean
 }
 
 const TOP = 5
-const CONFUSIONS = 30
+
+/** What a checkpoint says: entries of the listing that are dealt with, and the rejects among them. */
+interface Progress {
+  done: number
+  rejects: number
+}
 
 export async function evaluateZeroshot(request: ZeroshotRequest): Promise<ZeroshotResult> {
   const closers: (() => Promise<unknown>)[] = []
@@ -86,20 +76,45 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
     closers.push(() => set.close())
     checkClasses(set, prompts)
     const classifier = await classify(model, prompts, request, closers)
-    const tally = createTally(prompts.classnames)
-    const interrupted = await passOver(request, model, set, classifier, tally, closers)
+    const session = await openEncoder(request, model, set)
+    closers.push(() => session.close())
+    const identity = {
+      what: 'zero-shot classification',
+      source: set.uri,
+      listing: set.digest,
+      images: set.total,
+      maxPixels: request.maxPixels,
+      model: model.digest,
+      transform: set.transform.spec,
+      classnames: prompts.classnames,
+      templates: prompts.templates,
+      precision: request.precision,
+      device: request.device,
+      engine: engineVersion(),
+    }
+    const state = await openState<Progress>(
+      request.stateDir === undefined ? { ...identity, stamp: await set.stamp() } : identity,
+      { ...request, dir: request.stateDir },
+    )
+    let complete = false
+    closers.push(() => state.close(complete))
+    const rows = await state.openFile('rows.jsonl')
+    const interrupted = await passOver(request, session, set, classifier, state, rows)
+    const tally = await tallyRows(readLines<ZeroshotRow>(rows), prompts.classnames)
+    complete = !interrupted
     return {
-      ...tally.finish(),
+      ...tally,
       model: model.name,
       modelDigest: model.digest,
       listingDigest: set.digest,
       source: set.uri,
+      precision: request.precision,
       protocol: [
         `${set.transform.spec}, N = ${tally.images}`,
         prompts.description,
         'text features normalised, averaged over templates, normalised',
         'cosine similarity, first of equal classes',
-        `${request.precision}, ${request.providers[0]}, ${engineVersion()}`,
+        `both towers ${request.precision}, ${request.providers[0]}, ${engineVersion()}`,
       ].join('; '),
       interrupted,
     }
@@ -119,6 +134,14 @@ function checkClasses(set: PreparedSet, { classnames }: Prompts): void {
   )
 }
 
+async function openEncoder(request: ZeroshotRequest, model: Model, { transform }: PreparedSet): Promise<Session> {
+  const { precision, device, cacheDir, providers, threads } = request
+  const { height, width } = transform
+  const spec: EncoderSpec = { height, width, outputs: ['clip'], dtype: 'float32', precision, device }
+  const graph = await compileEncoder(model, spec, { cacheDir })
+  return openSession({ path: graph.path, providers, threads })
+}
+
 async function classify(
   model: Model,
   prompts: Prompts,
@@ -129,6 +152,7 @@ async function classify(
     const encoder = await openTextEncoder(model, {
       providers: request.providers,
       threads: request.threads,
+      precision: request.precision,
       cacheDir: request.cacheDir,
     })
     closers.push(() => encoder.close())
@@ -137,108 +161,57 @@ async function classify(
     )
     return encoder
   }
-  return buildClassifier(open, prompts, { modelDigest: model.digest, cacheDir: request.cacheDir, stop: request.stop })
+  return buildClassifier(open, prompts, { ...request, modelDigest: model.digest, provider: request.providers[0]! })
 }
 
-function createTally(names: string[]) {
-  const counts = names.map(() => ({ images: 0, top1: 0, top5: 0 }))
-  const mistakes = new Map<number, number>()
-  const rejects: Reject[] = []
-  let images = 0
-  return {
-    rejects,
-    get images() {
-      return images
-    },
-    add(label: number, top: Int32Array): void {
-      const count = counts[label]!
-      images++
-      count.images++
-      if (top[0] === label) count.top1++
-      else mistakes.set(label * names.length + top[0]!, (mistakes.get(label * names.length + top[0]!) ?? 0) + 1)
-      if (top.includes(label)) count.top5++
-    },
-    finish() {
-      const percent = (part: number, whole: number): number => (whole === 0 ? 0 : (100 * part) / whole)
-      const sum = (key: 'top1' | 'top5'): number => counts.reduce((total, count) => total + count[key], 0)
-      const classes: ClassAccuracy[] = []
-      for (const [label, count] of counts.entries()) {
-        if (count.images === 0) continue
-        const { images: n, top1, top5 } = count
-        classes.push({ label, name: names[label]!, images: n, top1: percent(top1, n), top5: percent(top5, n) })
-      }
-      const confusions = [...mistakes]
-        .sort((a, b) => b[1] - a[1] || a[0] - b[0])
-        .slice(0, CONFUSIONS)
-        .map(([pair, n]) => ({
-          label: names[Math.floor(pair / names.length)]!,
-          takenFor: names[pair % names.length]!,
-          images: n,
-        }))
-      return {
-        top1: percent(sum('top1'), images),
-        top5: percent(sum('top5'), images),
-        images,
-        rejects,
-        classes,
-        confusions,
-      }
-    },
-  }
-}
-
+/** True when it was interrupted. */
 async function passOver(
   request: ZeroshotRequest,
-  model: Model,
+  session: Session,
   set: PreparedSet,
   classifier: Classifier,
-  tally: ReturnType<typeof createTally>,
-  closers: (() => Promise<unknown>)[],
+  state: EvalState<Progress>,
+  rows: AppendFile,
 ): Promise<boolean> {
   const { height, width } = set.transform
-  const { precision } = request
-  const spec: EncoderSpec = {
-    height,
-    width,
-    outputs: ['clip'],
-    dtype: 'float32',
-    precision,
-    device: request.device,
-  }
-  const graph = await compileEncoder(model, spec, { cacheDir: request.cacheDir })
-  const session = await openSession({ path: graph.path, providers: request.providers, threads: request.threads })
-  closers.push(() => session.close())
-  let done = 0
-  const ranked = mapOrdered(set.batches(), 2, async (batch) => {
-    const count = batch.rows.length
+  const progress: Progress = state.head ?? { done: 0, rejects: 0 }
+  if (progress.done > 0) request.onNote?.(`Continuing: ${progress.done} of ${set.total} images are done.`)
+  const count = Math.min(TOP, classifier.classes)
+  const ranked = mapOrdered(set.batches(progress.done), 2, async (batch) => {
+    const images = batch.rows.length
     let features: Float32Array = new Float32Array()
-    if (count > 0) {
-      const data = new Uint8Array(batch.pixels.memory, 0, count * batch.pixels.imageBytes)
-      const { outputs } = await session.run({ pixels: { data, dtype: 'uint8', dims: [count, height, width, 3] } }, [
-        'clip',
-      ])
+    if (images > 0 && !request.stop?.aborted) {
+      const data = new Uint8Array(batch.pixels.memory, 0, images * batch.pixels.imageBytes)
+      const input = { data, dtype: 'uint8', dims: [images, height, width, 3] }
+      const { outputs } = await session.run({ pixels: input }, ['clip'])
       features = outputs.clip!.data as Float32Array
     }
     set.release(batch)
     return { batch, features }
   })
   for await (const { batch, features } of ranked) {
-    const count = Math.min(TOP, classifier.classes)
-    const top = rankClasses(classifier, features, count)
-    for (const [i, row] of batch.rows.entries()) {
-      if (row.label === null || row.label < 0 || row.label >= classifier.classes) {
-        throw usageError(
-          'no_label',
-          `${row.uri} has ${row.label === null ? 'no label' : `the label ${row.label}, but there are ${classifier.classes} class names`}`,
-          ['give a folder of class folders, a tar with .cls members, or a list with labels'],
-        )
-      }
-      tally.add(row.label, top.subarray(i * count, (i + 1) * count))
-    }
-    tally.rejects.push(...batch.rejects.map(({ reject }) => reject))
-    done += batch.entries.length
-    request.onImages?.(done, set.total, tally.rejects.length)
     if (request.stop?.aborted) break
+    const top = rankClasses(classifier, features, count)
+    const lines = batch.rows.map((row, i): ZeroshotRow => {
+      const label = checkLabel(row, classifier.classes)
+      return [label, ...top.subarray(i * count, (i + 1) * count)]
+    })
+    await appendLines(rows, [...lines, ...batch.rejects.map(({ reject }) => ({ reject }))])
+    progress.done += batch.entries.length
+    progress.rejects += batch.rejects.length
+    request.onImages?.(progress.done, set.total, progress.rejects)
+    await state.checkpointWhenDue(() => ({ head: progress }))
   }
-  return done < set.total
+  await state.checkpoint(progress)
+  return progress.done < set.total
+}
+
+/** The label. Throws usage error `no_label` where there is none, or none of the classes. */
+function checkLabel({ uri, label }: RowMeta, classes: number): number {
+  if (label !== null && label >= 0 && label < classes) return label
+  throw usageError(
+    'no_label',
+    `${uri} has ${label === null ? 'no label' : `the label ${label}, but there are ${classes} class names`}`,
+    ['give a folder of class folders, a tar with .cls members, or a list with labels'],
+  )
 }

@@ -1,0 +1,114 @@
+/**
+ * A source's listing on disk, read from any entry on: what every set of an evaluation is made of, so that
+ * memory does not grow with it. Two digests tell sets apart: `keysDigest` by what is compared in a table
+ * (the same images elsewhere are the same set), `stampDigest` by the very files.
+ */
+import { createHash } from 'node:crypto'
+import { mkdtemp, open, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { usageError } from '../../errors.js'
+import { parseListingEntry } from '../../io/listing.js'
+import { uriScheme } from '../../io/store.js'
+import { writeListing } from '../../pipeline/plan.js'
+import type { ListingEntry, Source } from '../../types.js'
+
+export interface StoredListing {
+  /** Entries, at most `limit`. */
+  readonly total: number
+  entries(from: number): AsyncGenerator<ListingEntry>
+  /** SHA-256 over keys and labels in order. */
+  keysDigest(): Promise<string>
+  /** SHA-256 over all of the entries, and over size and time of change of local files behind them. */
+  stampDigest(): Promise<string>
+  /** Removes it. */
+  close(): Promise<void>
+}
+
+/** Lists a source. Throws usage error `no_images` when there is nothing. */
+export async function storeListing(
+  source: Source,
+  options: { limit?: number; signal?: AbortSignal },
+): Promise<StoredListing> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'vtp-eval-'))
+  const file = path.join(dir, 'listing.jsonl')
+  const close = (): Promise<void> => rm(dir, { recursive: true, force: true })
+  try {
+    const { images } = await writeListing(limitSource(source, options.limit), file, 4096, { signal: options.signal })
+    if (images === 0) throw usageError('no_images', `${source.uri} holds no images`, ['check the path'])
+    return {
+      total: images,
+      entries: (from) => readEntries(file, from),
+      keysDigest: () => keysDigest(file),
+      stampDigest: () => stampDigest(file),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+function limitSource(source: Source, limit: number | undefined): Source {
+  if (limit === undefined) return source
+  return {
+    ...source,
+    async *list(signal) {
+      let count = 0
+      for await (const entry of source.list(signal)) {
+        if (count++ < limit) yield entry
+        // A folder knows its classes only when all of it is listed, and labels mean nothing without them.
+        else if (source.kind !== 'folder') return
+      }
+    },
+  }
+}
+
+async function* readEntries(file: string, from: number): AsyncGenerator<ListingEntry> {
+  const handle = await open(file)
+  try {
+    let number = 0
+    for await (const line of handle.readLines()) if (number++ >= from) yield parseListingEntry(line)
+  } finally {
+    await handle.close().catch(() => {})
+  }
+}
+
+async function keysDigest(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const { key, label } of readEntries(file, 0)) hash.update(`${JSON.stringify([key, label ?? null])}\n`)
+  return hash.digest('hex')
+}
+
+/** Files that are asked for at a time. */
+const STATS_AT_ONCE = 64
+
+async function stampDigest(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  let held: ListingEntry[] = []
+  let last = { path: '', stamp: '' }
+  const flush = async (): Promise<void> => {
+    const paths = held.map(({ at }) => ('path' in at ? at.path : ''))
+    // Thousands of entries may lie in one archive.
+    const stamps = new Map([[last.path, Promise.resolve(last.stamp)]])
+    for (const name of paths) if (!stamps.has(name)) stamps.set(name, fileStamp(name))
+    for (const [i, entry] of held.entries()) {
+      last = { path: paths[i]!, stamp: await stamps.get(paths[i]!)! }
+      hash.update(`${JSON.stringify([entry, last.stamp])}\n`)
+    }
+    held = []
+  }
+  for await (const entry of readEntries(file, 0)) {
+    held.push(entry)
+    if (held.length === STATS_AT_ONCE) await flush()
+  }
+  await flush()
+  return hash.digest('hex')
+}
+
+/** Size and time of change; nothing for what is no local file, where the listing's own word counts. */
+export async function fileStamp(name: string): Promise<string> {
+  if (name === '' || uriScheme(name) !== undefined) return ''
+  const info = await stat(name).catch(() => undefined)
+  return info ? `${info.size} ${info.mtimeMs}` : 'absent'
+}
