@@ -1,4 +1,4 @@
-/** WebAssembly modules that this package carries as base64 (assembled from .wat by scripts/build-wasm.mjs). */
+/** WebAssembly modules that this package carries as base64 (built by scripts/build-wasm.mjs). */
 
 /** The part of WebAssembly's JavaScript interface that is used here (the types of Node lack it). */
 interface WebAssemblyApi {

@@ -3,7 +3,7 @@ import { encoderLoad, fitLanes, freeGpuMemory } from '../engine/gpu-memory.js'
 import type { EncodeRequest } from './encode.js'
 import type { PreparedPlan } from './prepare-plan.js'
 
-/** The request with the batch size that is used. It does not change the output. */
+/** The request with the batch size that is used. */
 export async function withBatchSize<T extends EncodeRequest>(
   { plan, model, transform }: Pick<PreparedPlan, 'plan' | 'model' | 'transform'>,
   request: T,

@@ -260,6 +260,7 @@ describe('vtp eval-probe', () => {
     const rest = await json([...args, '--out', out])
     expect(rest.accuracies).toEqual(whole.accuracies)
     expect(rest.losses).toEqual(whole.losses)
+    expect([rest.readings, rest.rejects]).toEqual([whole.readings, whole.rejects])
   }, 120_000)
 
   it('classes go by their names; unknown ones and images that cannot be read are told of', async () => {

@@ -7,6 +7,7 @@
  * the image.
  */
 import type { RgbImage } from '../../types.js'
+import { instantiateWasm } from '../../wasm.js'
 import { type JpegHeader, readJpegHeader } from './header.js'
 import { JPEG_WASM } from './wasm-bytes.js'
 
@@ -31,12 +32,6 @@ interface JpegModule {
   scanEnd(): number
 }
 
-/** The part of WebAssembly's JavaScript interface that is used here (the types of Node lack it). */
-interface WebAssemblyApi {
-  Module: new (bytes: Uint8Array) => object
-  Instance: new (module: object, imports: object) => { exports: unknown }
-}
-
 /** Larger files go to libjpeg-turbo: memory, once grown, is not given back. */
 const MAX_SCAN_BYTES = 64 << 20
 const EOI = 0xd9
@@ -53,8 +48,7 @@ let loaded: JpegModule | null | undefined
 function loadModule(): JpegModule | null {
   if (loaded === undefined) {
     try {
-      const { Instance, Module } = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly
-      loaded = new Instance(new Module(Buffer.from(JPEG_WASM, 'base64')), {}).exports as JpegModule
+      loaded = instantiateWasm<JpegModule>(JPEG_WASM)
     } catch {
       loaded = null // a processor without 128-bit vectors, or WebAssembly switched off
     }

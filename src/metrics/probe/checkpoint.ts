@@ -16,6 +16,10 @@ export interface ProbeProgress extends ProbeHistory {
   step: number
   /** Losses of the epoch so far, summed. */
   lossSum: number
+  /** Readings of training images that failed. */
+  trainRejects: number
+  /** Validation images that cannot be read; undefined until all have been tried. */
+  valRejects?: number
 }
 
 export function writeProbe(file: string, progress: ProbeProgress, states: TrainerState[]): Promise<void> {

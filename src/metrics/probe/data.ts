@@ -25,9 +25,6 @@ export interface ProbeData {
   digest: unknown[]
   train(epoch: number, step: number): Promise<FeatureBatch>
   val(): AsyncGenerator<FeatureBatch>
-  rejects(): number
-  /** Readings of images so far; an image of the training set is read many times. */
-  readings(): number
   stored?: { train: StoredFeatures; val: StoredFeatures }
 }
 
@@ -76,8 +73,6 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
       if (labels.length === 0) labels.push(...pending)
       yield* storedBatches(stored, Int32Array.from(labels), request.batchSize * 2)
     },
-    rejects: () => features.rejects,
-    readings: () => features.readings,
   }
 }
 
@@ -149,8 +144,6 @@ export async function openStoredData(request: ProbeRequest, closers: Closers): P
       return { rows: Float32Array.from(data), labels: Int32Array.from(rows, (row) => train.labels[row]!) }
     },
     val: () => storedBatches(val.file, val.labels, request.batchSize * 2),
-    rejects: () => 0,
-    readings: () => 0,
     stored: { train, val },
   }
 }

@@ -83,6 +83,7 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
       epoch: 0,
       step: 0,
       lossSum: 0,
+      trainRejects: 0,
       accuracies: [],
       losses: [],
     }
@@ -97,7 +98,7 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
     }
     const interrupted = !(await trainAll(request, data, groups, trainers, progress, save))
     const closed = !interrupted && data.stored ? await closedForm(request, data, data.stored) : {}
-    return { ...best(progress), ...closed, ...describe(request, data, groups), interrupted }
+    return { ...best(progress), ...closed, ...describe(request, data, groups, progress), interrupted }
   } finally {
     for (const close of closers.reverse()) await close().catch(() => {})
   }
@@ -153,17 +154,20 @@ async function trainAll(
         }
       }
       progress.step = step + 1
-      request.onProgress?.((at + 1) * request.batchSize, total * request.batchSize, data.rejects())
+      progress.trainRejects += request.batchSize - batch.labels.length
+      request.onProgress?.((at + 1) * request.batchSize, total * request.batchSize, countRejects(progress))
       if (performance.now() - savedAt > request.checkpointSeconds * 1000) {
         await save()
         savedAt = performance.now()
       }
     }
-    const accuracies = await validate(data, groups, trainers, stop)
-    if (!accuracies) {
+    const validated = await validate(data, groups, trainers, stop)
+    if (!validated) {
       await save()
       return false
     }
+    const { accuracies, images } = validated
+    progress.valRejects = data.valCount - images
     progress.accuracies.push(accuracies)
     progress.losses.push(progress.lossSum / epochLength)
     Object.assign(progress, { epoch: epoch + 1, step: 0, lossSum: 0 })
@@ -176,13 +180,17 @@ async function trainAll(
   return true
 }
 
-/** Percent by head, in head order; undefined when stopped. */
+function countRejects({ trainRejects, valRejects = 0 }: ProbeProgress): number {
+  return trainRejects + valRejects
+}
+
+/** Percent by head, in head order, and the images that could be read; undefined when stopped. */
 async function validate(
   data: ProbeData,
   groups: HeadGroup[],
   trainers: Trainer[],
   stop?: AbortSignal,
-): Promise<Record<string, number> | undefined> {
+): Promise<{ accuracies: Record<string, number>; images: number } | undefined> {
   const predictors = trainers.map((trainer) => trainer.predictor())
   const correct = groups.map(({ heads }) => new Float64Array(heads.length))
   let total = 0
@@ -202,9 +210,10 @@ async function validate(
       suggestions: ['check the files of --val, e.g. with `vtp encode --dry-run`'],
     })
   }
-  return Object.fromEntries(
+  const accuracies = Object.fromEntries(
     groups.flatMap(({ heads }, g) => heads.map((head, h) => [head.name, (100 * correct[g]![h]!) / total])),
   )
+  return { accuracies, images: total }
 }
 
 /** The first maximum in head order. */
@@ -242,6 +251,7 @@ function describe(
   request: ProbeRequest,
   data: ProbeData,
   groups: HeadGroup[],
+  progress: ProbeProgress,
 ): Pick<ProbeResult, 'images' | 'readings' | 'rejects' | 'classes' | 'model' | 'protocol'> {
   const heads = groups.reduce((sum, group) => sum + group.heads.length, 0)
   const grid = `${heads} heads (last ${request.blocks.join(' and ')} blocks; CLS${request.avgpool.includes(true) ? ' + mean of patches' : ''}${request.avgpool.length > 1 ? ' and CLS alone' : ''}; ${request.rates.length} rates × batch/256${request.distinct ? '' : ', rates with one name in five decimals once, as the script'})`
@@ -261,10 +271,12 @@ function describe(
   parts.push(
     `${request.stored ? 'heads fp32' : `encoder ${request.precision}, heads fp32`}, ${request.providers[0]}, ${engineVersion()}`,
   )
+  const trained = (progress.epoch * request.epochLength + progress.step) * request.batchSize
+  const readings = data.stored ? 0 : trained + (progress.valRejects === undefined ? 0 : data.valCount)
   return {
     images: { train: data.trainCount, val: data.valCount },
-    readings: data.readings(),
-    rejects: data.rejects(),
+    readings,
+    rejects: countRejects(progress),
     classes: data.classes,
     model: data.model,
     protocol: parts.join('; '),

@@ -51,9 +51,6 @@ const EVAL_TRANSFORM = 'resize(256,bicubic)|center-crop(224)'
 /** Runs the frozen model over images. */
 export interface ImageFeatures {
   readonly layout: FeatureLayout
-  /** Readings of images so far, and those of them that failed. */
-  readonly readings: number
-  readonly rejects: number
   /** Features of entries of the listing; `draws[i]` seeds the augmentation of the i-th, undefined: the evaluation's crop. */
   batch(listing: ListingIndex, indices: number[], draws?: number[]): Promise<FeatureBatch>
   close(): Promise<void>
@@ -96,11 +93,8 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
   const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
   const limit = createLimiter(options.threads * 2 + 4)
   const bytes = PROBE_SIZE * PROBE_SIZE * 3
-  let readings = 0
-  let rejects = 0
   const load = async (listing: ListingIndex, index: number, draw: number | undefined) => {
     const entry = await listing.entry(index)
-    readings++
     try {
       if (entry.at.kind === 'bad') throw new RejectError(entry.at.code, 'list', entry.at.message)
       const image: RgbImage = await decodeImage(await listing.source.read(entry), limits)
@@ -109,19 +103,12 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
       return { data, label: entry.label! }
     } catch (error) {
       if (!(error instanceof RejectError)) throw error
-      rejects++
       return undefined
     }
   }
   const last = layers.at(-1)!
   return {
     layout,
-    get readings() {
-      return readings
-    },
-    get rejects() {
-      return rejects
-    },
     async batch(listing, indices, draws) {
       const loaded = await Promise.all(indices.map((index, i) => limit(() => load(listing, index, draws?.[i]))))
       const images = loaded.filter((image) => image !== undefined)
