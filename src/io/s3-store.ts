@@ -5,7 +5,8 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import path from 'node:path'
-import { systemCode, VtpError } from '../errors.js'
+import { VtpError } from '../errors.js'
+import { isAlive } from './is-alive.js'
 import { storageError } from './local-store.js'
 import { deleteObject, getObject, headObject, listObjects, putObject } from './s3/objects.js'
 import { hashObject, putFileObject } from './s3/upload.js'
@@ -73,13 +74,4 @@ async function makeTempDir(): Promise<string> {
     if (pid > 0 && !isAlive(pid)) await rm(path.join(tmpdir(), name), { recursive: true, force: true })
   }
   return mkdtemp(path.join(tmpdir(), `${mine}${process.pid}-`))
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return systemCode(error) === 'EPERM'
-  }
 }

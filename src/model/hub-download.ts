@@ -11,6 +11,7 @@ import { hostname } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemCode, VtpError } from '../errors.js'
+import { isAlive } from '../io/is-alive.js'
 import { HubNetworkError, isPassing, shownUrl } from './hub-errors.js'
 
 export interface RemoteFile {
@@ -245,10 +246,5 @@ async function isAbandoned(lock: string, staleMs: number): Promise<boolean> {
   if (host !== hostname() || !pid) return false
   // The same number without our holding it: a container's process 1 that was started again.
   if (Number(pid) === process.pid) return true
-  try {
-    process.kill(Number(pid), 0)
-    return false
-  } catch (error) {
-    return systemCode(error) === 'ESRCH'
-  }
+  return !isAlive(Number(pid))
 }

@@ -7,6 +7,7 @@ import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { systemCode } from '../../errors.js'
+import { isAlive } from '../../io/is-alive.js'
 
 export interface Claim {
   readonly dir: string
@@ -68,15 +69,6 @@ async function isFree(root: string, name: string): Promise<boolean> {
   const [, pid, host] = owner
   if (host === hostname()) return Number(pid) === process.pid || !isAlive(Number(pid))
   return (await ageMs(path.join(root, name))) > SILENT_MS
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return systemCode(error) === 'EPERM'
-  }
 }
 
 async function ageMs(dir: string): Promise<number> {
