@@ -19,6 +19,22 @@ export function instantiateWasm<Exports>(base64: string): Exports {
   return new Instance(new Module(Buffer.from(base64, 'base64'))).exports as Exports
 }
 
+/** The thread's one instance, made when it is first asked for; undefined where WebAssembly's vectors are missing. */
+export function onceWasm<Exports>(base64: string): () => Exports | undefined {
+  let loaded: { exports: Exports | undefined } | undefined
+  const load = (): Exports | undefined => {
+    try {
+      return instantiateWasm<Exports>(base64)
+    } catch {
+      return undefined
+    }
+  }
+  return () => {
+    loaded ??= { exports: load() }
+    return loaded.exports
+  }
+}
+
 /** Grows the memory to at least so many bytes; what is new holds zeros. */
 export function ensureMemory(memory: WasmMemory, bytes: number): void {
   const missing = bytes - memory.buffer.byteLength

@@ -6,7 +6,7 @@
  * The module's memory belongs to this thread and is reused from call to call; nothing in it outlives a call.
  */
 import type { RgbImage } from '../types.js'
-import { ensureMemory, instantiateWasm, type WasmMemory } from '../wasm.js'
+import { ensureMemory, onceWasm, type WasmMemory } from '../wasm.js'
 import type { Coefficients } from './resize.js'
 import { RESIZE_SIMD_WASM } from './resize-simd-bytes.js'
 
@@ -30,18 +30,7 @@ const BAND_BYTES = 1 << 20
 
 const align = (value: number, to: number): number => Math.ceil(value / to) * to
 
-let loaded: ResizeModule | null | undefined
-
-function loadModule(): ResizeModule | null {
-  if (loaded === undefined) {
-    try {
-      loaded = instantiateWasm<ResizeModule>(RESIZE_SIMD_WASM)
-    } catch {
-      loaded = null // a processor without 128-bit vectors, or WebAssembly switched off
-    }
-  }
-  return loaded
-}
+const loadModule = onceWasm<ResizeModule>(RESIZE_SIMD_WASM)
 
 const tables = new WeakMap<Coefficients, Uint8Array>()
 

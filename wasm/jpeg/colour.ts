@@ -5,6 +5,8 @@
  * Every function works in whole vectors: lines need LINE_SLACK bytes behind their last value.
  */
 
+import { high, low } from './interleave'
+
 export const LINE_SLACK: usize = 128
 
 /** `count` samples, three times the nearer row plus the farther one, with one value repeated at either end. */
@@ -56,20 +58,7 @@ export function centreRow(from: usize, to: usize, count: i32): void {
   for (let i = 0; i < count; i += 8) v128.store(to + (i << 1), i16x8.sub(v128.load8x8_u(from + i), middle))
 }
 
-// @ts-ignore: decorator
-@inline
-function low(a: v128, b: v128): v128 {
-  return v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-}
-
-// @ts-ignore: decorator
-@inline
-function high(a: v128, b: v128): v128 {
-  return v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-}
-
 /** (a · first + b · second + 32768) >> 16 of interleaved 16-bit values. */
-// @ts-ignore: decorator
 @inline
 function weigh(a: v128, b: v128, weights: v128, half: v128): v128 {
   return i16x8.narrow_i32x4_s(
@@ -79,21 +68,18 @@ function weigh(a: v128, b: v128, weights: v128, half: v128): v128 {
 }
 
 // Fixed point with 16 bits: 1.402 = 1 + 26345, 1.772 = 2 - 14942, 0.34414 = 22554, 0.71414 = 1 - 18734 (over 65536).
-// @ts-ignore: decorator
 @inline
 function redOf(y: v128, cr: v128): v128 {
   const product = weigh(cr, i64x2(0, 0), i16x8(26345, 0, 26345, 0, 26345, 0, 26345, 0), i32x4.splat(32768))
   return i16x8.add(y, i16x8.add(cr, product))
 }
 
-// @ts-ignore: decorator
 @inline
 function greenOf(y: v128, cb: v128, cr: v128): v128 {
   const product = weigh(cb, cr, i16x8(-22554, 18734, -22554, 18734, -22554, 18734, -22554, 18734), i32x4.splat(32768))
   return i16x8.sub(i16x8.add(y, product), cr)
 }
 
-// @ts-ignore: decorator
 @inline
 function blueOf(y: v128, cb: v128): v128 {
   const product = weigh(cb, i64x2(0, 0), i16x8(-14942, 0, -14942, 0, -14942, 0, -14942, 0), i32x4.splat(32768))
@@ -101,7 +87,6 @@ function blueOf(y: v128, cb: v128): v128 {
 }
 
 /** Sixteen pixels, channel by channel -> 48 bytes. */
-// @ts-ignore: decorator
 @inline
 function storeRgb(to: usize, r: v128, g: v128, b: v128): void {
   // r0 g0 r1 g1 … of each half, then the blue bytes between them.

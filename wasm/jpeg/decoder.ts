@@ -1,7 +1,7 @@
 /**
  * A baseline JPEG of one or three components, one row of MCUs after the other: Huffman codes, inverse
  * transform, upsampling, RGB. Equal to libjpeg-turbo bit for bit on files without damage; of anything else
- * it says that it failed, and the caller asks libjpeg-turbo itself. ../decode-jpeg.ts reads the headers.
+ * it says that it failed, and the caller asks libjpeg-turbo itself. src/image/jpeg reads the headers.
  */
 import {
   isOverrun,

@@ -122,7 +122,6 @@ export function readBlock(dc: usize, ac: usize, prediction: i32): i32 {
 }
 
 /** The `size` bits behind a code as a value (T.81, figure F.12): a leading 0 means a negative one. */
-// @ts-ignore: decorator
 @inline
 function valueOf(b: u64, total: u32, size: u32): i32 {
   const rest = b << (total - size)

@@ -3,43 +3,28 @@
  * (simd/x86_64/jidctint-avx2.asm): 16-bit products with the quantisers, 32-bit sums, saturation where they
  * are packed. Columns first, then rows, two values per multiply-add.
  */
+import { high, low } from './interleave'
 import { BLOCK } from './memory'
 
 /** Bits dropped by each pass: two are kept between them. */
 const FIRST_SHIFT: i32 = 11
 const SECOND_SHIFT: i32 = 18
 
-// @ts-ignore: decorator
 @inline
 function pair(a: i16, b: i16): v128 {
   return i16x8(a, b, a, b, a, b, a, b)
 }
 
-// @ts-ignore: decorator
-@inline
-function low(a: v128, b: v128): v128 {
-  return v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-}
-
-// @ts-ignore: decorator
-@inline
-function high(a: v128, b: v128): v128 {
-  return v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-}
-
-// @ts-ignore: decorator
 @inline
 function descale(a: v128, b: v128, half: v128, shift: i32): v128 {
   return i16x8.narrow_i32x4_s(i32x4.shr_s(i32x4.add(a, half), shift), i32x4.shr_s(i32x4.add(b, half), shift))
 }
 
-// @ts-ignore: decorator
 @inline
 function coefficients(row: usize, quant: usize): v128 {
   return i16x8.mul(v128.load(BLOCK + row * 16), v128.load(quant + row * 16))
 }
 
-// @ts-ignore: decorator
 @inline
 function storePair(to: usize, stride: usize, a: v128, b: v128): void {
   const bytes = v128.xor(i8x16.narrow_i16x8_s(a, b), i8x16.splat(-128))
@@ -48,7 +33,6 @@ function storePair(to: usize, stride: usize, a: v128, b: v128): void {
 }
 
 /** One pass over eight columns, transposed: of BLOCK to 16-bit values at `to`, or of those to samples. */
-// @ts-ignore: decorator
 @inline
 function transformColumns(from: usize, quant: usize, shift: i32, to: usize, stride: usize): void {
   const isFirst = shift == FIRST_SHIFT

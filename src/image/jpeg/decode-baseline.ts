@@ -7,7 +7,7 @@
  * the image.
  */
 import type { RgbImage } from '../../types.js'
-import { instantiateWasm } from '../../wasm.js'
+import { onceWasm } from '../../wasm.js'
 import { type JpegHeader, readJpegHeader } from './header.js'
 import { JPEG_WASM } from './wasm-bytes.js'
 
@@ -43,18 +43,7 @@ const NATURAL = [
   55, 62, 63,
 ]
 
-let loaded: JpegModule | null | undefined
-
-function loadModule(): JpegModule | null {
-  if (loaded === undefined) {
-    try {
-      loaded = instantiateWasm<JpegModule>(JPEG_WASM)
-    } catch {
-      loaded = null // a processor without 128-bit vectors, or WebAssembly switched off
-    }
-  }
-  return loaded
-}
+const loadModule = onceWasm<JpegModule>(JPEG_WASM)
 
 /**
  * Decodes a baseline JPEG. `checkSize` may throw before anything is decoded, `checkTime` while it is.
