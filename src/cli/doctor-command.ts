@@ -184,7 +184,7 @@ function describeGpu({ name, memoryBytes, freeBytes }: Gpu): string {
 const INT8_SPEED: Record<Int8Unit, string> = {
   matrix: 'matrix instructions: --precision int8 gains most here (`vtp model check` measures it)',
   dot: 'dot products of bytes: --precision int8 is about 2.5 times as fast as fp32',
-  none: 'no instructions for it: --precision int8 is exact in its products, but only about 1.3 times as fast as fp32',
+  none: 'no instructions for bytes: --precision int8 is as exact as elsewhere, but only about 1.3 times as fast as fp32',
 }
 
 function describeInt8({ int8 }: Pick<CpuReport, 'int8'>): string {
