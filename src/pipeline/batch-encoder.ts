@@ -7,7 +7,7 @@ import {
   fetchBatch,
   prepareBatch,
 } from './batches.js'
-import { type EncodeRequest, openEncoder, openTexts } from './encode.js'
+import { closeModels, type EncodeRequest, openModels } from './encode.js'
 import { createMeter } from './meter.js'
 import type { PreparedPlan } from './prepare-plan.js'
 import { createPreprocessPool } from './preprocess-pool.js'
@@ -28,8 +28,7 @@ export async function openBatchEncoder(
 ): Promise<BatchEncoder> {
   const { plan, source, transform } = prepared
   const { height, width } = transform
-  const session = await openEncoder(prepared, request)
-  const texts = await openTexts(prepared, request)
+  const models = await openModels(prepared, request)
   const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
   const { preprocess } = request.threads
   const pool = createPreprocessPool({ transform: plan.transform, limits, flip: plan.flip }, preprocess, isolated)
@@ -37,15 +36,15 @@ export async function openBatchEncoder(
   const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
   const widths = { preprocess: 1, encode: 1, write: 1 }
   const meter = createMeter({ total: 0, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
-  const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+  const context = { ...models, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
   return {
     async encode(batch) {
-      if (source.kind === 'text') return encodeTextBatch(batch, texts!, plan.columns[0]!, meter)
+      if (source.kind === 'text') return encodeTextBatch(batch, models.texts!, plan.columns[0]!, meter)
       const fetched = await fetchBatch(batch, { source, meter })
       return encodeBatch(await prepareBatch(fetched, { pool: () => pool, limit, buffers, meter }), context)
     },
     async close() {
-      await Promise.allSettled([pool.close(), session?.close(), texts?.close()])
+      await Promise.allSettled([pool.close(), closeModels(models)])
     },
   }
 }

@@ -173,8 +173,31 @@ interface RunTotals {
   interrupted: boolean
 }
 
-/** Opens an encoder session for the plan's outputs; undefined when only pixels are wanted. */
-export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Promise<Session | undefined> {
+/** What computes a plan's outputs. */
+export interface Models {
+  /** Undefined when only pixels or texts are wanted. */
+  session: Session | undefined
+  /** Undefined when the plan has no texts. */
+  texts: TextEncoder | undefined
+}
+
+/** Opens what the plan's outputs need: all of it, or nothing when one of them fails. */
+export async function openModels(prepared: PreparedPlan, request: EncodeRequest): Promise<Models> {
+  const session = await openEncoder(prepared, request)
+  try {
+    return { session, texts: await openTexts(prepared, request) }
+  } catch (error) {
+    await session?.close()
+    throw error
+  }
+}
+
+/** Never throws. */
+export async function closeModels({ session, texts }: Models): Promise<void> {
+  await Promise.allSettled([session?.close(), texts?.close()])
+}
+
+async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Promise<Session | undefined> {
   const { plan, model, transform } = prepared
   const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels' && name !== 'text')
   if (outputs.length === 0) return undefined
@@ -203,8 +226,7 @@ export async function openEncoder(prepared: PreparedPlan, request: EncodeRequest
   })
 }
 
-/** Opens the text tower when the plan has texts; undefined otherwise. */
-export async function openTexts(prepared: PreparedPlan, request: EncodeRequest): Promise<TextEncoder | undefined> {
+async function openTexts(prepared: PreparedPlan, request: EncodeRequest): Promise<TextEncoder | undefined> {
   if (!prepared.plan.outputs.includes('text')) return undefined
   const { providers, threads, cacheDir } = request
   const precision = prepared.plan.precision as Precision
@@ -220,8 +242,9 @@ async function encodeUnits(
 ): Promise<RunTotals> {
   const { plan, store, source, transform } = prepared
   const { height, width } = transform
-  const session = await openEncoder(prepared, request)
-  const texts = await openTexts(prepared, request)
+  // The first images are read and preprocessed while the model is opened.
+  const model = openModels(prepared, request)
+  model.catch(() => {})
   const spec: ShardSpec = {
     format: plan.format,
     columns: plan.columns,
@@ -292,7 +315,7 @@ async function encodeUnits(
     },
   })
   try {
-    const context = { session, texts, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+    const context = { columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
     const encodeImages = (): AsyncIterable<EncodedBatch> => {
       const limit = createLimiter(request.threads.preprocess * 2)
       const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter, stopWhenRefused: true, stop }), {
@@ -308,14 +331,16 @@ async function encodeUnits(
       const preparedBatches = mapOrdered(untilStopped(fetched, stop), PREPARE_AHEAD, (batch) =>
         prepareBatch(batch, { pool, limit, buffers, meter, stop }),
       )
-      return mapOrdered(untilStopped(preparedBatches, stop), encodeAhead(request), (batch) => {
+      return mapOrdered(untilStopped(preparedBatches, stop), encodeAhead(request), async (batch) => {
         if (batch.last) ending.add(batch.job.index)
-        return encodeBatch(batch, context)
+        return encodeBatch(batch, { ...context, ...(await model) })
       })
     }
     const encoded =
       source.kind === 'text'
-        ? mapOrdered(jobs(), encodeAhead(request), (batch) => encodeTextBatch(batch, texts!, plan.columns[0]!, meter))
+        ? mapOrdered(jobs(), encodeAhead(request), async (batch) =>
+            encodeTextBatch(batch, (await model).texts!, plan.columns[0]!, meter),
+          )
         : encodeImages()
     // One batch is written while the next is taken from the encoder.
     let writing: Promise<void> = Promise.resolve()
@@ -334,12 +359,7 @@ async function encodeUnits(
     await committer.settled().catch(() => {})
     await writer.abort().catch(() => {})
     await Promise.allSettled([...attempts.values()].map((attempt) => attempt.withdraw()))
-    await Promise.allSettled([
-      writer.close(),
-      session?.close(),
-      texts?.close(),
-      ...[...pools.values()].map((p) => p.close()),
-    ])
+    await Promise.allSettled([writer.close(), model.then(closeModels), ...[...pools.values()].map((p) => p.close())])
   }
   request.onProgress?.(meter.snapshot())
   return totals
