@@ -33,7 +33,7 @@ const { values, positionals } = parseArgs({
     shape: { type: 'string' },
     limit: { type: 'string', default: '96' },
     rounds: { type: 'string', default: '5' },
-    batch: { type: 'string', default: '8' },
+    batch: { type: 'string', default: '4' },
     precision: { type: 'string', default: 'fp32' },
     official: { type: 'string', default: 'fp32,bf16' },
   },

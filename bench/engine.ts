@@ -32,7 +32,7 @@ const { values } = parseArgs({
     model: { type: 'string' },
     shape: { type: 'string', default: 'B' },
     rounds: { type: 'string', default: '5' },
-    batch: { type: 'string', default: '8' },
+    batch: { type: 'string', default: '4' },
     jobs: { type: 'string', default: 'encode,all,decode' },
     precision: { type: 'string', default: 'fp32,int8' },
     official: { type: 'string', default: 'fp32,bf16' },

@@ -49,8 +49,8 @@ const thisMachine: DeviceProbes = {
   cores: effectiveCores,
 }
 
-/** Activations of more images leave the caches. */
-const CPU_BATCH = 8
+/** Images per pass: activations of more leave the caches that the cores share; of fewer, wait for each other. */
+const cpuBatch = (cores: number): number => Math.min(8, Math.max(4, 2 * cores))
 
 /** Which precisions a kind of device has; the first is what `auto` means. */
 export const KNOWN_PRECISIONS: Record<DeviceKind, Precision[]> = {
@@ -89,7 +89,7 @@ export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = this
     providers: lanes[0]!,
     lanes,
     cores,
-    batchSize: kind === 'cpu' ? CPU_BATCH : GPU_BATCH,
+    batchSize: kind === 'cpu' ? cpuBatch(cores) : GPU_BATCH,
     summary: `${what}, ${precision}`,
   }
 }
