@@ -17,7 +17,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { effectiveCores } from '../src/engine/cores.js'
-import { openSession } from '../src/engine/session.js'
+import { openSessions } from '../src/engine/session-pool.js'
 import { parseTransform } from '../src/image/transform.js'
 import { compileEncoder, openModel, type Precision } from '../src/model/index.js'
 import { createPixelBuffers } from '../src/pipeline/batches.js'
@@ -66,7 +66,7 @@ const spec = {
   device: 'cpu',
 }
 const graph = await compileEncoder(model, spec)
-const session = await openSession({ path: graph.path, providers: ['cpu'], threads: cores })
+const session = await openSessions({ graph, lanes: [['cpu']], threads: cores, batchSize: batch })
 const transform = parseTransform(`resize(${size},${size},bilinear)`)
 const pixels = size * size * 3
 

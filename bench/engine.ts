@@ -15,7 +15,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { effectiveCores } from '../src/engine/cores.js'
-import { openSession } from '../src/engine/session.js'
+import { openSessions } from '../src/engine/session-pool.js'
 import {
   compileDecoder,
   compileEncoder,
@@ -55,7 +55,7 @@ const contenders: Record<string, () => Promise<number>> = {}
 const sessions: { close(): Promise<void> }[] = []
 
 async function add(name: string, graph: GraphFile): Promise<void> {
-  const session = await openSession({ path: graph.path, providers: ['cpu'], threads: cores })
+  const session = await openSessions({ graph, lanes: [['cpu']], threads: cores, batchSize: batch })
   sessions.push(session)
   const input = graph.inputs[0]!
   const run = async (): Promise<number> => {

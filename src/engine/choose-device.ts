@@ -15,7 +15,7 @@ export interface ChosenDevice {
   precision: Precision
   /** Execution providers of one session in order, e.g. ['cuda:0', 'cpu']. */
   providers: string[]
-  /** Providers of every session that runs at once: one on a CPU, two per GPU, so that one copies while one computes. */
+  /** Providers of every session that runs at once: one on a CPU (which session-pool.ts multiplies), two per GPU, so that one copies while one computes. */
   lanes: string[][]
   cores: number
   /** Images per pass that suit the device; a GPU's free memory may ask for fewer (gpu-memory.ts). */
@@ -49,8 +49,8 @@ const thisMachine: DeviceProbes = {
   cores: effectiveCores,
 }
 
-/** Images per pass: activations of more leave the caches that the cores share; of fewer, wait for each other. */
-const cpuBatch = (cores: number): number => Math.min(8, Math.max(4, 2 * cores))
+/** Images per pass: two per core, because the activations of more leave the caches. */
+const cpuBatch = (cores: number): number => Math.min(64, Math.max(4, 2 * cores))
 
 /** Which precisions a kind of device has; the first is what `auto` means. */
 export const KNOWN_PRECISIONS: Record<DeviceKind, Precision[]> = {

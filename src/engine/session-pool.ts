@@ -1,35 +1,69 @@
 /**
- * Several sessions of one graph behind one `Session`: two per GPU, each in a thread of its own, so that a
- * batch is copied while another is computed. A run goes to the session with the fewest runs waiting.
+ * Several sessions of one graph behind one `Session`. On a GPU two per device, each in a thread of its own, so that
+ * a batch is copied while another is computed: a run goes to the session with the fewest waiting. On a CPU as
+ * many as the cores and the memory take, and each run is dealt to all of them (replicas.ts).
  */
+import { stat } from 'node:fs/promises'
+import type { GraphFile } from '../model/graph/compile.js'
 import { createBatching } from './batching.js'
-import { openSession, type Session, type SessionSettings } from './session.js'
+import { createReplicas, replicaCount } from './replicas.js'
+import { openSession, type Session } from './session.js'
 
-export interface PoolSettings extends Omit<SessionSettings, 'providers'> {
-  /** Providers of every session. */
+export interface PoolSettings {
+  /** The first dimension of every input and output is rows, and no row depends on another. */
+  graph: Pick<GraphFile, 'path' | 'weights'>
+  /** Providers of every session; on a CPU of all of them together. */
   lanes: string[][]
-  /** Rows of every run on a GPU. */
+  /** Intra-op threads of every lane; on a CPU its sessions share them. */
+  threads: number
+  /** Rows of every run on a GPU, and of the largest on a CPU. */
   batchSize: number
   onNote?: (line: string) => void
 }
 
 /** Opens all sessions, or none. Throws as `openSession`. */
 export async function openSessions(settings: PoolSettings): Promise<Session> {
-  const { lanes, batchSize, onNote, ...rest } = settings
+  const { graph, lanes, threads, batchSize, onNote } = settings
   // One after the other: opening reads the weights, and the second finds them in the file cache.
   const sessions: Session[] = []
   try {
     for (const providers of lanes) {
-      const session = await openSession({ ...rest, providers })
+      if (providers[0] === 'cpu') {
+        sessions.push(await openReplicas(settings))
+        continue
+      }
+      const session = await openSession({ path: graph.path, providers, threads })
       const onSmaller = (rows: number): void =>
         onNote?.(`${providers[0]} is out of memory: batches of ${rows} from now on`)
-      sessions.push(providers[0] === 'cpu' ? session : createBatching(session, { rows: batchSize, onSmaller }))
+      sessions.push(createBatching(session, { rows: batchSize, onSmaller }))
     }
   } catch (error) {
-    await Promise.allSettled(sessions.map((session) => session.close()))
+    await closeAll(sessions)
     throw error
   }
   return sessions.length === 1 ? sessions[0]! : createPool(sessions)
+}
+
+async function openReplicas({ graph, batchSize, threads }: PoolSettings): Promise<Session> {
+  const { size } = await stat(graph.weights)
+  const count = replicaCount({ threads, rows: batchSize, weightBytes: size })
+  const opened = await Promise.allSettled(
+    Array.from({ length: count }, () =>
+      openSession({ path: graph.path, providers: ['cpu'], threads: threads / count }),
+    ),
+  )
+  const sessions = opened.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
+  const failed = opened.find((result) => result.status === 'rejected')
+  if (failed) {
+    await closeAll(sessions)
+    throw failed.reason
+  }
+  return sessions.length === 1 ? sessions[0]! : createReplicas(sessions)
+}
+
+/** Never throws. */
+async function closeAll(sessions: Session[]): Promise<void> {
+  await Promise.allSettled(sessions.map((session) => session.close()))
 }
 
 /** Runs go to the session with the fewest waiting; the first of equals. */

@@ -82,7 +82,7 @@ async function readImage(input: string): Promise<Uint8Array> {
 async function openDecoder(model: Model, request: DecodeRequest, height: number, width: number): Promise<Session> {
   const { precision, cacheDir, providers, threads } = request
   const graph = await compileDecoder(model, { height, width, precision }, { cacheDir })
-  return openSessions({ path: graph.path, lanes: [providers], threads, batchSize: request.batchSize })
+  return openSessions({ graph, lanes: [providers], threads, batchSize: request.batchSize })
 }
 
 /** uint8 [N,H,W,3] → N images. */
@@ -119,7 +119,7 @@ async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omi
     { cacheDir: request.cacheDir },
   )
   const encoder = await openSessions({
-    path: graph.path,
+    graph,
     lanes: [request.providers],
     threads: request.threads,
     batchSize: 1,

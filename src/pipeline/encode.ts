@@ -218,7 +218,7 @@ async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Prom
     { cacheDir: request.cacheDir },
   )
   return openSessions({
-    path: graph.path,
+    graph,
     lanes: request.lanes ?? [request.providers],
     threads: request.threads.encode,
     batchSize: request.batchSize,

@@ -4,7 +4,8 @@
  * are decoded at the same precision. Under autocast PyTorch rounds much the same values to bfloat16 as the
  * simulated graph does, so its error stands beside the others; its speed does not.
  */
-import { openSession, type Session } from '../engine/session.js'
+import type { Session } from '../engine/session.js'
+import { openSessions } from '../engine/session-pool.js'
 import { usageError } from '../errors.js'
 import { decodeImage } from '../image/decode.js'
 import { applyTransform, parseTransform } from '../image/transform.js'
@@ -134,7 +135,8 @@ async function encodeAll(
     precision,
     device: 'cpu',
   })
-  const session = await openSession({ path: graph.path, providers: request.providers, threads: request.threads })
+  const { providers, threads, batchSize } = request
+  const session = await openSessions({ graph, lanes: [providers], threads, batchSize })
   try {
     const parts: Record<string, Float32Array[]> = {}
     // The first batch is run twice: threads and memory are set up in it.
@@ -216,7 +218,8 @@ async function reconstructionPsnr(
   if (!latents || !config.train_reconstruction || patch !== 16) return null
   const [h, w] = [Math.floor(height / patch), Math.floor(width / patch)]
   const graph = await compileDecoder(request.model, { height: h, width: w, precision })
-  const session = await openSession({ path: graph.path, providers: request.providers, threads: request.threads })
+  const { providers, threads, batchSize } = request
+  const session = await openSessions({ graph, lanes: [providers], threads, batchSize })
   try {
     const channels = latents.length / (count * h * w)
     const size = data.length / count
