@@ -3,9 +3,9 @@
  * so the thread that reads, schedules and writes never calls it. Runs are queued in arrival order;
  * posting the next batch while one runs keeps the session busy.
  */
+import { readFile } from 'node:fs/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import * as ort from 'onnxruntime-node'
-import { overflowsInt8 } from './int8-kernels.js'
 import { providerOption } from './providers.js'
 import type { SessionRequest, TensorValue, WorkerReply, WorkerSettings } from './session.js'
 
@@ -23,6 +23,13 @@ function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
   port.postMessage(message, transfer)
 }
 
+/** Whether the graph has products of bytes that would overflow here; only then is the trial worth its imports. */
+async function needsExactInt8(): Promise<boolean> {
+  if (!(await readFile(settings.path)).includes('MatMulInteger')) return false
+  const { overflowsInt8 } = await import('./int8-kernels.js')
+  return overflowsInt8()
+}
+
 async function main(): Promise<void> {
   const session = await ort.InferenceSession.create(settings.path, {
     executionProviders: settings.providers.map(providerOption),
@@ -33,7 +40,7 @@ async function main(): Promise<void> {
     enableCpuMemArena: true,
     extra: {
       session: {
-        x64quantprecision: (await overflowsInt8()) ? '1' : '0',
+        x64quantprecision: (await needsExactInt8()) ? '1' : '0',
         disable_prepacking: settings.mapped ? '1' : '0',
         intra_op: { allow_spinning: settings.spinning ? '1' : '0' },
       },
