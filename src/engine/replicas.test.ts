@@ -37,6 +37,20 @@ it('rows are dealt as evenly as they go, and come back in their order', async ()
   }
 })
 
+it('parts have the least number of rows, or there is one part', async () => {
+  for (const [rows, each] of [
+    [1, [1]],
+    [3, [3]],
+    [5, [2, 3]],
+    [6, [2, 2, 2]],
+  ] as const) {
+    const seen: number[] = []
+    const session = createReplicas([doubling(seen), doubling(seen), doubling(seen)], 2)
+    expect((await session.run(input(rows))).outputs.y!.data).toEqual(doubled(rows))
+    expect(seen, String(rows)).toEqual(each)
+  }
+})
+
 it('a run with few rows goes where nothing waits', async () => {
   const [first, second]: number[][] = [[], []]
   const session = createReplicas([doubling(first!), doubling(second!)])
@@ -52,6 +66,7 @@ it('every thread has work, and the weights of all sessions fit', () => {
   expect(count(1, 4, 0.3)).toBe(1)
   // A single image has all threads.
   expect(count(8, 1, 0.3)).toBe(1)
+  expect(replicaCount({ threads: 8, rows: 5, least: 2, weightBytes: 1 }, GiB)).toBe(2)
   // A divisor of the threads: none is left over.
   expect(count(6, 64, 1)).toBe(3)
   expect(count(7, 64, 1)).toBe(1)

@@ -17,15 +17,25 @@ const MOST = 16
 export interface ReplicaRequest {
   /** Threads of all sessions together. */
   threads: number
-  /** Rows of a run; more sessions than rows would have nothing to do. */
+  /** Rows of a run; more sessions than its parts would have nothing to do. */
   rows: number
+  /** Rows of a part, at least. Default 1. */
+  least?: number
   /** Size of the graph's weights. */
   weightBytes: number
 }
 
 /** How many sessions: as many as leave every thread its work and whose weights fit. At least 1. */
-export function replicaCount({ threads, rows, weightBytes }: ReplicaRequest, memoryBytes = machineMemory()): number {
-  const most = Math.min(threads, rows, MOST, Math.floor((SHARE * memoryBytes) / Math.max(weightBytes, 1)))
+export function replicaCount(
+  { threads, rows, least = 1, weightBytes }: ReplicaRequest,
+  memoryBytes = machineMemory(),
+): number {
+  const most = Math.min(
+    threads,
+    Math.floor(rows / least),
+    MOST,
+    Math.floor((SHARE * memoryBytes) / Math.max(weightBytes, 1)),
+  )
   for (let count = most; count > 1; count--) if (threads % count === 0) return count
   return 1
 }
@@ -34,14 +44,16 @@ function machineMemory(): number {
   return Math.min(totalmem(), cgroupLimits().memoryBytes ?? Number.POSITIVE_INFINITY)
 }
 
-/** Deals the rows of every run to the sessions, those with the fewest runs waiting first. */
-export function createReplicas(sessions: Session[]): Session {
+/** Deals the rows of every run, `least` or more to each, to the sessions with the fewest runs waiting. */
+export function createReplicas(sessions: Session[], least = 1): Session {
   const waiting = sessions.map(() => 0)
   return {
     settings: sessions[0]!.settings,
     async run(inputs, fetches) {
       const total = rowCount(inputs)
-      const idlest = [...sessions.keys()].sort((a, b) => waiting[a]! - waiting[b]!).slice(0, Math.max(1, total))
+      const idlest = [...sessions.keys()]
+        .sort((a, b) => waiting[a]! - waiting[b]!)
+        .slice(0, Math.max(1, Math.floor(total / least)))
       const parts = await Promise.all(
         idlest.map(async (at, i) => {
           const start = Math.floor((i * total) / idlest.length)

@@ -18,6 +18,8 @@ export interface PoolSettings {
   threads: number
   /** Rows of every run on a GPU, and of the largest on a CPU. */
   batchSize: number
+  /** Rows below which a run is not dealt out on a CPU: for graphs whose bits are others for fewer. Default 1. */
+  leastRows?: number
   onNote?: (line: string) => void
 }
 
@@ -44,9 +46,9 @@ export async function openSessions(settings: PoolSettings): Promise<Session> {
   return sessions.length === 1 ? sessions[0]! : createPool(sessions)
 }
 
-async function openReplicas({ graph, batchSize, threads }: PoolSettings): Promise<Session> {
+async function openReplicas({ graph, batchSize, threads, leastRows }: PoolSettings): Promise<Session> {
   const { size } = await stat(graph.weights)
-  const count = replicaCount({ threads, rows: batchSize, weightBytes: size })
+  const count = replicaCount({ threads, rows: batchSize, least: leastRows, weightBytes: size })
   const opened = await Promise.allSettled(
     Array.from({ length: count }, () =>
       openSession({ path: graph.path, providers: ['cpu'], threads: threads / count }),
@@ -58,7 +60,7 @@ async function openReplicas({ graph, batchSize, threads }: PoolSettings): Promis
     await closeAll(sessions)
     throw failed.reason
   }
-  return sessions.length === 1 ? sessions[0]! : createReplicas(sessions)
+  return sessions.length === 1 ? sessions[0]! : createReplicas(sessions, leastRows)
 }
 
 /** Never throws. */

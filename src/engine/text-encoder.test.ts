@@ -2,12 +2,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Model, openModel } from '../model/index.js'
 import { openTextEncoder, type TextEncoder } from './text-encoder.js'
 
-describe('text encoder', () => {
+describe.each([{ many: false }, { many: true }])('text encoder, many: $many', ({ many }) => {
   let model: Model
   let encoder: TextEncoder
   beforeAll(async () => {
     model = await openModel('nano')
-    encoder = await openTextEncoder(model, { batchSize: 7 })
+    encoder = await openTextEncoder(model, { batchSize: 7, threads: 2, many })
   })
   afterAll(async () => {
     await encoder?.close()

@@ -7,6 +7,10 @@ import { textLength } from '../model/config.js'
 import { compileText, type Model, type Precision } from '../model/index.js'
 import { createTokenizer, VOCAB_SIZE } from '../model/text/tokenizer.js'
 import { openSession } from './session.js'
+import { openSessions } from './session-pool.js'
+
+/** A product with a single row takes another path in the engine, whose last bit may differ. */
+const LEAST_ROWS = 2
 
 export interface TextEncoderOptions {
   /** Execution providers in order, as ONNX Runtime names them. Default: cpu. */
@@ -15,8 +19,10 @@ export interface TextEncoderOptions {
   threads?: number
   /** Arithmetic of the tower. Default: fp32. */
   precision?: Precision
-  /** Texts per pass of the model. Default: 64. */
+  /** Texts per pass of the model. Default: 32. */
   batchSize?: number
+  /** Several sessions share the threads of a CPU: faster for many texts, slower for a single one. Default: false. */
+  many?: boolean
   /** Where the compiled graph lies. Default: the model's cache. */
   cacheDir?: string
 }
@@ -47,13 +53,12 @@ export async function openTextEncoder(model: Model, options: TextEncoderOptions 
     )
   }
   const [length, dim] = [textLength(config), config.text_embed_dim]
-  const batchSize = options.batchSize ?? 64
+  const batchSize = options.batchSize ?? 32
   const tokenizer = createTokenizer()
-  const session = await openSession({
-    path: graph.path,
-    providers: options.providers ?? ['cpu'],
-    threads: options.threads ?? 1,
-  })
+  const { providers = ['cpu'], threads = 1 } = options
+  const session = options.many
+    ? await openSessions({ graph, lanes: [providers], threads, batchSize, leastRows: LEAST_ROWS })
+    : await openSession({ path: graph.path, providers, threads })
   const runBatch = async (texts: readonly string[]): Promise<Float32Array> => {
     const ids = tokenizer.encodeBatch(texts, length)
     const { outputs } = await session.run({ ids: { data: ids, dtype: 'int64', dims: [texts.length, length] } })
@@ -65,8 +70,7 @@ export async function openTextEncoder(model: Model, options: TextEncoderOptions 
       const out = new Float32Array(texts.length * dim)
       for (let start = 0; start < texts.length; start += batchSize) {
         const batch = texts.slice(start, start + batchSize)
-        // A product with a single row takes another path in the engine, whose last bit may differ.
-        const rows = await runBatch(batch.length === 1 ? [...batch, ''] : batch)
+        const rows = await runBatch(batch.length < LEAST_ROWS ? [...batch, ''] : batch)
         out.set(rows.subarray(0, batch.length * dim), start * dim)
       }
       return out

@@ -7,6 +7,7 @@ const config = configSchema.parse({ vision_embed_dim: 1024, vision_depth: 24, vi
 const prepared = {
   plan: { precision: 'fp16' },
   model: { config },
+  source: { kind: 'folder' },
   transform: { height: 256, width: 256 },
 } as Parameters<typeof withBatchSize>[0]
 const request = (changes: Partial<EncodeRequest>): EncodeRequest =>
@@ -27,4 +28,11 @@ it('a batch that was asked for stays as it is, and so does one on a CPU', async 
   expect((await withBatchSize(prepared, request({ fitsBatch: false }), free(1))).batchSize).toBe(128)
   const neverAsked = (): never => expect.fail('no GPU is looked at')
   expect((await withBatchSize(prepared, request({ lanes: [['cpu']], batchSize: 8 }), neverAsked)).batchSize).toBe(8)
+})
+
+it('texts go in larger batches than images', async () => {
+  const texts = { ...prepared, source: { kind: 'text' } } as typeof prepared
+  expect((await withBatchSize(texts, request({ lanes: [['cpu']], batchSize: 4 }))).batchSize).toBe(32)
+  expect((await withBatchSize(texts, request({}))).batchSize).toBe(128)
+  expect((await withBatchSize(texts, request({ batchSize: 4, fitsBatch: false }))).batchSize).toBe(4)
 })

@@ -230,7 +230,7 @@ async function openTexts(prepared: PreparedPlan, request: EncodeRequest): Promis
   if (!prepared.plan.outputs.includes('text')) return undefined
   const { providers, threads, cacheDir } = request
   const precision = prepared.plan.precision as Precision
-  return openTextEncoder(prepared.model, { providers, threads: threads.encode, precision, cacheDir })
+  return openTextEncoder(prepared.model, { providers, threads: threads.encode, precision, cacheDir, many: true })
 }
 
 /** Runs the pipeline over the units that `nextUnits` yields. */
