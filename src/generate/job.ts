@@ -5,7 +5,7 @@
  * name only once it is whole.
  */
 import { openSession, type Session } from '../engine/session.js'
-import { createPool } from '../engine/session-pool.js'
+import { createPool, openSessions } from '../engine/session-pool.js'
 import { VtpError } from '../errors.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import { compileDecoder, type Precision } from '../model/index.js'
@@ -169,7 +169,13 @@ async function openModels(
   const sessions: Session[] = []
   try {
     for (const providers of lanes) sessions.push(await openSession({ path: graph.path, threads, providers }))
-    const decoder = await openSession({ path: decoderGraph.path, threads, providers: lanes[0]! })
+    const decoderLanes = [lanes[0]!]
+    const decoder = await openSessions({
+      graph: decoderGraph,
+      lanes: decoderLanes,
+      threads,
+      batchSize: request.batchSize,
+    })
     const ditSession = sessions.length === 1 ? sessions[0]! : createPool(sessions)
     return { ditSession, decoder, dit: createDitModel(ditSession, [inChannels, size, size], guidance) }
   } catch (error) {
