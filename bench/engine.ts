@@ -96,13 +96,13 @@ const python = clone
       process.env.VTP_PYTHON ?? 'python3',
       [script, clone, model.folder, String(batch), String(cores), values.clock],
       {
+        stdio: ['pipe', 'pipe', 'inherit'],
         // Threads that wait by spinning would count as work.
         env: { ...process.env, ...(values.clock === 'cpu' ? { OMP_WAIT_POLICY: 'passive', KMP_BLOCKTIME: '0' } : {}) },
       },
     )
   : undefined
 if (python) {
-  python.stderr.pipe(process.stderr)
   const lines = createInterface({ input: python.stdout })[Symbol.asyncIterator]()
   await lines.next()
   for (const job of jobs) {
