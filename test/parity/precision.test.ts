@@ -174,7 +174,11 @@ it.each(['fp32', 'int8', 'fp16'] as const)(
 )
 
 it('the simulated bf16 errs as the official code does under autocast', async () => {
-  const keys = { latents: 'reconstruction_latents', cls: 'last.bottleneck_False.cls', clip: 'clip_image.normalize_True' }
+  const keys = {
+    latents: 'reconstruction_latents',
+    cls: 'last.bottleneck_False.cls',
+    clip: 'clip_image.normalize_True',
+  }
   let compared = 0
   for (const name of cases) {
     const golden = await openSafetensors(goldenPath('models', name, 'cases.safetensors'))
