@@ -260,6 +260,12 @@ describe('wrong usage says what to do and writes nothing', () => {
       /does not exist/,
     ],
     [
+      'batches whose pixels no memory could hold',
+      (dir) => ['encode', photos, '--out', path.join(dir, 'out'), '--batch-size', '100000000'],
+      3,
+      /batch of 100000000 images are 19661 GB[\s\S]*smaller --batch-size/,
+    ],
+    [
       'the output inside the source',
       () => ['encode', photos, '--out', path.join(photos, 'out')],
       2,
