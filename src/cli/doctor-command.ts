@@ -155,7 +155,8 @@ export function describeDoctor(report: DoctorJson): string[] {
     ['sharp', images.ok ? `${images.value.sharp} with libvips ${images.value.libvips}` : images.error],
     ['gpu', cuda.gpus.map(describeGpu).join(', ') || 'none found'],
     ['cuda', cuda.usable ? `ready (driver ${cuda.driver})` : `not usable: ${cuda.missing.length} missing`],
-    ...cuda.missing.flatMap(({ what, fix }) => [
+    // Where there is a driver, each is a finding, too, and stands below.
+    ...(cuda.driver === null ? cuda.missing : []).flatMap(({ what, fix }) => [
       ['', `- ${what}`],
       ['', `  ${fix}`],
     ]),

@@ -1,5 +1,6 @@
 /** `vtp model check` between its flags and the pipeline. */
-import { chooseDevice } from '../engine/choose-device.js'
+import { chooseDevice, KNOWN_PRECISIONS } from '../engine/choose-device.js'
+import type { DeviceKind } from '../engine/providers.js'
 import { VtpError } from '../errors.js'
 import type { Precision } from '../model/index.js'
 import { type ModelCheck, runModelCheck } from '../pipeline/model-check.js'
@@ -22,9 +23,11 @@ export interface ModelCheckJson extends ModelCheck {
   device: string
 }
 
-/** What a device can be asked for besides fp32; the simulation of the official bf16 runs on CPUs. */
-const COMPARED: Record<string, Precision[]> = { cpu: ['int8', 'bf16-simulated'] }
-const COMPARED_ON_GPU: Precision[] = ['fp16', 'bf16']
+/** What a device can be asked for, and the simulation of the official bf16. */
+const compared = (kind: DeviceKind): Precision[] => [
+  ...KNOWN_PRECISIONS[kind].filter((name) => name !== 'fp32'),
+  'bf16-simulated',
+]
 
 export function runModelCheckCommand(context: CommandContext, flags: ModelCheckFlags): Promise<ModelCheckJson> {
   const device = chooseDevice({ device: flags.device, precision: 'auto', requireGpu: false })
@@ -36,7 +39,7 @@ export function runModelCheckCommand(context: CommandContext, flags: ModelCheckF
         source: flags.source,
         limit: flags.limit,
         batchSize: flags.batchSize ?? Math.min(device.batchSize, flags.limit),
-        precisions: COMPARED[device.kind] ?? COMPARED_ON_GPU,
+        precisions: compared(device.kind),
         providers: device.providers,
         threads: device.cores,
         stop: stop.signal,
@@ -54,25 +57,37 @@ export function runModelCheckCommand(context: CommandContext, flags: ModelCheckF
   })
 }
 
-const LABELS: Partial<Record<Precision, string>> = { 'bf16-simulated': 'official bf16 (simulated)' }
+const LABELS: Partial<Record<Precision, string>> = { 'bf16-simulated': 'official bf16 (sim.)' }
 
+/** A line per precision and output, within 80 columns. */
 export function describeModelCheck(check: ModelCheckJson): string[] {
-  const outputs = check.precisions[0]!.errors.map(({ output }) => output)
-  const header = ['precision', ...outputs.flatMap((name) => [`${name} error`, 'cosine']), 'PSNR', 'change', 'images/s']
-  const rows = check.precisions.map(({ precision, errors, psnr, psnrChange, imagesPerSecond }) => [
-    LABELS[precision] ?? precision,
-    ...errors.flatMap(({ meanRelative, cosine }) => [`${(100 * meanRelative).toFixed(3)} %`, cosine.toFixed(6)]),
-    psnr === null ? '-' : `${psnr.toFixed(2)} dB`,
-    psnrChange === null ? '-' : psnrChange.toFixed(3),
-    imagesPerSecond === null ? '-' : imagesPerSecond.toFixed(2),
-  ])
-  const right = header.map((_, i) => i).slice(1)
+  const header = ['precision', 'output', 'error', 'cosine', 'PSNR', 'change', 'images/s']
+  const rows = check.precisions.flatMap(({ precision, errors, psnr, psnrChange, imagesPerSecond }) =>
+    errors.map(({ output, meanRelative, cosine }, i) => {
+      const line = [output, `${(100 * meanRelative).toFixed(3)} %`, cosine.toFixed(6)]
+      if (i > 0) return ['', ...line, '', '', '']
+      return [
+        LABELS[precision] ?? precision,
+        ...line,
+        psnr === null ? '-' : `${psnr.toFixed(2)} dB`,
+        psnrChange === null ? '-' : withoutMinusZero(psnrChange.toFixed(3)),
+        imagesPerSecond === null ? '-' : imagesPerSecond.toFixed(2),
+      ]
+    }),
+  )
+  const rejects = check.rejects > 0 ? ` (${check.rejects} more cannot be decoded)` : ''
   return [
-    `${check.model} on ${check.device}, ${check.images} images, ${check.transform}`,
+    `${check.model} on ${check.device}, ${check.images} images${rejects}, ${check.transform}`,
     '',
-    ...formatTable([header, ...rows], { right }),
+    ...formatTable([header, ...rows], { right: [2, 3, 4, 5, 6] }),
     '',
-    'error: mean |x − fp32| / mean |fp32|; cosine: mean over images; PSNR: reconstruction against the',
-    'preprocessed image, encoder and decoder at that precision; images/s: the encoder alone, all outputs.',
+    'error: mean |x - fp32| / mean |fp32|, on a CPU. cosine: mean over images.',
+    'PSNR: reconstruction against the preprocessed image, both at that precision.',
+    'images/s: the encoder alone, all outputs. (sim.): an fp32 graph that rounds to',
+    'bfloat16 where the official code does under autocast.',
   ]
+}
+
+function withoutMinusZero(number: string): string {
+  return Number(number) === 0 ? number.replace('-', '') : number
 }

@@ -64,7 +64,13 @@ export const RUN_FLAGS = {
     helpValue: 'NAME',
   }),
   'require-gpu': Flags.boolean({ default: false, summary: 'Fail instead of using the CPU.' }),
-  workers: Flags.integer({ min: 1, summary: 'Preprocessing threads. Default: one per core.', helpValue: 'N' }),
+  // A thread takes about 15 MB, whether or not there is work for it.
+  workers: Flags.integer({
+    min: 1,
+    max: 512,
+    summary: 'Preprocessing threads, at most 512. Default: one per core.',
+    helpValue: 'N',
+  }),
   'worker-index': Flags.integer({
     min: 0,
     summary: 'Number of this worker among --worker-count, from 0. Default: what the scheduler says.',

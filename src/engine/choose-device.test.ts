@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { chooseDevice, type DeviceProbes } from './choose-device.js'
-import { countGpus, providerOption } from './providers.js'
+import { countGpus } from './cuda.js'
+import { providerOption } from './providers.js'
 
 const machine = (gpus: number, hasCuda: boolean, bundled = ['cpu']): DeviceProbes => ({
   bundled: () => bundled,
@@ -65,7 +66,9 @@ it('ONNX Runtime gets the number of the GPU apart from the name', () => {
   expect(providerOption('cpu')).toBe('cpu')
 })
 
-it('without a driver there are no GPUs', () => {
-  expect(countGpus({}, '/nonexistent')).toBe(0)
+it('without a driver there are no GPUs; nvidia-smi is asked where the driver has no files', () => {
+  expect(countGpus({}, '/nonexistent', () => 0)).toBe(0)
+  expect(countGpus({}, '/nonexistent', () => 3)).toBe(3)
+  expect(countGpus({ CUDA_VISIBLE_DEVICES: '2' }, '/nonexistent', () => 3)).toBe(1)
   expect(countGpus({ CUDA_VISIBLE_DEVICES: '' }, '/')).toBe(0)
 })

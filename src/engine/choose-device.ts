@@ -7,8 +7,9 @@ import { listSupportedBackends } from 'onnxruntime-node'
 import { usageError, VtpError } from '../errors.js'
 import type { Precision } from '../model/index.js'
 import { effectiveCores } from './cores.js'
+import { countGpus } from './cuda.js'
 import { GPU_BATCH, LANES_PER_GPU } from './gpu-memory.js'
-import { countGpus, type DeviceKind, hasCudaProvider } from './providers.js'
+import { type DeviceKind, hasCudaProvider } from './providers.js'
 
 export interface ChosenDevice {
   kind: DeviceKind
@@ -69,8 +70,8 @@ export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = this
       'use auto, cpu, cuda (all GPUs) or cuda:1 (one); webgpu, coreml and dml are passed on where ONNX Runtime has them',
     ])
   }
-  const gpus = probes.gpus()
-  const usable = gpus > 0 && probes.hasCuda()
+  const gpus = probes.hasCuda() ? probes.gpus() : 0
+  const usable = gpus > 0
   const [, named, id] = match
   const kind: DeviceKind =
     named === 'auto' ? (usable || request.requireGpu ? 'cuda' : 'cpu') : ((named as DeviceKind | undefined) ?? 'cuda')

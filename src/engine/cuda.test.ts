@@ -18,6 +18,7 @@ function machine(changes: Partial<CudaProbes> = {}): CudaProbes {
     arch: 'x64',
     nvidiaSmi: async () => 'NVIDIA H100 80GB HBM3, 81559, 80994, 550.54.15\n',
     driverFile: () => undefined,
+    gpuCount: () => 1,
     runtimeFolder: '/ort/bin/napi-v6/linux/x64',
     fileExists: () => true,
     libraryFolders: () => ['/usr/lib64'],
@@ -74,6 +75,18 @@ describe('inspectCuda', () => {
     })
     const without = await inspectCuda(machine({ nvidiaSmi: async () => undefined }))
     expect(without.missing[0]!.what).toContain('NVIDIA driver')
+  })
+
+  it('says that a driver is too old for CUDA 12, or shows no GPU to this process', async () => {
+    const smi = (version: string) => async () => `Tesla T4, 15360, 15000, ${version}\n`
+    const old = await inspectCuda(machine({ nvidiaSmi: smi('470.256.02') }))
+    expect(old.missing.map(({ what }) => what)).toEqual([
+      'a driver for CUDA 12 (525.60.13 or newer; this one is 470.256.02)',
+    ])
+    expect((await inspectCuda(machine({ nvidiaSmi: smi('525.60.13') }))).usable).toBe(true)
+    const hidden = await inspectCuda(machine({ gpuCount: () => 0 }))
+    expect(hidden.usable).toBe(false)
+    expect(hidden.missing[0]!.fix).toContain('CUDA_VISIBLE_DEVICES')
   })
 
   it('offers nothing on platforms without CUDA', async () => {

@@ -3,7 +3,7 @@
  * and what installs it. The pieces (ONNX Runtime 1.30, CUDA 12): the driver, ONNX Runtime's provider
  * libraries beside its binding (the npm package leaves them out), the CUDA 12 runtime libraries, cuDNN 9.
  */
-import { execFile } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
@@ -41,6 +41,8 @@ export interface CudaProbes {
   nvidiaSmi: () => Promise<string | undefined>
   /** Text of /proc/driver/nvidia/version. */
   driverFile: () => string | undefined
+  /** GPUs that the driver shows to CUDA. */
+  gpuCount: () => number
   runtimeFolder: string
   fileExists: (file: string) => boolean
   /** Folders in which the loader finds libraries. */
@@ -60,7 +62,13 @@ const CUDA_LIBRARIES: { file: string; pip: string }[] = [
   { file: 'libcufft.so.11', pip: 'nvidia-cufft-cu12' },
   { file: 'libcurand.so.10', pip: 'nvidia-curand-cu12' },
 ]
+/** CUDA 12 runs with no older one. */
+const OLDEST_DRIVER = '525.60.13'
 const CUDNN_LIBRARY = { file: 'libcudnn.so.9', pip: 'nvidia-cudnn-cu12' }
+
+/** NVIDIA's packages on PyPI put their libraries where no loader looks. */
+const ADD_TO_PATH =
+  'export LD_LIBRARY_PATH=$(python3 -c \'import glob, nvidia; print(*glob.glob(nvidia.__path__[0] + "/*/lib"), sep=":")\'):$LD_LIBRARY_PATH'
 
 /** The folder of the ONNX Runtime libraries for this machine. */
 export function onnxRuntimeFolder(platform: string = process.platform, arch: string = process.arch): string {
@@ -88,6 +96,24 @@ export function queryNvidia(fields: string): Promise<string | undefined> {
   return run('nvidia-smi', [`--query-gpu=${fields}`, '--format=csv,noheader,nounits'])
 }
 
+/** GPUs by `nvidia-smi -L`, where the driver has no files of its own (Windows' subsystem for Linux). */
+function listGpus(): number {
+  const { stdout } = spawnSync('nvidia-smi', ['-L'], { encoding: 'utf8', timeout: 10_000 })
+  return (stdout ?? '').split('\n').filter((line) => /^GPU \d+:/.test(line)).length
+}
+
+/** NVIDIA GPUs that the driver shows, within CUDA_VISIBLE_DEVICES; ids count from 0 as CUDA does. */
+export function countGpus(
+  environment: Record<string, string | undefined> = process.env,
+  folder = '/proc/driver/nvidia/gpus',
+  list: () => number = listGpus,
+): number {
+  const present = existsSync(folder) ? listFolder(folder).length : list()
+  const visible = environment.CUDA_VISIBLE_DEVICES
+  if (visible === undefined) return present
+  return Math.min(present, visible.split(',').filter((id) => id.trim() !== '' && id.trim() !== '-1').length)
+}
+
 function listFolder(folder: string): string[] {
   try {
     return readdirSync(folder)
@@ -102,6 +128,7 @@ function thisMachine(): CudaProbes {
     arch: process.arch,
     nvidiaSmi: () => queryNvidia('name,memory.total,memory.free,driver_version'),
     driverFile: () => readText('/proc/driver/nvidia/version'),
+    gpuCount: countGpus,
     runtimeFolder: onnxRuntimeFolder(),
     fileExists: existsSync,
     libraryFolders: () => [
@@ -144,13 +171,13 @@ export async function inspectCuda(probes: CudaProbes = thisMachine()): Promise<C
     const packages = [...new Set(cuda.map(({ pip }) => pip))].join(' ')
     report.missing.push({
       what: `CUDA 12 libraries (${cuda.map(({ file }) => file).join(', ')})`,
-      fix: `install the CUDA 12 toolkit, or \`pip install ${packages}\` and add the packages' lib folders to LD_LIBRARY_PATH`,
+      fix: `install the CUDA 12 toolkit, or \`pip install ${packages}\` and then \`${ADD_TO_PATH}\``,
     })
   }
   if (!isThere(CUDNN_LIBRARY.file)) {
     report.missing.push({
       what: `cuDNN 9 (${CUDNN_LIBRARY.file})`,
-      fix: `install cuDNN 9 for CUDA 12, or \`pip install ${CUDNN_LIBRARY.pip}\` and add its lib folder to LD_LIBRARY_PATH`,
+      fix: `install cuDNN 9 for CUDA 12, or \`pip install ${CUDNN_LIBRARY.pip}\` and then \`${ADD_TO_PATH}\``,
     })
   }
   report.usable = report.missing.length === 0
@@ -168,7 +195,20 @@ async function inspectDriver(probes: CudaProbes, report: CudaReport): Promise<vo
   if (report.driver === null) {
     const fix = 'install the NVIDIA driver; in a container start it with GPU access (docker run --gpus all)'
     report.missing.push({ what: 'an NVIDIA driver (neither nvidia-smi nor /proc/driver/nvidia answers)', fix })
+  } else if (isOlder(report.driver, OLDEST_DRIVER)) {
+    const fix = `install a newer NVIDIA driver, e.g. \`apt-get install nvidia-driver-550\` on Ubuntu; a container uses that of its host`
+    report.missing.push({ what: `a driver for CUDA 12 (${OLDEST_DRIVER} or newer; this one is ${report.driver})`, fix })
+  } else if (probes.gpuCount() === 0) {
+    const fix = 'look at CUDA_VISIBLE_DEVICES; start a container with GPU access (docker run --gpus all)'
+    report.missing.push({ what: `a GPU: the driver ${report.driver} shows none to this process`, fix })
   }
+}
+
+/** Whether one version number in parts is below another. */
+function isOlder(version: string, than: string): boolean {
+  const [a, b] = [version, than].map((text) => text.split('.').map(Number))
+  const at = b!.findIndex((part, i) => (a![i] ?? 0) !== part)
+  return at >= 0 && (a![at] ?? 0) < b![at]!
 }
 
 function mebibytes(text: string | undefined): number | null {

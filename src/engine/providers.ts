@@ -2,7 +2,7 @@
  * Names of devices, and what ONNX Runtime wants to hear for them. A provider is written as one string
  * (`cpu`, `cuda:1`, `webgpu`), so that it crosses threads and fits into a summary.
  */
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { onnxRuntimeFolder, PROVIDER_LIBRARIES } from './cuda.js'
 
@@ -21,20 +21,4 @@ export function providerOption(provider: string): ProviderOption {
 /** Whether the libraries of ONNX Runtime's CUDA provider lie beside its binding; the npm package leaves them out. */
 export function hasCudaProvider(folder: string = onnxRuntimeFolder()): boolean {
   return PROVIDER_LIBRARIES.every((name) => existsSync(path.join(folder, name)))
-}
-
-/** NVIDIA GPUs that the driver shows, within CUDA_VISIBLE_DEVICES; ids count from 0 as CUDA does. */
-export function countGpus(
-  environment: Record<string, string | undefined> = process.env,
-  folder = '/proc/driver/nvidia/gpus',
-): number {
-  let present = 0
-  try {
-    present = readdirSync(folder).length
-  } catch {
-    return 0
-  }
-  const visible = environment.CUDA_VISIBLE_DEVICES
-  if (visible === undefined) return present
-  return Math.min(present, visible.split(',').filter((id) => id.trim() !== '' && id.trim() !== '-1').length)
 }

@@ -47,27 +47,43 @@ export interface JpegFrame {
  * a file with one scan to the end of the image.
  */
 export function checkJpeg(bytes: Uint8Array): JpegFrame | undefined {
-  let [frame, sequential, restarts]: [JpegFrame | undefined, boolean, boolean] = [undefined, false, false]
+  let [frame, sequential, interval, blocks]: [JpegFrame | undefined, boolean, number, number] = [undefined, false, 0, 0]
   let marker = nextMarker(bytes, 2)
   for (; marker && marker.code !== SOS; marker = nextMarker(bytes, marker.end)) {
     const { code, start } = marker
     const u16 = (at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
-    if (code === DRI) restarts = u16(start) > 0
+    if (code === DRI) interval = u16(start)
     if (!isSof(code)) continue
     frame = { height: u16(start + 1), width: u16(start + 3), components: bytes[start + 5] ?? 0 }
-    sequential = code === 0xc0 || code === 0xc1
+    sequential = code === 0xc0 || code === 0xc1 || code === 0xc9
+    blocks = countMcus(frame, bytes.subarray(start + 6, start + 6 + 3 * frame.components))
   }
-  if (marker && frame && sequential && bytes[marker.start] === frame.components) checkEnd(bytes, marker.end, restarts)
+  if (marker && frame && sequential && bytes[marker.start] === frame.components) {
+    checkEnd(bytes, marker.end, interval > 0 ? Math.ceil(blocks / interval) - 1 : 0)
+  }
   return marker && frame
 }
 
-function checkEnd(bytes: Uint8Array, scanAt: number, restarts: boolean): void {
+/** Minimum coded units of a scan that holds all components; three bytes of the frame header for each. */
+function countMcus({ width, height, components }: JpegFrame, parameters: Uint8Array): number {
+  let [across, down] = [1, 1]
+  for (let i = 1; i < parameters.length && components > 1; i += 3) {
+    across = Math.max(across, parameters[i]! >> 4)
+    down = Math.max(down, parameters[i]! & 15)
+  }
+  return Math.ceil(width / (8 * across)) * Math.ceil(height / (8 * down))
+}
+
+/** `restarts`: how many restart markers the scan has. */
+function checkEnd(bytes: Uint8Array, scanAt: number, restarts: number): void {
+  let seen = 0
   for (let at = scanAt; ; ) {
     const next = nextMarker(bytes, at)
     if (!next) return // whether rows are missing, the decoder knows
     const { code, start, end } = next
     if (code === EOI) return
-    if (restarts && code < 0xc0) {
+    if (code >= 0xd0 && code <= 0xd7) seen++
+    if (seen < restarts && code < 0xc0) {
       at = start - 2 // libjpeg looks for the next restart marker and passes over these
       continue
     }
@@ -75,29 +91,32 @@ function checkEnd(bytes: Uint8Array, scanAt: number, restarts: boolean): void {
     if (standsAlone(code) && code !== SOI) continue
     if ((code >= 0xe0 && code <= 0xef) || code === COM || code === DNL) continue
     const known = [DQT, DHT, DAC, DRI].includes(code)
-    if (!known || !isPlausible(code, bytes.subarray(start, end), end - start)) {
+    if (!known || !isPlausible(code, bytes.subarray(start), end - start)) {
       throw new Error(`the JPEG file has a marker 0xff${code.toString(16)} where its image should end`)
     }
   }
 }
 
-/** Whether a table segment can be read. */
+/** Whether libjpeg reads a table segment of that length without complaint. Where the file ends, it stops and is content. */
 function isPlausible(code: number, body: Uint8Array, length: number): boolean {
-  if (body.length < length || length < 0) return false
   if (code === DRI) return length === 2
   if (code === DAC) return length % 2 === 0
   let at = 0
   while (at < length) {
-    const id = body[at]!
+    const id = body[at]
+    if (id === undefined) return true
     if (code === DQT) {
       if ((id & 15) > 3) return false
       at += 1 + (id >> 4 ? 128 : 64)
     } else {
-      let count = 0
-      for (let i = 1; i <= 16; i++) count += body[at + i] ?? 256
-      if (count > 256 || (id & 15) > 3 || id >> 4 > 1) return false
-      at += 17 + count
+      at += 17
+      if (at > length) return false
+      if (at > body.length) return true
+      const count = body.subarray(at - 16, at).reduce((sum, number) => sum + number, 0)
+      if (count > 256 || count > length - at || (id & 15) > 3 || id >> 4 > 1) return false
+      at += count
     }
+    if (at > body.length) return true
   }
   return at === length
 }

@@ -67,12 +67,20 @@ export interface PixelBuffer {
   imageBytes: number
 }
 
-/** Hands out pixel buffers and takes them back; as many exist as are in use at once. */
+/** Hands out pixel buffers and takes them back; as many exist as are in use at once. `take` throws `batch_too_large`. */
 export function createPixelBuffers(capacity: number, imageBytes: number, flip: boolean) {
   const free: PixelBuffer[] = []
+  const bytes = capacity * imageBytes * (flip ? 2 : 1)
+  const allocate = (): SharedArrayBuffer => {
+    try {
+      return new SharedArrayBuffer(bytes)
+    } catch (cause) {
+      const message = `The pixels of a batch of ${capacity} images are ${Math.ceil(bytes / 1e9)} GB, more than there is room for`
+      throw new VtpError(message, { code: 'batch_too_large', suggestions: ['use a smaller --batch-size'], cause })
+    }
+  }
   return {
-    take: (): PixelBuffer =>
-      free.pop() ?? { memory: new SharedArrayBuffer(capacity * imageBytes * (flip ? 2 : 1)), capacity, imageBytes },
+    take: (): PixelBuffer => free.pop() ?? { memory: allocate(), capacity, imageBytes },
     give: (buffer: PixelBuffer): void => void free.push(buffer),
   }
 }

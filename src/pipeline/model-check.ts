@@ -1,8 +1,9 @@
 /**
  * What a precision costs and gains: the same images through the model at every precision of the device,
- * compared with fp32. Errors are those of the outputs as they leave the graph (float32); reconstructions
- * are decoded at the same precision. Under autocast PyTorch rounds much the same values to bfloat16 as the
- * simulated graph does, so its error stands beside the others; its speed does not.
+ * compared with fp32 on a CPU, because a GPU's fp32 is TF32. Errors are those of the outputs as they leave the
+ * graph (float32); reconstructions are decoded at the same precision. Under autocast PyTorch rounds much the same
+ * values to bfloat16 as the simulated graph does, so its error stands beside the others; its speed does not, and
+ * it runs on the CPU too.
  */
 import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
@@ -11,7 +12,14 @@ import { decodeImage } from '../image/decode.js'
 import { applyTransform, parseTransform } from '../image/transform.js'
 import { unpackRawRgb } from '../io/raw-rgb.js'
 import { openSource } from '../io/sources/index.js'
-import { compileDecoder, compileEncoder, describeOutputs, type Model, type Precision } from '../model/index.js'
+import {
+  compileDecoder,
+  compileEncoder,
+  describeOutputs,
+  type GraphFile,
+  type Model,
+  type Precision,
+} from '../model/index.js'
 import { RejectError } from '../types.js'
 
 export interface ModelCheckRequest {
@@ -65,17 +73,24 @@ type Outputs = Record<string, Float32Array>
 
 /** Runs every precision over the first images of a source. Throws usage error `no_images` when none can be read. */
 export async function runModelCheck(request: ModelCheckRequest): Promise<ModelCheck> {
-  const size = request.model.config.image_size
+  const { image_size, vision_patch_size } = request.model.config
+  const size = Math.max(1, Math.floor(image_size / vision_patch_size)) * vision_patch_size
   const transform = `resize(${size},${size},bilinear)`
   const { pixels, rejects } = await readPixels(request, transform)
   const result: ModelCheck = { images: pixels.count, rejects, transform, precisions: [] }
+  const onCpu = { ...request, providers: ['cpu'] }
   let exact: Outputs | undefined
+  if (request.providers[0] !== 'cpu') {
+    request.onNote?.(`fp32 on the CPU: ${pixels.count} images`)
+    exact = (await encodeAll(onCpu, 'fp32', pixels)).outputs
+  }
   for (const precision of ['fp32' as const, ...request.precisions.filter((name) => name !== 'fp32')]) {
     request.stop?.throwIfAborted()
     request.onNote?.(`${precision}: ${pixels.count} images`)
-    const { outputs, imagesPerSecond } = await encodeAll(request, precision, pixels)
+    const run = precision === 'bf16-simulated' ? onCpu : request
+    const { outputs, imagesPerSecond } = await encodeAll(run, precision, pixels)
     exact ??= outputs
-    const psnr = await reconstructionPsnr(request, precision, outputs, pixels)
+    const psnr = await reconstructionPsnr(run, precision, outputs, pixels)
     const first = result.precisions[0]?.psnr ?? psnr
     result.precisions.push({
       precision,
@@ -133,10 +148,9 @@ async function encodeAll(
     outputs: names as Parameters<typeof compileEncoder>[1]['outputs'],
     dtype: 'float32',
     precision,
-    device: 'cpu',
+    device: request.providers[0]!.split(':')[0]!,
   })
-  const { providers, threads, batchSize } = request
-  const session = await openSessions({ graph, lanes: [providers], threads, batchSize })
+  const session = await open(request, graph)
   try {
     const parts: Record<string, Float32Array[]> = {}
     // The first batch is run twice: threads and memory are set up in it.
@@ -159,6 +173,11 @@ async function encodeAll(
   } finally {
     await session.close()
   }
+}
+
+/** With halved batches where a GPU has not enough memory. */
+function open({ providers, threads, batchSize, onNote }: ModelCheckRequest, graph: GraphFile): Promise<Session> {
+  return openSessions({ graph, lanes: [providers], threads, batchSize, onNote })
 }
 
 function runRows(
@@ -218,8 +237,7 @@ async function reconstructionPsnr(
   if (!latents || !config.train_reconstruction || patch !== 16) return null
   const [h, w] = [Math.floor(height / patch), Math.floor(width / patch)]
   const graph = await compileDecoder(request.model, { height: h, width: w, precision })
-  const { providers, threads, batchSize } = request
-  const session = await openSessions({ graph, lanes: [providers], threads, batchSize })
+  const session = await open(request, graph)
   try {
     const channels = latents.length / (count * h * w)
     const size = data.length / count

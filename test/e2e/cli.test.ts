@@ -83,6 +83,12 @@ describe('wrong usage', () => {
       'vtp encode --help',
     ],
     [
+      'more threads than memory could hold',
+      ['encode', 'a', '--out', 'b', '--workers', '9999'],
+      '--workers: "9999" is not a whole number of at most 512',
+      'vtp encode',
+    ],
+    [
       'a number out of range',
       ['encode', 'a', '--out', 'b', '--shard-rows', '0'],
       '"0" is not a whole number of at least 1',

@@ -379,6 +379,13 @@ describe('wrong usage says what to do and writes nothing', () => {
     expect(existsSync(path.join(dir, 'out', '_vtp', 'plan.json'))).toBe(false)
   })
 
+  it('batches whose pixels no memory could hold are no bug of the program', async () => {
+    const out = path.join(tempDir(), 'out')
+    const { code, stderr } = await runCli(['encode', photos, '--out', out, '--batch-size', '100000000'])
+    expect(code).toBe(3)
+    expect(stderr).toMatch(/batch of 100000000 images are 19661 GB[\s\S]*smaller --batch-size/)
+  })
+
   it('truncated weights and headers that lie are named', async () => {
     const dir = tempDir()
     const weights = readFileSync(path.join(nano, 'model.safetensors'))

@@ -1,5 +1,5 @@
 /** `vtp model` and `vtp doctor` as users run them. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
@@ -58,8 +58,20 @@ describe('vtp model check', () => {
     }
     expect(int8!.imagesPerSecond).toBeGreaterThan(0)
     expect(bf16!.imagesPerSecond).toBeNull()
-    const table = await runCli(['model', 'check', 'nano', photos, '--limit', '1'])
-    expect(table.stdout).toMatch(/int8 +0\.\d{3} %/)
+  })
+
+  it('prints a table that fits into 80 columns, with what it had to leave out', async () => {
+    const folder = tempDir()
+    cpSync(path.join(repoRoot, 'fixtures', 'images', 'things'), folder, { recursive: true })
+    writeFileSync(path.join(folder, '0-broken.jpg'), 'no image')
+    const { code, stdout } = await runCli(['model', 'check', 'nano', folder, '--limit', '1'])
+    expect(code).toBe(0)
+    expect(stdout).toContain('1 images (1 more cannot be decoded)')
+    for (const precision of ['fp32', 'int8', 'official bf16'])
+      expect(stdout).toMatch(new RegExp(`^${precision} .*latents +\\d`, 'm'))
+    expect(stdout).toMatch(/^int8 +latents +0\.\d{3} % +0\.9\d{5} +\d+\.\d\d dB +-?\d\.\d{3} +\d/m)
+    expect(stdout).not.toMatch(/-0\.000/)
+    for (const line of stdout.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80)
   })
 })
 

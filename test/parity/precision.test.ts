@@ -174,6 +174,11 @@ it.each(['fp32', 'int8', 'fp16'] as const)(
 )
 
 it('the simulated bf16 errs as the official code does under autocast', async () => {
+  const keys = {
+    latents: 'reconstruction_latents',
+    cls: 'last.bottleneck_False.cls',
+    clip: 'clip_image.normalize_True',
+  }
   let compared = 0
   for (const name of cases) {
     const golden = await openSafetensors(goldenPath('models', name, 'cases.safetensors'))
@@ -182,17 +187,20 @@ it('the simulated bf16 errs as the official code does under autocast', async () 
       const dims = golden.tensors.get('in.image_u8')!.shape
       const [, height = 0, width = 0] = dims
       const pixels = { data: await golden.readBytes('in.image_u8'), dtype: 'uint8', dims }
-      const spec = { height, width, outputs: ['latents' as const], dtype: 'float32' as const, device: 'cpu' }
+      const outputs = (Object.keys(keys) as (keyof typeof keys)[]).filter((o) => golden.tensors.has(keys[o]))
+      const spec = { height, width, outputs, dtype: 'float32' as const, device: 'cpu' }
       const [run] = await runGraph(await compileEncoder(model, { ...spec, precision: 'bf16-simulated' }), [{ pixels }])
-      const exact = await golden.readFloat32('reconstruction_latents')
-      const official = distance(await golden.readFloat32('bf16_autocast.reconstruction_latents'), exact)
-      const ours = distance(run!.latents!, exact)
-      expect(ours / official, name).toBeGreaterThan(0.6)
-      expect(ours / official, name).toBeLessThan(1.5)
-      compared++
+      for (const output of outputs) {
+        const exact = await golden.readFloat32(keys[output])
+        const official = distance(await golden.readFloat32(`bf16_autocast.${keys[output]}`), exact)
+        const ours = distance(run![output]!, exact)
+        expect(ours / official, `${name} ${output}`).toBeGreaterThan(0.6)
+        expect(ours / official, `${name} ${output}`).toBeLessThan(1.5)
+        compared++
+      }
       await model.close()
     }
     await golden.close()
   }
-  expect(compared).toBeGreaterThan(0)
+  expect(compared).toBeGreaterThan(3)
 })

@@ -150,8 +150,34 @@ export function transformBlock(quant: usize, to: usize, stride: usize, last: i32
     storePair(to + 6 * stride, stride, sample, sample)
     return
   }
-  transformColumns(BLOCK, quant, FIRST_SHIFT, BLOCK, 0)
+  if (isTopRowOnly()) spreadTopRow(quant)
+  else transformColumns(BLOCK, quant, FIRST_SHIFT, BLOCK, 0)
   transformColumns(BLOCK, 0, SECOND_SHIFT, to, stride)
+}
+
+@inline
+function isTopRowOnly(): bool {
+  let rest = v128.load(BLOCK, 16)
+  rest = v128.or(rest, v128.load(BLOCK, 32))
+  rest = v128.or(rest, v128.load(BLOCK, 48))
+  rest = v128.or(rest, v128.load(BLOCK, 64))
+  rest = v128.or(rest, v128.load(BLOCK, 80))
+  rest = v128.or(rest, v128.load(BLOCK, 96))
+  rest = v128.or(rest, v128.load(BLOCK, 112))
+  return !v128.any_true(rest)
+}
+
+/** The first pass where no column has more than its top value. Like libjpeg-turbo's it wraps, where the other saturates. */
+function spreadTopRow(quant: usize): void {
+  const top = i16x8.shl(coefficients(0, quant), 2)
+  v128.store(BLOCK, i16x8.splat(i16x8.extract_lane_s(top, 0)))
+  v128.store(BLOCK, i16x8.splat(i16x8.extract_lane_s(top, 1)), 16)
+  v128.store(BLOCK, i16x8.splat(i16x8.extract_lane_s(top, 2)), 32)
+  v128.store(BLOCK, i16x8.splat(i16x8.extract_lane_s(top, 3)), 48)
+  v128.store(BLOCK, i16x8.splat(i16x8.extract_lane_s(top, 4)), 64)
+  v128.store(BLOCK, i16x8.splat(i16x8.extract_lane_s(top, 5)), 80)
+  v128.store(BLOCK, i16x8.splat(i16x8.extract_lane_s(top, 6)), 96)
+  v128.store(BLOCK, i16x8.splat(i16x8.extract_lane_s(top, 7)), 112)
 }
 
 /** Makes BLOCK zero. */

@@ -39,6 +39,8 @@ const RESTARTS_422 = [
   '3r8Rzrd+JVqFPlUVplTVd91ZFqsSY6kj01jjSWwVIwTAGdMT+fes7Pt2ylJznOpn32r/2Q==',
 ].join('')
 
+const [SOS, DQT] = [0xda, 0xdb]
+
 const fast = (bytes: Uint8Array) =>
   decodeBaselineJpeg(
     bytes,
@@ -54,6 +56,27 @@ async function outcome(bytes: Uint8Array, place: DecodePlace): Promise<Buffer | 
     if (error instanceof RejectError) return error.code
     throw error
   }
+}
+
+/** Replaces a file's 8-bit quantisers by 16-bit ones, so many times as large. */
+function withQuantisers(bytes: Buffer, factor: number): Buffer {
+  const parts = [bytes.subarray(0, 2)]
+  let at = 2
+  for (; bytes[at + 1] !== SOS; at += 2 + bytes.readUInt16BE(at + 2)) {
+    const segment = bytes.subarray(at, at + 2 + bytes.readUInt16BE(at + 2))
+    if (segment[1] !== DQT) parts.push(segment)
+    else {
+      const tables = Math.floor((segment.length - 4) / 65)
+      const wide = Buffer.from([0xff, DQT, 0, 0, ...new Uint8Array(tables * 129)])
+      wide.writeUInt16BE(wide.length - 2, 2)
+      for (let i = 0; i < tables; i++) {
+        wide[4 + i * 129] = 0x10 | segment[4 + i * 65]!
+        for (let k = 0; k < 64; k++) wide.writeUInt16BE(segment[5 + i * 65 + k]! * factor, 5 + i * 129 + 2 * k)
+      }
+      parts.push(wide)
+    }
+  }
+  return Buffer.concat([...parts, bytes.subarray(at)])
 }
 
 /** Noise, or a slope with noise on it. */
@@ -102,6 +125,32 @@ describe('baseline JPEGs decoded on the calling thread', () => {
     }
   })
 
+  it('have the pixels of libjpeg-turbo, overflows included, where quantisers are far too large', async () => {
+    for (const factor of [1, 20, 60, 250]) {
+      for (const seed of [1, 2, 3]) {
+        const picture = sharp(pixelsOf(90, 70, seed, 1), { raw: { width: 90, height: 70, channels: 3 } })
+        const bytes = withQuantisers(await picture.blur(3).jpeg({ quality: 30 }).toBuffer(), factor)
+        expect(Buffer.from(fast(bytes)!.data).equals((await outcome(bytes, 'pool')) as Buffer), `${factor}`).toBe(true)
+      }
+    }
+  })
+
+  it('may be as wide and high as libjpeg allows and no more', async () => {
+    for (const [width, height] of [
+      [65_500, 1],
+      [1, 65_500],
+    ] as const) {
+      const bytes = await sharp(pixelsOf(width, height, 1, 1), { raw: { width, height, channels: 3 } })
+        .jpeg({ chromaSubsampling: '4:4:4' })
+        .toBuffer()
+      expect(Buffer.from(fast(bytes)!.data)).toEqual(await outcome(bytes, 'here'))
+      // One more fits into the same blocks.
+      const size = bytes.indexOf(Buffer.from([0xff, 0xc0])) + (width > height ? 7 : 5)
+      bytes.writeUInt16BE(65_501, size)
+      expect(await outcome(bytes, 'here')).toBe('corrupt')
+    }
+  })
+
   it('are the only ones taken: progressive and CMYK files are left to libjpeg-turbo', async () => {
     const picture = () => sharp(pixelsOf(40, 30, 1, 0.1), { raw: { width: 40, height: 30, channels: 3 } })
     expect(fast(await picture().jpeg().toBuffer())).toBeDefined()
@@ -123,6 +172,18 @@ describe('baseline JPEGs decoded on the calling thread', () => {
       }
     }
     expect(read).toBeGreaterThan(25)
+  })
+
+  it('end as in libjpeg: what may come behind the pixels is told by whether restart markers are due', async () => {
+    const bytes = Buffer.from(RESTARTS_420, 'base64')
+    const withEnd = (...end: number[]): Buffer => Buffer.concat([bytes.subarray(0, -2), Buffer.from(end)])
+    const pixels = await outcome(bytes, 'here')
+    // Tables that are cut off by the end of the file, and comments, do no harm (Pillow 12.0).
+    expect(await outcome(withEnd(0xff, 0xfe, 0, 4, 1, 2, 0xff, 0xd9), 'here')).toEqual(pixels)
+    expect(await outcome(withEnd(0xff, 0xdb, 0, 4, 1, 2, 0xff, 0xd9), 'here')).toEqual(pixels)
+    for (const code of [0x1b, 0xc0, 0xd8, 0xda]) {
+      expect(await outcome(withEnd(0xff, code, 0, 4, 1, 2, 0xff, 0xd9), 'here'), `${code}`).toBe('corrupt')
+    }
   })
 
   it('are rejected by their size before they are decoded, and when the time is up', async () => {

@@ -6,6 +6,9 @@
 
 const [SOF0, SOF1, SOI, SOS, DQT, DHT, DRI, COM] = [0xc0, 0xc1, 0xd8, 0xda, 0xdb, 0xc4, 0xdd, 0xfe]
 
+/** libjpeg refuses longer sides. */
+const MAX_SIDE = 65500
+
 export interface JpegComponent {
   id: number
   across: number
@@ -85,7 +88,7 @@ function readFrame(body: Uint8Array, header: JpegHeader): boolean {
     const [id, factors, quant] = body.subarray(6 + 3 * i, 9 + 3 * i) as unknown as [number, number, number]
     header.components.push({ id, across: factors >> 4, down: factors & 15, quant, dc: 0, ac: 0 })
   }
-  if (header.height === 0 || header.width === 0) return false
+  if (![header.width, header.height].every((side) => side > 0 && side <= MAX_SIDE)) return false
   const [luma, ...chroma] = header.components
   if (count === 1) return luma!.across > 0 && luma!.across <= 4 && luma!.down > 0 && luma!.down <= 4
   if (!chroma.every(({ across, down }) => across === 1 && down === 1)) return false

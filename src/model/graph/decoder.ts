@@ -6,7 +6,7 @@
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
 import { DECODER_UPSCALE, latentChannels, type VtpConfig } from '../config.js'
 import { decoderShape } from '../tensors.js'
-import { activationWeight, addCast } from './linear.js'
+import { activationWeight, addCast, roundSimulated } from './linear.js'
 import type { GraphBuilder } from './onnx.js'
 import { activationDtype, type Precision } from './precision.js'
 import {
@@ -67,16 +67,17 @@ export async function buildDecoder(
   )
 
   const input = graph.input({ name: 'latents', dtype: 'float32', shape: ['N', channels, h, w] })
-  const latents = addCast(graph, input, 'float32', activationDtype(precision))
+  const simulated = (x: string): string => roundSimulated(graph, precision, x)
+  const latents = simulated(addCast(graph, input, 'float32', activationDtype(precision)))
   const last = graph.op('Transpose', [latents], { perm: [0, 2, 3, 1] }) // [N, h, w, C]
   const rows = graph.op('Reshape', [last, graph.ints([-1, channels])])
-  const first = graph.op('Gemm', [rows, projIn, projInBias])
+  const first = simulated(graph.op('Gemm', [rows, projIn, projInBias]))
   const rope = await addRopeConstants(tower, { h, w }, false)
   let stream: Stream = { sum: first, normed: addNorm(tower, first, blocks[0]!.norm1) }
   blocks.forEach((weights, i) => {
     stream = addBlock(tower, weights, rope, stream, blocks[i + 1]?.norm1 ?? finalNorm)
   })
-  const enlarged = graph.op('Gemm', [stream.normed, projOut, projOutBias]) // [N·h·w, 3·16·16]
+  const enlarged = simulated(graph.op('Gemm', [simulated(stream.normed), projOut, projOutBias])) // [N·h·w, 3·16·16]
   const projected = addCast(graph, enlarged, activationDtype(precision), 'float32')
   const shuffled = graph.op('Reshape', [projected, graph.ints([-1, h, w, 3, up, up])])
 

@@ -8,7 +8,7 @@ import type { TensorColumn } from '../../types.js'
 import type { VtpConfig } from '../config.js'
 import { hasBottleneck, latentChannels } from '../config.js'
 import { visionShape } from '../tensors.js'
-import { activationWeight, addCast } from './linear.js'
+import { activationWeight, addCast, roundSimulated } from './linear.js'
 import type { GraphBuilder } from './onnx.js'
 import { type ActivationDtype, activationDtype, type Precision } from './precision.js'
 import {
@@ -61,9 +61,9 @@ export function encoderColumns(
 }
 
 /** L2-normalises the last axis as torch.nn.functional.normalize does (norm at least 1e-12). */
-export function addL2Normalize(graph: GraphBuilder, x: string): string {
-  const norm = graph.op('ReduceL2', [x, graph.ints([-1])], { keepdims: 1 })
-  return graph.op('Div', [x, graph.op('Max', [norm, graph.scalar(1e-12)])])
+export function addL2Normalize(graph: GraphBuilder, x: string, precision: Precision): string {
+  const norm = roundSimulated(graph, precision, graph.op('ReduceL2', [x, graph.ints([-1])], { keepdims: 1 }))
+  return roundSimulated(graph, precision, graph.op('Div', [x, graph.op('Max', [norm, graph.scalar(1e-12)])]))
 }
 
 /**
@@ -143,8 +143,9 @@ export async function buildEncoder(
   const centred = graph.op('Sub', [unit, graph.constant([...IMAGENET_MEAN], [3])])
   const normalised = graph.op('Div', [centred, graph.constant([...IMAGENET_STD], [3])])
   const flat = graph.op('Reshape', [normalised, graph.ints([-1, patchBytes])])
-  const patches = addCast(graph, flat, 'float32', float)
-  const embedded = graph.op('Gemm', [patches, patchWeight, patchBias]) // [N·h·w, D]
+  const simulated = (x: string): string => roundSimulated(graph, precision, x)
+  const patches = simulated(addCast(graph, flat, 'float32', float))
+  const embedded = simulated(graph.op('Gemm', [patches, patchWeight, patchBias])) // [N·h·w, D]
   const grid = graph.op('Reshape', [embedded, graph.ints([-1, count, dim])])
   const batch = graph.op('Slice', [graph.op('Shape', [grid]), graph.ints([0]), graph.ints([1])])
   const clsShape = graph.op('Concat', [batch, graph.ints([1, dim])], { axis: 0 })
@@ -173,7 +174,8 @@ export async function buildEncoder(
     graph.output(addCast(graph, value, from, spec.dtype), { name, dtype: spec.dtype, shape: ['N', ...rest] })
   }
   const has = (output: EncoderOutput): boolean => spec.outputs.includes(output)
-  const squeeze = (x: string): string => (bottleneck ? graph.op('MatMul', [x, bottleneck]) : x)
+  const project = (x: string, matrix: string): string => simulated(graph.op('MatMul', [simulated(x), matrix]))
+  const squeeze = (x: string): string => (bottleneck ? project(x, bottleneck) : x)
 
   const needsLast = spec.outputs.some((o) => o !== 'layers')
   const last = needsLast ? rows(stream.normed) : ''
@@ -190,8 +192,8 @@ export async function buildEncoder(
     if (pooled) feature = addMeanOfTokens(graph, patchTokens, float, count, dim)
     if (!config.vision_bottleneck_ae_only) feature = squeeze(feature)
     // Norms of halves could overflow: from here on in float32.
-    const projected = addCast(graph, graph.op('MatMul', [feature, visualProj!]), float, 'float32')
-    if (has('clip')) emit('clip', addL2Normalize(graph, projected), 'float32', config.text_embed_dim)
+    const projected = addCast(graph, project(feature, visualProj!), float, 'float32')
+    if (has('clip')) emit('clip', addL2Normalize(graph, projected, precision), 'float32', config.text_embed_dim)
     if (has('clip_features')) emit('clip_features', projected, 'float32', config.text_embed_dim)
   }
   if (has('latent_cls')) emit('latent_cls', squeeze(cls), float, channels)

@@ -6,7 +6,7 @@
 export const PRECISIONS = ['fp32', 'fp16', 'bf16', 'int8'] as const
 /**
  * `bf16-simulated` is for comparison only: an fp32 graph that rounds to bfloat16 where the official code does
- * under autocast (inputs, weights and results of products, the residual stream, q, k and v).
+ * under autocast (inputs, weights and results of products, q, k and v, CLIP's embedding, the decoder's residual).
  */
 export type Precision = (typeof PRECISIONS)[number] | 'bf16-simulated'
 

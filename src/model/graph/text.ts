@@ -120,7 +120,11 @@ export async function buildText(
   const tokens = config.text_pool_type === 'none' ? [length] : []
   const outputs = spec.outputs ?? ['clip']
   if (outputs.includes('clip')) {
-    graph.output(addL2Normalize(graph, features), { name: 'clip', dtype: 'float32', shape: ['N', ...tokens, dim] })
+    graph.output(addL2Normalize(graph, features, precision), {
+      name: 'clip',
+      dtype: 'float32',
+      shape: ['N', ...tokens, dim],
+    })
   }
   if (outputs.includes('features'))
     graph.output(features, { name: 'features', dtype: 'float32', shape: ['N', ...tokens, dim] })

@@ -229,7 +229,9 @@ function addSkipNorm(
   const epsilon = { float: normEpsilon(shape.norm) }
   const wanted = [true, false, false, true]
   const outputs = graph.ops(type, [branch, residual, ...norm, bias], 4, { epsilon }, MS, wanted)
-  return { normed: outputs[0]!, sum: roundSimulated(graph, precision, outputs[3]!) }
+  // The encoder's residual is float32 under autocast, from its cls token on, and so it is behind a LayerScale.
+  const keepsFloat = shape.prefix === 'trunk' || shape.layerScale
+  return { normed: outputs[0]!, sum: keepsFloat ? outputs[3]! : roundSimulated(graph, precision, outputs[3]!) }
 }
 
 /** Rotation tables as graph constants. A leading cls token has cos 1 and sin 0: it is rounded, not rotated. */
