@@ -5,6 +5,7 @@ import { EXIT, usageError } from '../errors.js'
 import { evaluateReconstruction, type ReconMetric, type ReconResult } from '../metrics/recon/evaluate.js'
 import { writePerImage } from '../metrics/recon/per-image.js'
 import { writeReport } from '../metrics/recon/report.js'
+import type { StateOptions } from '../metrics/resume/state.js'
 import type { CommandContext } from './base-command.js'
 import { type EvalFlags, formatNumber, openEvalContext, writeJsonFile } from './eval-context.js'
 import { formatCount, formatDuration, formatRate, formatTable } from './format.js'
@@ -21,6 +22,8 @@ export interface EvalReconFlags extends EvalFlags {
   'save-images': boolean
   'protocol-batch': number
   overwrite: boolean
+  /** As in `StateOptions`. */
+  kept?: StateOptions['kept']
 }
 
 /** The stable object of `--json`. */
@@ -54,6 +57,7 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         saveImages: flags['save-images'],
         overwrite: flags.overwrite,
         checkpointSeconds: flags['checkpoint-seconds'],
+        kept: flags.kept,
         stdin: process.stdin,
         stop: run.stop.signal,
         onNote: progress.note,

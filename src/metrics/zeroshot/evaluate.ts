@@ -7,7 +7,9 @@ import { mapOrdered } from '../../pipeline/stages.js'
 import type { RowMeta } from '../../types.js'
 import { engineVersion } from '../../version.js'
 import { type AppendFile, appendLines, readLines } from '../resume/append-file.js'
-import { type EvalState, openState } from '../resume/state.js'
+import { evaluationIdentity, modelOverSet } from '../resume/identity.js'
+import { type EvalState, openState, type StateOptions } from '../resume/state.js'
+import { storeListing } from '../sets/listing.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { buildClassifier, type Classifier, rankClasses } from './classifier.js'
 import { type Prompts, readPrompts } from './prompts.js'
@@ -31,6 +33,8 @@ export interface ZeroshotRequest {
   stateDir?: string
   /** How often progress is made durable. */
   checkpointSeconds: number
+  /** As in `StateOptions`. */
+  kept?: StateOptions['kept']
   stdin?: AsyncIterable<Uint8Array>
   stop?: AbortSignal
   onNote?: (line: string) => void
@@ -59,6 +63,8 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
   const closers: (() => Promise<unknown>)[] = []
   try {
     const prompts = await readPrompts(request.classnames, request.templates)
+    const listing = await storeListing(request.source, { ...request, signal: request.stop })
+    closers.push(() => listing.close())
     const model = await openModel(request.model, {
       cacheDir: request.cacheDir,
       onNote: request.onNote,
@@ -68,34 +74,23 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
     if (!model.config.train_clip)
       throw usageError('no_text_tower', `The model ${model.name} has no text tower (train_clip is false)`)
     const size = model.config.image_size
-    const set = await openPreparedSet(request.source, {
+    const set = await openPreparedSet(listing, {
       ...request,
       transform: request.transform ?? `resize(${size},${size},bilinear)`,
-      signal: request.stop,
     })
     closers.push(() => set.close())
     checkClasses(set, prompts)
     const classifier = await classify(model, prompts, request, closers)
     const session = await openEncoder(request, model, set)
     closers.push(() => session.close())
-    const identity = {
-      what: 'zero-shot classification',
-      source: set.uri,
-      listing: set.digest,
-      images: set.total,
-      maxPixels: request.maxPixels,
-      model: model.digest,
-      transform: set.transform.spec,
-      classnames: prompts.classnames,
-      templates: prompts.templates,
-      precision: request.precision,
-      device: request.device,
-      engine: engineVersion(),
-    }
-    const state = await openState<Progress>(
-      request.stateDir === undefined ? { ...identity, stamp: await set.stamp() } : identity,
-      { ...request, dir: request.stateDir },
+    const { stateDir: dir, cacheDir, checkpointSeconds, kept } = request
+    const { classnames, templates } = prompts
+    const identity = await evaluationIdentity(
+      'zero-shot classification',
+      { ...modelOverSet(model, set, request), classnames, templates },
+      { dir, stamp: set.stamp },
     )
+    const state = await openState<Progress>(identity, { dir, cacheDir, checkpointSeconds, kept })
     let complete = false
     closers.push(() => state.close(complete))
     const rows = await state.openFile('rows.jsonl')
