@@ -90,6 +90,5 @@ async function runTask(
     out: folder,
     'save-images': false,
     'protocol-batch': 32,
-    overwrite: false,
   })
 }

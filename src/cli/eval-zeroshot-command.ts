@@ -61,7 +61,7 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       run.progress.finish(['Interrupted. Run the same command again to continue.'])
       return json
     }
-    reportRejects(context, run.progress, result.rejects, result.images, flags.maxBad)
+    reportRejects(context, run.progress, result.rejects, result.rejects.length, result.images, flags.maxBad)
     if (flags.out !== undefined) await writeJsonFile(flags.out, json)
     run.progress.finish(describe(result, seconds))
     return json

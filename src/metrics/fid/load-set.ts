@@ -35,6 +35,8 @@ interface Progress {
 
 /** A set that is there, before anything slow or large is asked for. */
 export interface OpenedSet {
+  /** Width of the features. */
+  dims: number
   /** Undefined when it was interrupted. */
   load(products: MatrixProducts, network: () => Promise<OpenNetwork>): Promise<LoadedSet | undefined>
   close(): Promise<void>
@@ -63,7 +65,7 @@ export async function openSet(spec: string, judged: boolean, request: CompareReq
   const stored = file.stats && (!file.images || file.stats.pool.dims === dims) ? file.stats : undefined
   if (stored && !features && !logits && (!spatial || stored.spatial)) {
     const loaded: LoadedSet = { stats: stored, from: 'stored statistics', rejects: [], close: async () => {} }
-    return { load: async () => loaded, close: async () => {} }
+    return { dims: stored.pool.dims, load: async () => loaded, close: async () => {} }
   }
   if (!file.images) {
     const wanted = metrics.filter((metric) => metric !== 'fid').join(', ')
@@ -73,6 +75,7 @@ export async function openSet(spec: string, judged: boolean, request: CompareReq
   }
   const images = await openImages(spec, kept, request)
   return {
+    dims: images.dims,
     async load(products, network) {
       const set = await images.load(products, network)
       const from = stored ? 'stored statistics' : 'images of arr_0'
@@ -88,6 +91,7 @@ async function openImages(spec: string, kept: Kept, request: CompareRequest): Pr
   const stdin = list?.() ?? request.stdin
   const images = await openImageSet(list ? '-' : spec, { batchSize, limit, maxPixels, signal, stdin })
   return {
+    dims: request.dims,
     load: async (products, network) => collect(spec, images, kept, request, products, await network()),
     close: images.close,
   }

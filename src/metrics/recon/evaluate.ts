@@ -29,6 +29,7 @@ import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint
 import { evaluationIdentity, modelOverSet } from '../resume/identity.js'
 import type { StateOptions } from '../resume/state.js'
 import { storeListing } from '../sets/listing.js'
+import { noneReadable } from '../sets/none-readable.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { openRunFolder, type RunFolder, scoresToRow } from './run-folder.js'
 import { removeSaved, saveImages } from './saved-images.js'
@@ -59,7 +60,7 @@ export interface ReconRequest {
   out?: string
   /** Write reference/ and reconstructed/ PNGs there, named as the official script does. */
   saveImages: boolean
-  overwrite: boolean
+  overwrite?: boolean
   /** How often progress is made durable. */
   checkpointSeconds: number
   /** As in `StateOptions`. */
@@ -147,6 +148,8 @@ export async function evaluateReconstruction(
     const seconds = (): number => Number(((performance.now() - began) / 1000).toFixed(3))
     if (interrupted) return { ...head, images: 0, protocol: '', interrupted: true, seconds: seconds() }
     const summary = await summarize(folder, request.protocolBatch)
+    if (summary.images === 0)
+      throw noneReadable(request.source, folder.progress.rejects, (await folder.firstRejects(1))[0])
     const result: ReconResult = {
       ...summary,
       ...head,

@@ -5,9 +5,10 @@
  * found by the identity alone and deleted when the evaluation is done.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
+import { makeFolder } from '../../io/make-folder.js'
 import { writeAtomically } from '../../model/cache.js'
 import { type AppendFile, openAppendFile } from './append-file.js'
 import { type NumberArrays, readCheckpoint, writeCheckpoint } from './checkpoint.js'
@@ -116,7 +117,7 @@ async function settle(
   identity: Record<string, unknown>,
   overwrite: boolean | undefined,
 ): Promise<void> {
-  await mkdir(folder, { recursive: true })
+  await makeFolder(path.resolve(folder))
   const text = JSON.stringify(identity, null, 2)
   const there = await readFile(path.join(folder, RUN), 'utf8').catch(() => undefined)
   if (there === text && !overwrite) return

@@ -4,12 +4,12 @@ import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
 import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../../model/index.js'
 import { mapOrdered } from '../../pipeline/stages.js'
-import type { RowMeta } from '../../types.js'
 import { engineVersion } from '../../version.js'
 import { type AppendFile, appendLines, readLines } from '../resume/append-file.js'
 import { evaluationIdentity, modelOverSet } from '../resume/identity.js'
 import { type EvalState, openState, type StateOptions } from '../resume/state.js'
-import { storeListing } from '../sets/listing.js'
+import { type StoredListing, storeListing } from '../sets/listing.js'
+import { noneReadable } from '../sets/none-readable.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { buildClassifier, type Classifier, rankClasses } from './classifier.js'
 import { type Prompts, readPrompts } from './prompts.js'
@@ -80,6 +80,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
     })
     closers.push(() => set.close())
     checkClasses(set, prompts)
+    await checkLabels(listing, prompts.classnames.length)
     const classifier = await classify(model, prompts, request, closers)
     const session = await openEncoder(request, model, set)
     closers.push(() => session.close())
@@ -96,6 +97,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
     const rows = await state.openFile('rows.jsonl')
     const interrupted = await passOver(request, session, set, classifier, state, rows)
     const tally = await tallyRows(readLines<ZeroshotRow>(rows), prompts.classnames)
+    if (!interrupted && tally.images === 0) throw noneReadable(request.source, tally.rejects.length, tally.rejects[0])
     complete = !interrupted
     return {
       ...tally,
@@ -188,8 +190,7 @@ async function passOver(
     if (request.stop?.aborted) break
     const top = rankClasses(classifier, features, count)
     const lines = batch.rows.map((row, i): ZeroshotRow => {
-      const label = checkLabel(row, classifier.classes)
-      return [label, ...top.subarray(i * count, (i + 1) * count)]
+      return [row.label!, ...top.subarray(i * count, (i + 1) * count)]
     })
     await appendLines(rows, [...lines, ...batch.rejects.map(({ reject }) => ({ reject }))])
     progress.done += batch.entries.length
@@ -201,12 +202,14 @@ async function passOver(
   return progress.done < set.total
 }
 
-/** The label. Throws usage error `no_label` where there is none, or none of the classes. */
-function checkLabel({ uri, label }: RowMeta, classes: number): number {
-  if (label !== null && label >= 0 && label < classes) return label
-  throw usageError(
-    'no_label',
-    `${uri} has ${label === null ? 'no label' : `the label ${label}, but there are ${classes} class names`}`,
-    ['give a folder of class folders, a tar with .cls members, or a list with labels'],
-  )
+/** Before anything slow. Throws usage error `no_label` where an image has no label, or none of the classes. */
+async function checkLabels(listing: StoredListing, classes: number): Promise<void> {
+  for await (const { uri, label, at } of listing.entries(0)) {
+    if (at.kind === 'bad' || (label !== undefined && label >= 0 && label < classes)) continue
+    throw usageError(
+      'no_label',
+      `${uri} has ${label === undefined ? 'no label' : `the label ${label}, but there are ${classes} class names`}`,
+      ['give a folder of class folders, a tar with .cls members, or a list with labels'],
+    )
+  }
 }
