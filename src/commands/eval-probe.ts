@@ -77,7 +77,7 @@ instead of hours; a k-NN classifier and a ridge probe come with it.`
     ...FLAGS,
     'checkpoint-seconds': Flags.integer({
       default: 300,
-      min: 1,
+      min: 0,
       summary: 'How often progress is made durable.',
       helpValue: 'N',
     }),
