@@ -14,7 +14,7 @@ import type { ReconMetric } from '../metrics/recon/evaluate.js'
 import { writeAtomically } from '../model/cache.js'
 import type { CommandContext } from './base-command.js'
 import { type EvalFlags, writeJsonFile } from './eval-context.js'
-import { runEvalRecon } from './eval-recon-command.js'
+import { type EvalReconFlags, runEvalRecon } from './eval-recon-command.js'
 import { runEvalZeroshot } from './eval-zeroshot-command.js'
 
 export interface EvalCommandFlags extends EvalFlags {
@@ -45,13 +45,14 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
     throw usageError('nothing_to_do', 'There is neither SOURCE nor --results', ['e.g. vtp eval photos --model nano'])
   // The tables of the single runs would only repeat what the table at the end says.
   const quiet: CommandContext = { ...context, json: true }
+  const kept: (() => Promise<void>)[] = []
   let interrupted = false
   for (const model of source === undefined ? [] : flags.model) {
     const folder = flags.out === undefined ? undefined : path.join(flags.out, model.replaceAll(/[^\w.-]+/g, '_'))
     for (const task of flags.tasks) {
       if (interrupted) break
       if (!context.json) process.stderr.write(`${task} of ${model}\n`)
-      const result = await runTask(quiet, flags, source!, model, task, folder)
+      const result = await runTask(quiet, { ...flags, kept }, source!, model, task, folder)
       interrupted ||= result.interrupted
       if (!result.interrupted) rows.push(toScores(result))
     }
@@ -63,13 +64,15 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
     await writeJsonFile(path.join(flags.out, 'results.json'), models)
     await writeAtomically(path.join(flags.out, 'results.md'), (tmp) => writeFile(tmp, `${markdown}\n`))
   }
+  // Models that are done wait in the cache until all are.
+  if (!interrupted) for (const remove of kept) await remove()
   if (!context.json && markdown) process.stdout.write(`${markdown}\n`)
   return { models, markdown, interrupted }
 }
 
 async function runTask(
   context: CommandContext,
-  flags: EvalCommandFlags,
+  flags: EvalCommandFlags & Pick<EvalReconFlags, 'kept'>,
   source: string,
   model: string,
   task: 'recon' | 'zeroshot',
@@ -87,6 +90,5 @@ async function runTask(
     out: folder,
     'save-images': false,
     'protocol-batch': 32,
-    overwrite: false,
   })
 }

@@ -81,21 +81,23 @@ export function openEvalContext(context: CommandContext, flags: EvalFlags): Eval
   }
 }
 
-/** Tells of images that could not be read, and sets the exit code when they are too many. */
+/** Rejects that are named. */
+export const TOLD = 5
+
+/** Tells of images that could not be read, by the first of them, and sets the exit code when they are too many. */
 export function reportRejects(
   context: CommandContext,
   progress: Progress,
-  rejects: Reject[],
+  first: readonly Reject[],
+  count: number,
   images: number,
   maxBad: number,
 ): void {
-  if (rejects.length === 0) return
-  for (const { key, code, message } of rejects.slice(0, 5)) progress.note(`left out: ${key} (${code}: ${message})`)
-  if (rejects.length > 5) progress.note(`left out: ${rejects.length - 5} more`)
-  if (rejects.length / (images + rejects.length) <= maxBad) return
-  progress.note(
-    `${rejects.length} of ${images + rejects.length} images were left out, more than --max-bad (exit code 1).`,
-  )
+  if (count === 0) return
+  for (const { key, code, message } of first.slice(0, TOLD)) progress.note(`left out: ${key} (${code}: ${message})`)
+  if (count > TOLD) progress.note(`left out: ${count - TOLD} more`)
+  if (count / (images + count) <= maxBad) return
+  progress.note(`${count} of ${images + count} images were left out, more than --max-bad (exit code 1).`)
   context.exitCode(EXIT.rejects)
 }
 

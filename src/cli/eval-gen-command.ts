@@ -67,7 +67,7 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
       context.exitCode(EXIT.interrupted)
       run.progress.finish(['Interrupted. Run the same command again to continue.'])
     } else {
-      reportRejects(context, run.progress, rejects, judged ?? 0, flags.maxBad)
+      reportRejects(context, run.progress, rejects, rejects.length, judged ?? 0, flags.maxBad)
       if (judged !== null && judged < 50_000)
         run.progress.note(`${judged} samples: numbers of papers are of 50,000; fewer give a larger FID.`)
       const made = set ? [`samples: ${set.description}`] : []

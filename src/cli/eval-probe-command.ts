@@ -67,9 +67,7 @@ export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): 
     const json = { ...result, seconds: Number(((performance.now() - began) / 1000).toFixed(3)), out: flags.out ?? null }
     if (result.interrupted) {
       context.exitCode(EXIT.interrupted)
-      run.progress.finish([
-        `Interrupted. ${flags.out === undefined ? 'Nothing is kept without --out.' : 'Run the same command again to continue.'}`,
-      ])
+      run.progress.finish(['Interrupted. Run the same command again to continue.'])
       return json
     }
     if (flags.out !== undefined) {

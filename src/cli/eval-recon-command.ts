@@ -5,8 +5,10 @@ import { EXIT, usageError } from '../errors.js'
 import { evaluateReconstruction, type ReconMetric, type ReconResult } from '../metrics/recon/evaluate.js'
 import { writePerImage } from '../metrics/recon/per-image.js'
 import { writeReport } from '../metrics/recon/report.js'
+import type { StateOptions } from '../metrics/resume/state.js'
+import type { Reject } from '../types.js'
 import type { CommandContext } from './base-command.js'
-import { type EvalFlags, formatNumber, openEvalContext, writeJsonFile } from './eval-context.js'
+import { type EvalFlags, formatNumber, openEvalContext, reportRejects, TOLD, writeJsonFile } from './eval-context.js'
 import { formatCount, formatDuration, formatRate, formatTable } from './format.js'
 
 export interface EvalReconFlags extends EvalFlags {
@@ -20,7 +22,9 @@ export interface EvalReconFlags extends EvalFlags {
   report?: string
   'save-images': boolean
   'protocol-batch': number
-  overwrite: boolean
+  overwrite?: boolean
+  /** As in `StateOptions`. */
+  kept?: StateOptions['kept']
 }
 
 /** The stable object of `--json`. */
@@ -35,6 +39,7 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
     throw usageError('out_missing', '--save-images needs --out, the folder to write to', ['add --out DIR'])
   const run = openEvalContext(context, flags)
   const { progress } = run
+  let rejects: Reject[] = []
   try {
     const result = await evaluateReconstruction(
       {
@@ -54,12 +59,14 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         saveImages: flags['save-images'],
         overwrite: flags.overwrite,
         checkpointSeconds: flags['checkpoint-seconds'],
+        kept: flags.kept,
         stdin: process.stdin,
         stop: run.stop.signal,
         onNote: progress.note,
         onImages: run.show,
       },
       async (done, engine, folder) => {
+        rejects = await folder.firstRejects(TOLD)
         if (flags.out !== undefined) {
           await writePerImage(folder, path.join(flags.out, 'per-image.parquet'))
           await writeJsonFile(path.join(flags.out, 'results.json'), done)
@@ -69,6 +76,7 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         await writeReport(done, engine, folder, { file: flags.report, seed: flags.seed })
       },
     )
+    if (!result.interrupted) reportRejects(context, progress, rejects, result.rejects, result.images, flags.maxBad)
     finish(context, flags, result, progress.finish)
     return {
       ...result,
@@ -97,12 +105,6 @@ function finish(
   if (flags.report !== undefined) lines.push(`report: ${flags.report}`)
   const rate = formatRate(result.images / Math.max(result.seconds, 1e-3), 'images/s')
   lines.push(`${formatCount(result.images)} images · ${formatDuration(result.seconds)} · ${rate}`)
-  const share = result.rejects / (result.images + result.rejects)
-  if (result.rejects > 0) lines.push(`${formatCount(result.rejects)} images were left out, because they cannot be read`)
-  if (share > flags.maxBad) {
-    lines.push(`that is more than --max-bad ${flags.maxBad} (exit code 1)`)
-    context.exitCode(EXIT.rejects)
-  }
   print(lines)
 }
 

@@ -1,5 +1,6 @@
 /** `vtp eval-zeroshot` between its flags and the evaluation. */
 import { EXIT } from '../errors.js'
+import type { StateOptions } from '../metrics/resume/state.js'
 import { evaluateZeroshot, type ZeroshotResult } from '../metrics/zeroshot/evaluate.js'
 import { defaultCacheDir } from '../model/index.js'
 import type { CommandContext } from './base-command.js'
@@ -15,6 +16,8 @@ export interface ZeroshotFlags extends EvalFlags {
   out?: string
   /** Folder for what a later run continues from; the cache otherwise. */
   stateDir?: string
+  /** As in `StateOptions`. */
+  kept?: StateOptions['kept']
 }
 
 /** The stable object of `--json`. */
@@ -45,6 +48,7 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       maxPixels: flags['max-pixels'],
       stateDir: flags.stateDir,
       checkpointSeconds: flags['checkpoint-seconds'],
+      kept: flags.kept,
       stdin: process.stdin,
       stop: run.stop.signal,
       onNote: run.progress.note,
@@ -57,7 +61,7 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       run.progress.finish(['Interrupted. Run the same command again to continue.'])
       return json
     }
-    reportRejects(context, run.progress, result.rejects, result.images, flags.maxBad)
+    reportRejects(context, run.progress, result.rejects, result.rejects.length, result.images, flags.maxBad)
     if (flags.out !== undefined) await writeJsonFile(flags.out, json)
     run.progress.finish(describe(result, seconds))
     return json

@@ -62,7 +62,7 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
       run.progress.finish(['Interrupted. Run the same command again to continue.'])
     } else {
       const images = numbers.images.reduce<number>((sum, count) => sum + (count ?? 0), 0)
-      reportRejects(context, run.progress, rejects, images, flags.maxBad)
+      reportRejects(context, run.progress, rejects, rejects.length, images, flags.maxBad)
       const saved = flags['save-stats'] ? [`statistics of ${flags.a} in ${flags['save-stats']}`] : []
       run.progress.finish([...describe(numbers), ...saved, `protocol: ${numbers.protocol}`, formatDuration(seconds)])
     }

@@ -15,7 +15,7 @@ blocks and the mean of the last patch tokens, 13 learning rates at once, 10 × 1
 head over epochs counts. The whole grid is reported.
 
 With --features the probe uses what \`vtp encode\` wrote (--outputs layers --layers 4): no augmentation, minutes
-instead of hours; a k-NN classifier and a ridge probe come with it. With --out a probe can be interrupted and continued.`
+instead of hours; a k-NN classifier and a ridge probe come with it.`
   static override examples = [
     {
       description: 'The number of the model card',
@@ -77,8 +77,8 @@ instead of hours; a k-NN classifier and a ridge probe come with it. With --out a
     ...FLAGS,
     'checkpoint-seconds': Flags.integer({
       default: 300,
-      min: 1,
-      summary: 'With --out: how often progress is made durable.',
+      min: 0,
+      summary: 'How often progress is made durable.',
       helpValue: 'N',
     }),
     'batch-size': Flags.string({

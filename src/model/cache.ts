@@ -3,9 +3,10 @@
  * a temporary name and renamed, so processes that share it never see half a file; all of it can be
  * deleted at any time.
  */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
+import { makeFolder } from '../io/make-folder.js'
 
 /** `$VTP_CACHE`, else `$XDG_CACHE_HOME/vtp`, else `~/.cache/vtp`. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -17,7 +18,7 @@ let counter = 0
 
 /** Makes `file` atomically: `write` fills a temporary file that then takes its name. */
 export async function writeAtomically(file: string, write: (tmp: string) => Promise<void>): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true })
+  await makeFolder(path.dirname(path.resolve(file)))
   const tmp = `${file}.tmp-${process.pid}-${counter++}`
   try {
     await write(tmp)

@@ -142,3 +142,38 @@ describe('vtp eval-recon', () => {
     expect(leftovers()).toEqual([])
   }, 300_000)
 })
+
+describe('vtp eval-probe', () => {
+  it('killed without --out, it continues from the cache with the identical grid; another seed begins anew', async () => {
+    const args = (seed: number): string[] => [
+      ...['eval-probe', '--train', inDir('photos'), '--val', inDir('photos'), '--seed', String(seed)],
+      ...['--epochs', '2', '--epoch-length', '3', '--batch-size', '8', '--learning-rates', '0.01,0.1'],
+    ]
+    const whole = await finish(args(0))
+    expect(leftovers()).toEqual([])
+    expect((await stop(args(0), 'SIGKILL')).signal).toBe('SIGKILL')
+    expect((await finish(args(1))).stderr).not.toMatch(/Continuing/)
+    const rest = await finish(args(0))
+    expect(rest.stderr).toMatch(/Continuing at step [1-6]\./)
+    expect(rest.numbers).toEqual(whole.numbers)
+    expect(leftovers()).toEqual([])
+  }, 300_000)
+})
+
+describe('vtp eval', () => {
+  it('stopped without --out, it does not repeat what was finished', async () => {
+    const args = [
+      ...['eval', inDir('photos'), '--tasks', 'recon,zeroshot', '--metrics', 'psnr', '--batch-size', '2'],
+      ...['--classnames', inDir('names.txt'), '--templates', inDir('templates.txt')],
+    ]
+    const whole = await finish(args)
+    expect(leftovers()).toEqual([])
+    // Two: the finished reconstruction, and the zero-shot task in its images.
+    const stopped = await stop(args, 'SIGINT', 2)
+    expect(stopped.code, stopped.stderr).toBe(4)
+    const rest = await finish(args)
+    expect(rest.stderr).toMatch(/Continuing: 24 of 24 images are done/)
+    expect(rest.numbers).toEqual(whole.numbers)
+    expect(leftovers()).toEqual([])
+  }, 300_000)
+})

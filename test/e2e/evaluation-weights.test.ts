@@ -33,6 +33,23 @@ describe('weights', () => {
     TORCH_HOME: tempDir(),
   })
 
+  it('nothing is downloaded for a folder that is missing or empty, or for statistics of another width', async () => {
+    const [settings, empty, before] = [env(), tempDir(), requests]
+    for (const [a, b] of [
+      [golden('fid_ref'), 'no such folder'],
+      ['no such folder', golden('fid_ref')],
+      [golden('fid_ref'), empty],
+    ] as const) {
+      const refused = await json(['fid', a, b], settings, 2)
+      expect(refused.error.message).toMatch(/no such folder does not exist|holds no images/)
+    }
+    const recon = await json(['eval-recon', empty], settings, 2)
+    expect(recon.error.code).toBe('no_images')
+    const width = await json(['fid', golden('ref_stats_dims64.npz'), golden('fid_ref')], settings, 2)
+    expect(width.error.message).toMatch(/64 and 2048 dimensions/)
+    expect(requests).toBe(before)
+  })
+
   it('a download that is not the known file is refused and not kept', async () => {
     const settings = env()
     const result = await json(['fid', golden('fid_ref'), golden('fid_rec')], settings, 3)

@@ -105,9 +105,32 @@ describe('vtp fid', () => {
     await written.close()
   })
 
-  it('statistics of another width are refused', async () => {
-    const result = await json(['fid', golden('ref_stats_dims64.npz'), golden('fid_rec'), '--weights', weights], {}, 2)
-    expect(result.error.message).toMatch(/64 and 2048 dimensions/)
+  it('a set with fewer than two readable images is named, with why', async () => {
+    const broken = path.join(dir, 'broken set')
+    mkdirSync(broken, { recursive: true })
+    writeFileSync(path.join(broken, 'a.png'), 'no image')
+    const result = await json(['fid', broken, golden('fid_rec'), '--dims', '64', '--weights', weights], {}, 2)
+    expect(result.error.message).toMatch(/broken set: .* 0 could be used; 1 cannot be read, first a\.png/)
+  })
+
+  it('a matrix that is no covariance is refused', async () => {
+    const file = path.join(dir, 'no covariance.npz')
+    const bytes = (data: number[]) => [new Uint8Array(Float64Array.from(data).buffer)]
+    const put = (data: number[]): Promise<void> =>
+      writeNpz(file, [
+        { name: 'mu', dtype: '<f8', shape: [2], data: bytes([0, 0]) },
+        { name: 'sigma', dtype: '<f8', shape: [2, 2], data: bytes(data) },
+      ])
+    for (const [data, why] of [
+      [[1, 0.5, 0.1, 1], /not symmetric/],
+      [[1, 0, 0, -1], /variance of feature 1 is -1/],
+    ] as const) {
+      await put([...data])
+      const result = await json(['fid', file, file], {}, 3)
+      expect(result.error.message).toMatch(why)
+    }
+    await put([1, 0.5, 0.5, 1])
+    expect((await json(['fid', file, file])).fid).toBeCloseTo(0, 12)
   })
 })
 

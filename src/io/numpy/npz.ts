@@ -1,6 +1,6 @@
 /** NumPy's .npz archives: a zip of .npy files, stored or deflated, read array by array without unpacking. */
 import { type FileHandle, open } from 'node:fs/promises'
-import { errorText, VtpError } from '../../errors.js'
+import { EXIT, errorText, systemCode, VtpError } from '../../errors.js'
 import { zipStored } from '../torch/write.js'
 import { readZipDirectory, readZipMember, streamZipMember, type ZipMember } from '../zip.js'
 import { encodeNpy, NPY_BYTES, type NpyHeader, npyHeaderBytes, npyToFloat64, parseNpyHeader } from './npy.js'
@@ -35,6 +35,8 @@ interface OpenArray extends NpzArray {
  */
 export async function openNpz(path: string): Promise<NpzFile> {
   const handle = await open(path).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT')
+      throw new VtpError(`${path} does not exist`, { code: 'file_unreadable', exitCode: EXIT.usage, cause: error })
     throw new VtpError(`${path} cannot be opened: ${errorText(error)}`, { code: 'file_unreadable', cause: error })
   })
   try {

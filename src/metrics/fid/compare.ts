@@ -1,15 +1,17 @@
 /** `vtp fid`: two sets of images or statistics → FID and its relatives, with their protocol. */
+import path from 'node:path'
 import { usageError } from '../../errors.js'
+import { makeFolder } from '../../io/make-folder.js'
 import type { Reject } from '../../types.js'
 import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
 import type { FidDims, FidFlavour } from '../networks/inception.js'
 import { type NetworkOptions, type OpenNetwork, openInception } from '../networks/open.js'
 import { writeStatsFile } from '../sets/stats-file.js'
 import type { SetStats } from './collector.js'
-import { frechetDistance } from './frechet.js'
+import { assertSameWidth, frechetDistance } from './frechet.js'
 import { ADM_SPLIT, inceptionScore, partsOf, splitsOf } from './inception-score.js'
 import { kernelInceptionDistance } from './kid.js'
-import { type LoadedSet, loadSet } from './load-set.js'
+import { type LoadedSet, type OpenedSet, openSet } from './load-set.js'
 import { precisionRecall } from './precision-recall.js'
 import { describeProtocol } from './protocol.js'
 
@@ -73,11 +75,23 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
   if (dims !== 2048 && metrics.some((metric) => metric !== 'fid')) {
     throw usageError('bad_dims', `--dims ${dims} goes with fid alone`, ['leave --dims out for the other metrics'])
   }
-  const products = await openMatrixProducts(request.network.cacheDir, request.network.threads)
+  if (request.b === undefined && request.saveStats === undefined)
+    throw usageError('nothing_to_do', 'There is neither a second set nor --save-stats', [
+      'give two sets, or name a file for the statistics of the one: --save-stats FILE.npz',
+    ])
+  const opened: OpenedSet[] = []
   const loaded: LoadedSet[] = []
   const networks: OpenNetwork[] = []
+  let products: MatrixProducts | undefined
   let complete = false
   try {
+    // Both sets before anything slow: nobody should wait for weights or for A to learn that B is missing.
+    for (const [i, spec] of [request.a, ...(request.b === undefined ? [] : [request.b])].entries())
+      opened.push(await openSet(spec, i === 1, request))
+    if (request.saveStats !== undefined) await makeFolder(path.dirname(path.resolve(request.saveStats)))
+    const [first, second] = opened
+    if (first && second) assertSameWidth(first, second)
+    products = await openMatrixProducts(request.network.cacheDir, request.network.threads)
     const network = async (): Promise<OpenNetwork> => {
       networks[0] ??= await openInception(
         { flavour, dims: [dims], spatial: metrics.includes('sfid'), logits: metrics.includes('is') },
@@ -85,8 +99,8 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
       )
       return networks[0]
     }
-    for (const [i, spec] of [request.a, ...(request.b === undefined ? [] : [request.b])].entries()) {
-      const set = await loadSet(spec, i === 1, request, products, network)
+    for (const one of opened) {
+      const set = await one.load(products, network)
       if (!set) return { images: [], rejects: [], protocol: '', interrupted: true }
       loaded.push(set)
     }
@@ -107,8 +121,12 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
       interrupted: false,
     }
   } finally {
-    await Promise.allSettled([...loaded.map((set) => set.close(complete)), ...networks.map((n) => n.session.close())])
-    await products.close()
+    await Promise.allSettled([
+      ...loaded.map((set) => set.close(complete)),
+      ...opened.map((set) => set.close()),
+      ...networks.map((n) => n.session.close()),
+    ])
+    await products?.close()
   }
 }
 

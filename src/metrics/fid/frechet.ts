@@ -11,8 +11,8 @@ import { symmetricEigenvalues } from '../linalg/eigenvalues.js'
 import type { Matrix, MatrixProducts } from '../linalg/matmul.js'
 import type { FeatureStats } from './moments.js'
 
-/** Throws VtpError `stats_mismatch` for statistics of different width, `not_finite` for such values. */
-export async function frechetDistance(a: FeatureStats, b: FeatureStats, products: MatrixProducts): Promise<number> {
+/** Throws VtpError `stats_mismatch` for statistics of different width. */
+export function assertSameWidth(a: { dims: number }, b: { dims: number }): void {
   if (a.dims !== b.dims) {
     throw new VtpError(`The statistics have ${a.dims} and ${b.dims} dimensions: they cannot be compared`, {
       code: 'stats_mismatch',
@@ -20,6 +20,11 @@ export async function frechetDistance(a: FeatureStats, b: FeatureStats, products
       suggestions: ['compute both with the same --dims and --flavour'],
     })
   }
+}
+
+/** Throws VtpError `stats_mismatch` for statistics of different width, `not_finite` for such values. */
+export async function frechetDistance(a: FeatureStats, b: FeatureStats, products: MatrixProducts): Promise<number> {
+  assertSameWidth(a, b)
   for (const stats of [a, b]) {
     if (!stats.mu.every(Number.isFinite) || !stats.sigma.every(Number.isFinite))
       throw new VtpError('The statistics hold values that are no finite numbers', { code: 'not_finite' })

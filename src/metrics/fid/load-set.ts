@@ -5,10 +5,10 @@
  */
 import { usageError } from '../../errors.js'
 import type { Reject } from '../../types.js'
-import { engineVersion } from '../../version.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
 import type { OpenNetwork } from '../networks/open.js'
 import { appendLines, readLines } from '../resume/append-file.js'
+import { evaluationIdentity } from '../resume/identity.js'
 import { type EvalState, openState } from '../resume/state.js'
 import { type ImageSet, openImageSet } from '../sets/images.js'
 import { readStatsFile } from '../sets/stats-file.js'
@@ -33,76 +33,105 @@ interface Progress {
   rejects: number
 }
 
-/** Loads a set; undefined when it was interrupted. `judged`: it is the second one, whose Inception Score is asked for. */
-export async function loadSet(
-  spec: string,
-  judged: boolean,
-  request: CompareRequest,
-  products: MatrixProducts,
-  network: () => Promise<OpenNetwork>,
-): Promise<LoadedSet | undefined> {
+/** A set that is there, before anything slow or large is asked for. */
+export interface OpenedSet {
+  /** Width of the features. */
+  dims: number
+  /** Undefined when it was interrupted. */
+  load(products: MatrixProducts, network: () => Promise<OpenNetwork>): Promise<LoadedSet | undefined>
+  close(): Promise<void>
+}
+
+interface Kept {
+  features: boolean
+  logits: boolean
+  spatial: boolean
+}
+
+/**
+ * Opens a set. `judged`: it is the second one, whose Inception Score is asked for. Throws usage errors for
+ * what is no set, or holds too little for the metrics.
+ */
+export async function openSet(spec: string, judged: boolean, request: CompareRequest): Promise<OpenedSet> {
   const { metrics, dims } = request
   const features = metrics.includes('kid') || metrics.includes('prec')
   const logits = judged && metrics.includes('is')
   const spatial = metrics.includes('sfid')
-  if (!/\.npz$/i.test(spec)) return collectSet(spec, { features, logits, spatial }, request, products, await network())
+  const kept = { features, logits, spatial }
+  if (!/\.npz$/i.test(spec)) return openImages(spec, kept, request)
   const file = await readStatsFile(spec)
   // Distances are to the stored statistics (usually of more images), as pytorch-fid takes them, even where
   // the file's images are needed, too.
   const stored = file.stats && (!file.images || file.stats.pool.dims === dims) ? file.stats : undefined
-  if (stored && !features && !logits && (!spatial || stored.spatial))
-    return { stats: stored, from: 'stored statistics', rejects: [], close: async () => {} }
+  if (stored && !features && !logits && (!spatial || stored.spatial)) {
+    const loaded: LoadedSet = { stats: stored, from: 'stored statistics', rejects: [], close: async () => {} }
+    return { dims: stored.pool.dims, load: async () => loaded, close: async () => {} }
+  }
   if (!file.images) {
     const wanted = metrics.filter((metric) => metric !== 'fid').join(', ')
     throw usageError('needs_images', `${spec} holds statistics alone; ${wanted} needs images or their features`, [
       'give the images themselves, or ask for --metrics fid',
     ])
   }
-  const set = await collectSet(spec, { features, logits, spatial }, request, products, await network())
-  return set && { ...set, stats: { ...set.stats, ...stored }, from: stored ? 'stored statistics' : 'images of arr_0' }
+  const images = await openImages(spec, kept, request)
+  return {
+    dims: images.dims,
+    async load(products, network) {
+      const set = await images.load(products, network)
+      const from = stored ? 'stored statistics' : 'images of arr_0'
+      return set && { ...set, stats: { ...set.stats, ...stored }, from }
+    },
+    close: images.close,
+  }
 }
 
-async function collectSet(
+async function openImages(spec: string, kept: Kept, request: CompareRequest): Promise<OpenedSet> {
+  const { batchSize, limit, maxPixels, stop: signal } = request
+  const list = request.lists?.get(spec)
+  const stdin = list?.() ?? request.stdin
+  const images = await openImageSet(list ? '-' : spec, { batchSize, limit, maxPixels, signal, stdin })
+  return {
+    dims: request.dims,
+    load: async (products, network) => collect(spec, images, kept, request, products, await network()),
+    close: images.close,
+  }
+}
+
+async function collect(
   spec: string,
-  kept: { features: boolean; logits: boolean; spatial: boolean },
+  images: ImageSet,
+  kept: Kept,
   request: CompareRequest,
   products: MatrixProducts,
   network: OpenNetwork,
 ): Promise<LoadedSet | undefined> {
-  const { batchSize, limit, maxPixels, stop: signal, flavour, dims } = request
-  const list = request.lists?.get(spec)
-  const stdin = list?.() ?? request.stdin
-  const images = await openImageSet(list ? '-' : spec, { batchSize, limit, maxPixels, signal, stdin })
-  let state: EvalState<Progress> | undefined
+  const { limit, maxPixels, flavour, dims } = request
+  const { cacheDir, providers } = request.network
+  const decides = {
+    set: spec,
+    limit,
+    maxPixels,
+    flavour,
+    dims,
+    ...kept,
+    weights: network.weights.map((file) => file.sha256),
+    provider: providers[0],
+  }
+  const identity = await evaluationIdentity('features of a set of images', decides, { stamp: () => images.stamp })
+  const state = await openState<Progress>(identity, { cacheDir, checkpointSeconds: request.checkpointSeconds })
   try {
-    const identity = {
-      what: 'features of a set of images',
-      set: spec,
-      stamp: images.stamp,
-      limit,
-      maxPixels,
-      flavour,
-      dims,
-      ...kept,
-      weights: network.weights.map((file) => file.sha256),
-      provider: request.network.providers[0],
-      engine: engineVersion(),
-    }
-    const { cacheDir } = request.network
-    state = await openState(identity, { cacheDir, checkpointSeconds: request.checkpointSeconds })
-    return await passOver(images, state, kept, request, products, network)
+    return await passOver(spec, images, state, kept, request, products, network)
   } catch (error) {
-    await state?.close(false)
+    await state.close(false)
     throw error
-  } finally {
-    await images.close()
   }
 }
 
 async function passOver(
+  spec: string,
   images: ImageSet,
   state: EvalState<Progress>,
-  kept: { features: boolean; logits: boolean; spatial: boolean },
+  kept: Kept,
   request: CompareRequest,
   products: MatrixProducts,
   network: OpenNetwork,
@@ -134,5 +163,16 @@ async function passOver(
   }
   const told: Reject[] = []
   for await (const reject of readLines<Reject>(rejects)) told.push(reject)
+  if (collector.count < 2) throw tooFewImages(spec, collector.count, told)
   return { stats: await collector.finish(), read: collector.count, rejects: told, close: state.close }
+}
+
+function tooFewImages(spec: string, count: number, rejects: readonly Reject[]): Error {
+  const [first] = rejects
+  const why = first ? `; ${rejects.length} cannot be read, first ${first.key} (${first.message})` : ''
+  return usageError(
+    'too_few_images',
+    `${spec}: a covariance needs at least 2 images, and ${count} could be used${why}`,
+    ['give more images; FID is usually computed on 10,000 to 50,000'],
+  )
 }

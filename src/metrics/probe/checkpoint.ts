@@ -1,16 +1,12 @@
-/** A probe in training, on disk: what is done, and the weights and momenta of every group of heads. */
-import { readCheckpoint, underPrefix, withPrefix, writeCheckpoint } from '../resume/checkpoint.js'
+/** A probe in training as its checkpoint has it: what is done, and the weights and momenta of every group of heads. */
+import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
 import type { TrainerState } from './trainer.js'
 
-export interface ProbeHistory {
+export interface ProbeProgress {
   /** Accuracies in percent after each epoch, by head. */
   accuracies: Record<string, number>[]
   /** Mean over an epoch's steps of the loss, summed over heads. */
   losses: number[]
-}
-
-export interface ProbeProgress extends ProbeHistory {
-  identity: string
   /** The next step to do. */
   epoch: number
   step: number
@@ -22,18 +18,11 @@ export interface ProbeProgress extends ProbeHistory {
   valRejects?: number
 }
 
-export function writeProbe(file: string, progress: ProbeProgress, states: TrainerState[]): Promise<void> {
-  const arrays = states.map((state, i) => withPrefix(`group ${i}`, state))
-  return writeCheckpoint(file, { head: { ...progress, groups: states.length }, arrays: Object.assign({}, ...arrays) })
+export function joinStates(states: readonly TrainerState[]): NumberArrays {
+  return Object.assign({}, ...states.map((state, group) => withPrefix(`group ${group}`, state)))
 }
 
-/** Undefined when there is none. Throws VtpError `evaluation_damaged`. */
-export async function readProbe(
-  file: string,
-): Promise<{ progress: ProbeProgress; states: TrainerState[] } | undefined> {
-  const saved = await readCheckpoint<ProbeProgress & { groups: number }>(file)
-  if (!saved) return undefined
-  const { groups, ...progress } = saved.head
-  const states = Array.from({ length: groups }, (_, i) => underPrefix(`group ${i}`, saved.arrays) as TrainerState)
-  return { progress, states }
+/** One of the joined states; undefined at the very beginning. */
+export function stateOfGroup(arrays: NumberArrays | undefined, group: number): TrainerState | undefined {
+  return underPrefix(`group ${group}`, arrays) as TrainerState | undefined
 }

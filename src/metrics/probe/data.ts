@@ -22,7 +22,10 @@ export interface ProbeData {
   trainCount: number
   valCount: number
   model: string | null
-  digest: unknown[]
+  /** What the numbers depend on, but the files themselves. */
+  decides: Record<string, unknown>
+  /** Changes with the files themselves. */
+  stamp: string
   train(epoch: number, step: number): Promise<FeatureBatch>
   val(): AsyncGenerator<FeatureBatch>
   stored?: { train: StoredFeatures; val: StoredFeatures }
@@ -59,7 +62,14 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
     trainCount: train.count,
     valCount: val.count,
     model: model.name,
-    digest: [model.digest, train.digest, val.digest, request.precision],
+    decides: {
+      model: model.digest,
+      train: train.digest,
+      val: val.digest,
+      precision: request.precision,
+      maxPixels: request.maxPixels,
+    },
+    stamp: `${train.stamp} ${val.stamp}`,
     train: (epoch, step) => features.batch(train, sampler.rows(epoch, step), sampler.draws(epoch, step)),
     async *val() {
       for (let at = 0; at < val.count && labels.length === 0; at += request.batchSize) {
@@ -137,7 +147,8 @@ export async function openStoredData(request: ProbeRequest, closers: Closers): P
     trainCount: train.labels.length,
     valCount: val.labels.length,
     model: train.modelName ?? null,
-    digest: [train.modelDigest, digestOf(train), digestOf(val)],
+    decides: { model: train.modelDigest, train: digestOf(train), val: digestOf(val) },
+    stamp: `${train.stamp} ${val.stamp}`,
     async train(epoch, step) {
       const rows = sampler.rows(epoch, step)
       const { data } = await train.file.rows(rows)

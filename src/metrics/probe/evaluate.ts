@@ -3,13 +3,15 @@
  * tools/test_linear_probing_hf.py). Augmented images go through the model at every step, or features that
  * `vtp encode` wrote are used as they are. Validation features are computed once: the model is frozen.
  */
-import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { EXIT, usageError, VtpError } from '../../errors.js'
 import { mapOrdered } from '../../pipeline/stages.js'
 import { engineVersion } from '../../version.js'
 import { openMatrixProducts } from '../linalg/matmul.js'
-import { type ProbeProgress, readProbe, writeProbe } from './checkpoint.js'
+import type { NumberArrays } from '../resume/checkpoint.js'
+import { evaluationIdentity } from '../resume/identity.js'
+import { type EvalState, openState } from '../resume/state.js'
+import { joinStates, type ProbeProgress, stateOfGroup } from './checkpoint.js'
 import { nearestNeighbours, type RidgeResult, ridgeProbe } from './closed-form.js'
 import { type Closers, openImageData, openStoredData, type ProbeData } from './data.js'
 import { type FeatureLayout, type StoredFeatures, selectInput } from './features.js'
@@ -46,25 +48,16 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
     const data = request.stored ? await openStoredData(request, closers) : await openImageData(request, closers)
     const groups = headGrid(request)
     checkGroups(groups, data.layout)
-    const identity = createHash('sha256')
-      .update(
-        JSON.stringify([
-          data.digest,
-          groups,
-          request.epochs,
-          request.epochLength,
-          request.batchSize,
-          request.seed,
-          engineVersion(),
-        ]),
-      )
-      .digest('hex')
-    const file = request.out === undefined ? undefined : path.join(request.out, 'probe-checkpoint.bin')
-    const saved = file === undefined ? undefined : await readProbe(file)
-    if (saved && saved.progress.identity !== identity)
-      throw usageError('other_evaluation', `${request.out} holds another probe (other data, model or settings)`, [
-        'choose another --out folder',
-      ])
+    const { out, cacheDir, checkpointSeconds, epochs, epochLength, batchSize, seed, providers } = request
+    const dir = out === undefined ? undefined : path.join(out, '_probe')
+    const identity = await evaluationIdentity(
+      'linear probe',
+      { ...data.decides, groups, epochs, epochLength, batchSize, seed, provider: providers[0] },
+      { dir, stamp: () => data.stamp },
+    )
+    const state = await openState<ProbeProgress>(identity, { dir, cacheDir, checkpointSeconds })
+    let complete = false
+    closers.push(() => state.close(complete))
     const trainers: Trainer[] = []
     for (const [i, { heads, blocks, avgpool }] of groups.entries()) {
       const dim = data.layout.dim * (blocks + (avgpool ? 1 : 0))
@@ -72,14 +65,13 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
       const fresh = { weight: initialWeights(rows * dim, mixSeeds(request.seed, 7, i)), bias: new Float32Array(rows) }
       const trainer = await openTrainer(
         { heads: heads.length, classes: data.classes, dim },
-        saved?.states[i] ?? fresh,
+        stateOfGroup(state.arrays, i) ?? fresh,
         request,
       )
       trainers.push(trainer)
       closers.push(() => trainer.close())
     }
-    const progress: ProbeProgress = saved?.progress ?? {
-      identity,
+    const progress: ProbeProgress = state.head ?? {
       epoch: 0,
       step: 0,
       lossSum: 0,
@@ -87,17 +79,10 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
       accuracies: [],
       losses: [],
     }
-    if (saved) request.onNote?.(`Continuing at step ${progress.epoch * request.epochLength + progress.step}.`)
-    const save = async (): Promise<void> => {
-      if (file !== undefined)
-        await writeProbe(
-          file,
-          progress,
-          trainers.map((trainer) => trainer.state),
-        )
-    }
-    const interrupted = !(await trainAll(request, data, groups, trainers, progress, save))
+    if (state.head) request.onNote?.(`Continuing at step ${progress.epoch * epochLength + progress.step}.`)
+    const interrupted = !(await trainAll(request, data, groups, trainers, progress, state))
     const closed = !interrupted && data.stored ? await closedForm(request, data, data.stored) : {}
+    complete = !interrupted
     return { ...best(progress), ...closed, ...describe(request, data, groups, progress), interrupted }
   } finally {
     for (const close of closers.reverse()) await close().catch(() => {})
@@ -126,11 +111,12 @@ async function trainAll(
   groups: HeadGroup[],
   trainers: Trainer[],
   progress: ProbeProgress,
-  save: () => Promise<void>,
+  state: EvalState<ProbeProgress>,
 ): Promise<boolean> {
   const { epochs, epochLength, stop } = request
+  const arrays = (): NumberArrays => joinStates(trainers.map((trainer) => trainer.state))
+  const save = (): Promise<void> => state.checkpoint(progress, arrays())
   const total = epochs * epochLength
-  let savedAt = performance.now()
   while (progress.epoch < epochs) {
     const { epoch } = progress
     const steps = Array.from({ length: epochLength - progress.step }, (_, i) => progress.step + i)
@@ -156,10 +142,7 @@ async function trainAll(
       progress.step = step + 1
       progress.trainRejects += request.batchSize - batch.labels.length
       request.onProgress?.((at + 1) * request.batchSize, total * request.batchSize, countRejects(progress))
-      if (performance.now() - savedAt > request.checkpointSeconds * 1000) {
-        await save()
-        savedAt = performance.now()
-      }
+      await state.checkpointWhenDue(() => ({ head: progress, arrays: arrays() }))
     }
     const validated = await validate(data, groups, trainers, stop)
     if (!validated) {

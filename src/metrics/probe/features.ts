@@ -14,6 +14,7 @@ import { createLimiter } from '../../pipeline/stages.js'
 import { RejectError, type RgbImage, type TensorData } from '../../types.js'
 import { createFeatureFile, type FeatureFile, type TemporaryFeatureFile } from '../fid/feature-file.js'
 import { createRandom } from '../random.js'
+import { stampFiles } from '../sets/stamp.js'
 import { augment } from './augment.js'
 import type { ListingIndex } from './listing-index.js'
 
@@ -156,6 +157,8 @@ export interface StoredFeatures {
   modelName?: string
   /** Transform, precision and element type, as far as the shards say. */
   made: string
+  /** Changes with the files themselves. */
+  stamp: string
   close(): Promise<void>
 }
 
@@ -167,7 +170,8 @@ export async function openStoredFeatures(input: string, blocks: number, limit?: 
   let dtype: string | undefined
   const labels: number[] = []
   try {
-    for (const path of await findShards(input)) {
+    const files = await findShards(input)
+    for (const path of files) {
       const shard = await openShard(path)
       try {
         provenance = shard.provenance
@@ -217,6 +221,7 @@ export async function openStoredFeatures(input: string, blocks: number, limit?: 
         provenance['vtp.precision'] ? `encoder ${provenance['vtp.precision']}` : 'unknown precision',
         `stored as ${dtype}`,
       ].join(', '),
+      stamp: await stampFiles(files),
       close: () => file!.close(),
     }
   } catch (error) {

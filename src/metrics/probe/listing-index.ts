@@ -1,14 +1,10 @@
 /** Random access to the entries of a listing: byte offsets in memory, lines on disk. */
-import { createHash } from 'node:crypto'
-import { mkdtemp, open, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
+import { open } from 'node:fs/promises'
 import { usageError } from '../../errors.js'
 import { parseListingEntry } from '../../io/listing.js'
 import { readFully } from '../../io/read-fully.js'
-import { openSource } from '../../io/sources/index.js'
-import { writeListing } from '../../pipeline/plan.js'
 import type { ListingEntry, Source } from '../../types.js'
+import { storeListing } from '../sets/listing.js'
 
 export interface ListingIndex {
   readonly source: Source
@@ -19,6 +15,8 @@ export interface ListingIndex {
   readonly names: readonly string[] | undefined
   /** SHA-256 over keys and labels. */
   readonly digest: string
+  /** SHA-256 that also changes with the files themselves. */
+  readonly stamp: string
   entry(index: number): Promise<ListingEntry>
   close(): Promise<void>
 }
@@ -29,40 +27,31 @@ export async function openListingIndex(
   limit: number | undefined,
   signal?: AbortSignal,
 ): Promise<ListingIndex> {
-  const source = await openSource(spec)
-  const dir = await mkdtemp(path.join(tmpdir(), 'vtp-probe-'))
-  const close = async (): Promise<void> => {
-    await source.close()
-    await rm(dir, { recursive: true, force: true })
-  }
+  const listing = await storeListing(spec, { limit, signal })
+  const { source, total: count, file } = listing
   try {
-    const file = path.join(dir, 'listing.jsonl')
-    await writeListing(source, file, 4096, { signal })
-    const hash = createHash('sha256')
     const offsets = [0]
     let classes = source.classes?.length ?? 0
     const reader = await open(file)
     for await (const line of reader.readLines()) {
-      const { key, label, uri } = parseListingEntry(line)
+      const { label, uri } = parseListingEntry(line)
       if (label === undefined)
         throw usageError('no_label', `${uri} has no label`, [
           'give a folder of class folders, a tar with .cls members, or a list with labels',
         ])
       classes = Math.max(classes, label + 1)
-      hash.update(`${JSON.stringify([key, label])}\n`)
       offsets.push(offsets.at(-1)! + Buffer.byteLength(line) + 1)
-      if (offsets.length - 1 === limit) break
     }
     await reader.close().catch(() => {})
-    const count = offsets.length - 1
-    if (count === 0) throw usageError('no_images', `${spec} holds no images`, ['check the path'])
+    const [digest, stamp] = [await listing.keysDigest(), await listing.stampDigest()]
     const handle = await open(file)
     return {
       source,
       count,
       classes,
       names: source.classes && source.classes.length > 0 ? source.classes : undefined,
-      digest: hash.digest('hex'),
+      digest,
+      stamp,
       async entry(index) {
         const bytes = Buffer.alloc(offsets[index + 1]! - offsets[index]! - 1)
         await readFully(handle, bytes, offsets[index]!)
@@ -70,11 +59,11 @@ export async function openListingIndex(
       },
       async close() {
         await handle.close()
-        await close()
+        await listing.close()
       },
     }
   } catch (error) {
-    await close()
+    await listing.close()
     throw error
   }
 }

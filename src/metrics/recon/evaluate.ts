@@ -26,6 +26,10 @@ import { describeWeights } from '../networks/weights.js'
 import { type ComparedBatch, comparePairs, type PairMetrics } from '../pairs/compare.js'
 import { openScorePool, type ScorePool } from '../pairs/score-pool.js'
 import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
+import { evaluationIdentity, modelOverSet } from '../resume/identity.js'
+import type { StateOptions } from '../resume/state.js'
+import { storeListing } from '../sets/listing.js'
+import { noneReadable } from '../sets/none-readable.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { openRunFolder, type RunFolder, scoresToRow } from './run-folder.js'
 import { removeSaved, saveImages } from './saved-images.js'
@@ -56,9 +60,11 @@ export interface ReconRequest {
   out?: string
   /** Write reference/ and reconstructed/ PNGs there, named as the official script does. */
   saveImages: boolean
-  overwrite: boolean
+  overwrite?: boolean
   /** How often progress is made durable. */
   checkpointSeconds: number
+  /** As in `StateOptions`. */
+  kept?: StateOptions['kept']
   stdin?: AsyncIterable<Uint8Array>
   stop?: AbortSignal
   onNote?: (line: string) => void
@@ -105,31 +111,25 @@ export async function evaluateReconstruction(
     const engine = await openEngine(request, closers)
     const { model, set } = engine
     const weights = [...engine.pairs.weights, ...(engine.inception?.weights ?? [])]
-    const identity = {
-      source: set.uri,
-      listing: set.digest,
-      images: set.total,
-      maxPixels: request.maxPixels,
-      model: model.digest,
-      transform: set.transform.spec,
-      metrics: request.metrics,
-      precision: request.precision,
-      decoderPrecision: request.decoderPrecision,
-      device: request.device,
-      saveImages: request.saveImages,
-      weights: weights.map((file) => file.sha256),
-      engine: engineVersion(),
-    }
-    const folder = await openRunFolder(
-      // Whoever names a folder may have copied the images anew; in the cache only the very same files count.
-      request.out === undefined ? { ...identity, stamp: await set.stamp() } : identity,
+    const dir = request.out === undefined ? undefined : path.join(request.out, '_eval')
+    const identity = await evaluationIdentity(
+      'reconstruction',
       {
-        dir: request.out === undefined ? undefined : path.join(request.out, '_eval'),
-        overwrite: request.overwrite,
-        cacheDir: request.cacheDir ?? defaultCacheDir(),
-        checkpointSeconds: request.checkpointSeconds,
+        ...modelOverSet(model, set, request),
+        decoderPrecision: request.decoderPrecision,
+        metrics: request.metrics,
+        saveImages: request.saveImages,
+        weights: weights.map((file) => file.sha256),
       },
+      { dir, stamp: set.stamp },
     )
+    const folder = await openRunFolder(identity, {
+      dir,
+      overwrite: request.overwrite,
+      cacheDir: request.cacheDir ?? defaultCacheDir(),
+      checkpointSeconds: request.checkpointSeconds,
+      kept: request.kept,
+    })
     let complete = false
     closers.push(() => folder.close(complete))
     if (request.out !== undefined && folder.progress.done === 0) await removeSaved(request.out)
@@ -148,6 +148,8 @@ export async function evaluateReconstruction(
     const seconds = (): number => Number(((performance.now() - began) / 1000).toFixed(3))
     if (interrupted) return { ...head, images: 0, protocol: '', interrupted: true, seconds: seconds() }
     const summary = await summarize(folder, request.protocolBatch)
+    if (summary.images === 0)
+      throw noneReadable(request.source, folder.progress.rejects, (await folder.firstRejects(1))[0])
     const result: ReconResult = {
       ...summary,
       ...head,
@@ -173,11 +175,21 @@ export async function evaluateReconstruction(
 
 async function openEngine(request: ReconRequest, closers: (() => Promise<unknown>)[]): Promise<ReconEngine> {
   const { network, cacheDir } = request
+  // What costs nothing comes first: nobody should wait for a download to learn that a folder is missing.
+  const listing = await storeListing(request.source, {
+    limit: request.limit,
+    stdin: request.stdin,
+    signal: request.stop,
+  })
+  closers.push(() => listing.close())
+  if (listing.total < 2 && request.metrics.includes('rfid'))
+    throw usageError('too_few_images', `rFID needs at least 2 images; ${request.source} has ${listing.total}`, [
+      'pass --metrics psnr,ssim,lpips, which are numbers of single images',
+    ])
   const model = await openModel(request.model, { cacheDir, onNote: request.onNote, signal: request.stop })
   closers.push(() => model.close())
   if (!model.config.train_reconstruction)
     throw usageError('no_decoder', `The model ${model.name} has no pixel decoder (train_reconstruction is false)`)
-  // Weights before anything slow: a missing file should not cost a listing.
   const metrics: PairMetrics = {
     psnr: request.metrics.includes('psnr'),
     ssim: request.metrics.includes('ssim'),
@@ -194,14 +206,11 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
     closers.push(() => session.close())
   }
   const size = model.config.image_size
-  const set = await openPreparedSet(request.source, {
+  const set = await openPreparedSet(listing, {
     transform: request.transform ?? `adm-crop(${size})`,
-    limit: request.limit,
     batchSize: request.batchSize,
     threads: network.threads,
     maxPixels: request.maxPixels,
-    stdin: request.stdin,
-    signal: request.stop,
   })
   closers.push(() => set.close())
   const { height, width } = set.transform
@@ -313,7 +322,7 @@ async function passOver(
     await folder.checkpoint(moments)
   }
   const interrupted = progress.done < set.total
-  if (interrupted || request.out !== undefined) await folder.checkpoint(moments, true)
+  if (interrupted || request.out !== undefined || request.kept) await folder.checkpoint(moments, true)
   return interrupted
 }
 

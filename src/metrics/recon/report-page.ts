@@ -31,6 +31,7 @@ function escapeHtml(text: string): string {
 }
 
 const count = (value: number): string => value.toLocaleString('en-US')
+const images = (value: number): string => `${count(value)} image${value === 1 ? '' : 's'}`
 
 export function renderReport({ result, distribution, pictures, heatFull, seed }: ReportContent): string {
   const ranked = distribution ? NAMES[distribution.rankedBy].title : ''
@@ -38,7 +39,7 @@ export function renderReport({ result, distribution, pictures, heatFull, seed }:
     ? [
         gallery('Worst reconstructions', `Ranked by ${ranked}.`, pictures.worst),
         gallery('Best reconstructions', `Ranked by ${ranked}.`, pictures.best),
-        `<section><h2>A random sample</h2><p class="note">${pictures.sample.length} images drawn with seed ${seed}; original above, reconstruction below.</p>
+        `<section><h2>A random sample</h2><p class="note">${images(pictures.sample.length)} drawn with seed ${seed}; original above, reconstruction below.</p>
 <div class="sheet">${pictures.sample.map(pair).join('')}</div></section>`,
       ]
     : []
@@ -50,7 +51,7 @@ export function renderReport({ result, distribution, pictures, heatFull, seed }:
 <style>${CSS}</style></head>
 <body><main>
 <header><p class="kicker">Reconstruction report</p><h1>${escapeHtml(result.model)}</h1>
-<p class="sub">${count(result.images)} images of <span class="path">${escapeHtml(result.source)}</span></p></header>
+<p class="sub">${images(result.images)} of <span class="path">${escapeHtml(result.source)}</span></p></header>
 <section class="numbers">${numbers(result)}</section>
 <section><h2>Protocol</h2><ul class="protocol">${result.protocol
     .split('; ')
@@ -110,10 +111,10 @@ function chart(name: Score, { low, high, bins, mean, median }: Histogram): strin
     .map((value, i) => {
       const height = most > 0 ? (value / most) * (CHART.base - 14) : 0
       const from = low + ((high - low) * i) / bins.length
-      return `<rect x="${(i * step + 0.5).toFixed(1)}" y="${(CHART.base - height).toFixed(1)}" width="${(step - 1).toFixed(1)}" height="${height.toFixed(1)}"><title>from ${from.toFixed(digits)}: ${count(value)} images</title></rect>`
+      return `<rect x="${(i * step + 0.5).toFixed(1)}" y="${(CHART.base - height).toFixed(1)}" width="${(step - 1).toFixed(1)}" height="${height.toFixed(1)}"><title>from ${from.toFixed(digits)}: ${images(value)}</title></rect>`
     })
     .join('')
-  const x = high > low ? ((mean - low) / (high - low)) * CHART.width : CHART.width / 2
+  const x = high > low ? ((mean - low) / (high - low)) * CHART.width : step / 2
   const label = (at: number, anchor: string, value: number): string =>
     `<text x="${at}" y="${CHART.base + 18}" text-anchor="${anchor}">${value.toFixed(digits)}</text>`
   return `<figure class="card"><figcaption><h3>${title}</h3><span class="note">${better}</span></figcaption>

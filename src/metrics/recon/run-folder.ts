@@ -28,6 +28,7 @@ export interface RunFolder {
   /** Makes everything so far durable: if it is time, or in any case. */
   checkpoint(moments: () => Promise<NumberArrays>, always?: boolean): Promise<void>
   rows(): AsyncGenerator<EvalRow>
+  firstRejects(count: number): Promise<Reject[]>
   /** `done`: nobody needs to continue. */
   close(done: boolean): Promise<void>
 }
@@ -47,6 +48,15 @@ export async function openRunFolder(identity: Record<string, unknown>, options: 
           ? state.checkpoint(progress, await moments())
           : state.checkpointWhenDue(async () => ({ head: progress, arrays: await moments() })),
       rows: () => readLines<EvalRow>(rows),
+      async firstRejects(count) {
+        const first: Reject[] = []
+        for await (const row of readLines<EvalRow>(rows)) {
+          if (!('reject' in row)) continue
+          first.push(row.reject)
+          if (first.length >= count) break
+        }
+        return first
+      },
       close: state.close,
     }
   } catch (error) {

@@ -8,6 +8,7 @@ import { hostname } from 'node:os'
 import path from 'node:path'
 import { systemCode } from '../../errors.js'
 import { isAlive } from '../../io/is-alive.js'
+import { makeFolder } from '../../io/make-folder.js'
 
 export interface Claim {
   readonly dir: string
@@ -27,7 +28,7 @@ let counter = 0
 
 /** Takes the folder of `key` that an interrupted process left below `root`, or makes a new one. */
 export async function claimFolder(root: string, key: string): Promise<Claim> {
-  await mkdir(root, { recursive: true })
+  await makeFolder(path.resolve(root))
   await removeForgotten(root)
   const mine = `${key}.${process.pid}-${counter++}.${hostname()}`
   const dir = path.join(root, mine)

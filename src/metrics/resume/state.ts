@@ -5,9 +5,10 @@
  * found by the identity alone and deleted when the evaluation is done.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
+import { makeFolder } from '../../io/make-folder.js'
 import { writeAtomically } from '../../model/cache.js'
 import { type AppendFile, openAppendFile } from './append-file.js'
 import { type NumberArrays, readCheckpoint, writeCheckpoint } from './checkpoint.js'
@@ -16,11 +17,13 @@ import { type Claim, claimFolder } from './claim.js'
 export interface StateOptions {
   /** The user's folder; the cache otherwise. */
   dir?: string
-  /** Start anew in `dir`, whatever it holds. */
+  /** Start anew in `dir`, whatever it holds; undefined where the command has no such flag. */
   overwrite?: boolean
   cacheDir: string
   /** How often progress is made durable; 0: with every batch. */
   checkpointSeconds: number
+  /** Finished work stays in the cache, too: part of something larger, which calls what is added here at its end. */
+  kept?: (() => Promise<void>)[]
 }
 
 interface Checkpointed<Head> {
@@ -51,13 +54,13 @@ export async function openState<Head extends object>(
   options: StateOptions,
 ): Promise<EvalState<Head>> {
   const { dir, cacheDir, checkpointSeconds } = options
-  const claim: Claim | undefined =
-    dir === undefined ? await claimFolder(path.join(cacheDir, 'evaluations'), identityKey(identity)) : undefined
+  const takeFolder = (): Promise<Claim> => claimFolder(path.join(cacheDir, 'evaluations'), identityKey(identity))
+  const claim: Claim | undefined = dir === undefined ? await takeFolder() : undefined
   const folder = claim?.dir ?? dir!
   const file = path.join(folder, CHECKPOINT)
   const files = new Map<string, AppendFile>()
   try {
-    await settle(folder, identity, options.overwrite ?? false)
+    await settle(folder, identity, options.overwrite)
     const saved = await readCheckpoint<{ head: Head; lengths: Record<string, number> }>(file).catch((error) => {
       // Nobody has asked for what is in the cache: if it is of no use, the evaluation begins anew.
       if (claim) return undefined
@@ -91,7 +94,10 @@ export async function openState<Head extends object>(
       },
       async close(done) {
         for (const opened of files.values()) await opened.close()
-        if (done || !isThere) await claim?.remove()
+        if (done && options.kept && isThere) {
+          await claim?.release()
+          if (claim) options.kept.push(async () => (await takeFolder()).remove())
+        } else if (done || !isThere) await claim?.remove()
         else await claim?.release()
       },
     }
@@ -106,8 +112,12 @@ function identityKey(identity: Record<string, unknown>): string {
 }
 
 /** Makes the folder one of this identity, or refuses. */
-async function settle(folder: string, identity: Record<string, unknown>, overwrite: boolean): Promise<void> {
-  await mkdir(folder, { recursive: true })
+async function settle(
+  folder: string,
+  identity: Record<string, unknown>,
+  overwrite: boolean | undefined,
+): Promise<void> {
+  await makeFolder(path.resolve(folder))
   const text = JSON.stringify(identity, null, 2)
   const there = await readFile(path.join(folder, RUN), 'utf8').catch(() => undefined)
   if (there === text && !overwrite) return
@@ -115,7 +125,10 @@ async function settle(folder: string, identity: Record<string, unknown>, overwri
     throw usageError(
       'other_evaluation',
       `${path.dirname(folder)} holds another evaluation. What differs: ${differences(there, identity)}`,
-      ['choose another --out folder', 'pass --overwrite to start anew in this one'],
+      [
+        'choose another --out folder',
+        ...(overwrite === undefined ? [] : ['pass --overwrite to start anew in this one']),
+      ],
     )
   }
   await rm(path.join(folder, CHECKPOINT), { force: true })

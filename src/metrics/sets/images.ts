@@ -3,19 +3,17 @@
  * shards with a `pixels` column, or from `arr_0` of an .npz (ADM's sample batches). An image that cannot be
  * read is counted and told of; it never ends the set.
  */
-import { createHash } from 'node:crypto'
 import { readdir, stat } from 'node:fs/promises'
-import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { decodeImage } from '../../image/decode.js'
 import { openNpz } from '../../io/numpy/npz.js'
 import { findShards, openShard } from '../../io/shards/index.js'
-import { openSource } from '../../io/sources/index.js'
 import { openStore, uriScheme } from '../../io/store.js'
 import { mapOrdered } from '../../pipeline/stages.js'
 import { type ListingEntry, type Reject, RejectError, type RgbImage, type Source } from '../../types.js'
 import type { PixelBatch } from '../fid/collector.js'
-import { fileStamp, storeListing } from './listing.js'
+import { storeListing } from './listing.js'
+import { stampFiles } from './stamp.js'
 
 export interface ImageSetOptions {
   batchSize: number
@@ -129,26 +127,6 @@ async function openShardSet(input: string, options: ImageSetOptions): Promise<Im
   }
 }
 
-async function stampFiles(files: string[]): Promise<string> {
-  const hash = createHash('sha256')
-  for (const file of files) {
-    const stamp =
-      uriScheme(file) === 's3' ? [file, await objectStamp(file)] : [path.resolve(file), await fileStamp(file)]
-    hash.update(`${JSON.stringify(stamp)}\n`)
-  }
-  return hash.digest('hex')
-}
-
-async function objectStamp(uri: string): Promise<unknown> {
-  const slash = uri.lastIndexOf('/')
-  const store = await openStore(uri.slice(0, slash))
-  try {
-    return await store.stat(uri.slice(slash + 1))
-  } finally {
-    await store.close()
-  }
-}
-
 /** The rows from number `from` to before `to`. Those before are read and dropped: that is fast beside a network. */
 async function* cutRows(batches: AsyncIterable<PixelBatch>, from: number, to: number): AsyncGenerator<ImageBatch> {
   let at = 0
@@ -165,21 +143,13 @@ async function* cutRows(batches: AsyncIterable<PixelBatch>, from: number, to: nu
 }
 
 async function openSourceSet(spec: string, options: ImageSetOptions): Promise<ImageSet> {
-  const source = await openSource(spec, { stdin: options.stdin })
-  try {
-    const listing = await storeListing(source, options)
-    return {
-      total: listing.total,
-      stamp: await listing.stampDigest(),
-      batches: (from) => joinBySize(readImages(source, listing.entries(from), options), from, options.batchSize),
-      async close() {
-        await source.close()
-        await listing.close()
-      },
-    }
-  } catch (error) {
-    await source.close()
-    throw error
+  const listing = await storeListing(spec, options)
+  const { total, source, entries, stampDigest, close } = listing
+  return {
+    total,
+    stamp: await stampDigest(),
+    batches: (from) => joinBySize(readImages(source, entries(from), options), from, options.batchSize),
+    close,
   }
 }
 

@@ -4,40 +4,55 @@
  * (the same images elsewhere are the same set), `stampDigest` by the very files.
  */
 import { createHash } from 'node:crypto'
-import { mkdtemp, open, rm, stat } from 'node:fs/promises'
+import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { parseListingEntry } from '../../io/listing.js'
-import { uriScheme } from '../../io/store.js'
+import { openSource } from '../../io/sources/index.js'
 import { writeListing } from '../../pipeline/plan.js'
 import type { ListingEntry, Source } from '../../types.js'
+import { fileStamp } from './stamp.js'
 
 export interface StoredListing {
+  readonly source: Source
   /** Entries, at most `limit`. */
   readonly total: number
+  /** Where they are, one per line. */
+  readonly file: string
   entries(from: number): AsyncGenerator<ListingEntry>
   /** SHA-256 over keys and labels in order. */
   keysDigest(): Promise<string>
   /** SHA-256 over all of the entries, and over size and time of change of local files behind them. */
   stampDigest(): Promise<string>
-  /** Removes it. */
+  /** Removes it, and closes the source. */
   close(): Promise<void>
 }
 
-/** Lists a source. Throws usage error `no_images` when there is nothing. */
-export async function storeListing(
-  source: Source,
-  options: { limit?: number; signal?: AbortSignal },
-): Promise<StoredListing> {
-  const dir = await mkdtemp(path.join(tmpdir(), 'vtp-eval-'))
-  const file = path.join(dir, 'listing.jsonl')
-  const close = (): Promise<void> => rm(dir, { recursive: true, force: true })
+export interface ListingOptions {
+  /** At most this many images, from the start. */
+  limit?: number
+  stdin?: AsyncIterable<Uint8Array>
+  signal?: AbortSignal
+}
+
+/** Opens and lists what the user calls a SOURCE. Throws usage error `no_images` when there is nothing. */
+export async function storeListing(spec: string, options: ListingOptions): Promise<StoredListing> {
+  const source = await openSource(spec, { stdin: options.stdin })
+  let dir: string | undefined
+  const close = async (): Promise<void> => {
+    await source.close()
+    if (dir !== undefined) await rm(dir, { recursive: true, force: true })
+  }
   try {
+    dir = await mkdtemp(path.join(tmpdir(), 'vtp-eval-'))
+    const file = path.join(dir, 'listing.jsonl')
     const { images } = await writeListing(limitSource(source, options.limit), file, 4096, { signal: options.signal })
     if (images === 0) throw usageError('no_images', `${source.uri} holds no images`, ['check the path'])
     return {
+      source,
       total: images,
+      file,
       entries: (from) => readEntries(file, from),
       keysDigest: () => keysDigest(file),
       stampDigest: () => stampDigest(file),
@@ -104,11 +119,4 @@ async function stampDigest(file: string): Promise<string> {
   }
   await flush()
   return hash.digest('hex')
-}
-
-/** Size and time of change; nothing for what is no local file, where the listing's own word counts. */
-export async function fileStamp(name: string): Promise<string> {
-  if (name === '' || uriScheme(name) !== undefined) return ''
-  const info = await stat(name).catch(() => undefined)
-  return info ? `${info.size} ${info.mtimeMs}` : 'absent'
 }

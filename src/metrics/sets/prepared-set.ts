@@ -4,24 +4,20 @@
  * engine, so an image gives the same pixels here as in `vtp encode`.
  */
 import { parseTransform, type Transform } from '../../image/transform.js'
-import { openSource } from '../../io/sources/index.js'
 import { createPixelBuffers, fetchBatch, type PreparedBatch, prepareBatch } from '../../pipeline/batches.js'
 import { createMeter } from '../../pipeline/meter.js'
 import { createPreprocessPool } from '../../pipeline/preprocess-pool.js'
 import { createLimiter, mapOrdered } from '../../pipeline/stages.js'
 import type { ListingEntry } from '../../types.js'
-import { type StoredListing, storeListing } from './listing.js'
+import type { StoredListing } from './listing.js'
 
 export interface PreparedSetOptions {
   /** Transform spec. */
   transform: string
-  limit?: number
   batchSize: number
   /** Preprocessing threads. */
   threads: number
   maxPixels: number
-  stdin?: AsyncIterable<Uint8Array>
-  signal?: AbortSignal
 }
 
 export interface PreparedSet {
@@ -45,50 +41,37 @@ export interface PreparedSet {
 
 const AHEAD = 2
 
-export async function openPreparedSet(spec: string, options: PreparedSetOptions): Promise<PreparedSet> {
+/** The images of a listing, which stays the caller's to close. */
+export async function openPreparedSet(listing: StoredListing, options: PreparedSetOptions): Promise<PreparedSet> {
   const transform = parseTransform(options.transform)
-  const source = await openSource(spec, { stdin: options.stdin })
-  let listing: StoredListing | undefined
-  const closeSource = async (): Promise<void> => {
-    await source.close()
-    await listing?.close()
+  const { source, total, entries: entriesFrom, keysDigest, stampDigest } = listing
+  const digest = await keysDigest()
+  const { height, width } = transform
+  const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
+  const pool = createPreprocessPool({ transform: transform.spec, limits, flip: false }, options.threads, false)
+  const buffers = createPixelBuffers(options.batchSize, height * width * 3, false)
+  const widths = { read: 1, preprocess: 1, encode: 1, write: 1 }
+  const meter = createMeter({ total, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
+  const limit = createLimiter(options.threads * 2)
+  const prepare = async (entries: ListingEntry[], start: number): Promise<PreparedBatch> => {
+    const job = { index: 0, unit: { rows: entries.length, offset: 0, bytes: 0 }, isolated: false }
+    const fetched = await fetchBatch({ job, start, entries, last: false }, { source, meter })
+    return prepareBatch(fetched, { pool: () => pool, limit, buffers, meter })
   }
-  try {
-    listing = await storeListing(source, options)
-    const { total, entries: entriesFrom, keysDigest, stampDigest } = listing
-    const { height, width } = transform
-    const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
-    const pool = createPreprocessPool({ transform: transform.spec, limits, flip: false }, options.threads, false)
-    const buffers = createPixelBuffers(options.batchSize, height * width * 3, false)
-    const widths = { read: 1, preprocess: 1, encode: 1, write: 1 }
-    const meter = createMeter({ total, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
-    const limit = createLimiter(options.threads * 2)
-    const prepare = async (entries: ListingEntry[], start: number): Promise<PreparedBatch> => {
-      const job = { index: 0, unit: { rows: entries.length, offset: 0, bytes: 0 }, isolated: false }
-      const fetched = await fetchBatch({ job, start, entries, last: false }, { source, meter })
-      return prepareBatch(fetched, { pool: () => pool, limit, buffers, meter })
-    }
-    return {
-      uri: source.uri,
-      transform,
-      total,
-      digest: await keysDigest(),
-      stamp: stampDigest,
-      classes: source.classes,
-      batches: (from = 0) =>
-        mapOrdered(entryBatches(entriesFrom(from), from, options.batchSize), AHEAD, ({ entries, start }) =>
-          prepare(entries, start),
-        ),
-      prepare: (entries) => prepare(entries, 0),
-      release: (batch) => buffers.give(batch.pixels),
-      async close() {
-        await pool.close()
-        await closeSource()
-      },
-    }
-  } catch (error) {
-    await closeSource()
-    throw error
+  return {
+    uri: source.uri,
+    transform,
+    total,
+    digest,
+    stamp: stampDigest,
+    classes: source.classes,
+    batches: (from = 0) =>
+      mapOrdered(entryBatches(entriesFrom(from), from, options.batchSize), AHEAD, ({ entries, start }) =>
+        prepare(entries, start),
+      ),
+    prepare: (entries) => prepare(entries, 0),
+    release: (batch) => buffers.give(batch.pixels),
+    close: () => pool.close(),
   }
 }
 

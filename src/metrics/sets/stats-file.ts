@@ -32,7 +32,10 @@ export async function readStatsFile(path: string): Promise<StatsFile> {
       }
       const given = npz.arrays.has('count') ? (await npz.readFloat64('count'))[0] : undefined
       const count = given !== undefined && given > 0 ? given : undefined
-      return { dims, mu: await npz.readFloat64(`mu${suffix}`), sigma: await npz.readFloat64(`sigma${suffix}`), count }
+      const sigma = await npz.readFloat64(`sigma${suffix}`)
+      const wrong = notCovariance(sigma, dims)
+      if (wrong) throw new VtpError(`${path}: sigma${suffix} is no covariance: ${wrong}`, { code: 'bad_stats' })
+      return { dims, mu: await npz.readFloat64(`mu${suffix}`), sigma, count }
     }
     const pool = await read('')
     const spatial = await read('_s')
@@ -48,6 +51,27 @@ export async function readStatsFile(path: string): Promise<StatsFile> {
   } finally {
     await npz.close()
   }
+}
+
+/** Of correlations, and of the largest variance: above the rounding of float16, below what any other matrix shows. */
+const ASYMMETRY = 0.01
+const NOISE = 1e-6
+
+/** What is wrong with a matrix [dims, dims]; values that are no finite numbers are the distance's to refuse. */
+function notCovariance(sigma: Float64Array, dims: number): string | undefined {
+  let largest = 0
+  for (let i = 0; i < dims; i++) largest = Math.max(largest, sigma[i * dims + i]!)
+  for (let i = 0; i < dims; i++) {
+    const variance = sigma[i * dims + i]!
+    if (variance < 0) return `the variance of feature ${i} is ${variance}`
+    for (let j = 0; j < i; j++) {
+      const [lower, upper] = [sigma[i * dims + j]!, sigma[j * dims + i]!]
+      const allowed = ASYMMETRY * Math.sqrt(variance * sigma[j * dims + j]!) + NOISE * largest
+      if (Math.abs(lower - upper) > allowed)
+        return `it is not symmetric (${lower} at [${i}, ${j}], ${upper} at [${j}, ${i}])`
+    }
+  }
+  return undefined
 }
 
 export async function writeStatsFile(path: string, { pool, spatial }: SetStats): Promise<void> {

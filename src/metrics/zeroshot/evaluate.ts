@@ -4,10 +4,12 @@ import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
 import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../../model/index.js'
 import { mapOrdered } from '../../pipeline/stages.js'
-import type { RowMeta } from '../../types.js'
 import { engineVersion } from '../../version.js'
 import { type AppendFile, appendLines, readLines } from '../resume/append-file.js'
-import { type EvalState, openState } from '../resume/state.js'
+import { evaluationIdentity, modelOverSet } from '../resume/identity.js'
+import { type EvalState, openState, type StateOptions } from '../resume/state.js'
+import { type StoredListing, storeListing } from '../sets/listing.js'
+import { noneReadable } from '../sets/none-readable.js'
 import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
 import { buildClassifier, type Classifier, rankClasses } from './classifier.js'
 import { type Prompts, readPrompts } from './prompts.js'
@@ -31,6 +33,8 @@ export interface ZeroshotRequest {
   stateDir?: string
   /** How often progress is made durable. */
   checkpointSeconds: number
+  /** As in `StateOptions`. */
+  kept?: StateOptions['kept']
   stdin?: AsyncIterable<Uint8Array>
   stop?: AbortSignal
   onNote?: (line: string) => void
@@ -59,6 +63,8 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
   const closers: (() => Promise<unknown>)[] = []
   try {
     const prompts = await readPrompts(request.classnames, request.templates)
+    const listing = await storeListing(request.source, { ...request, signal: request.stop })
+    closers.push(() => listing.close())
     const model = await openModel(request.model, {
       cacheDir: request.cacheDir,
       onNote: request.onNote,
@@ -68,39 +74,30 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
     if (!model.config.train_clip)
       throw usageError('no_text_tower', `The model ${model.name} has no text tower (train_clip is false)`)
     const size = model.config.image_size
-    const set = await openPreparedSet(request.source, {
+    const set = await openPreparedSet(listing, {
       ...request,
       transform: request.transform ?? `resize(${size},${size},bilinear)`,
-      signal: request.stop,
     })
     closers.push(() => set.close())
     checkClasses(set, prompts)
+    await checkLabels(listing, prompts.classnames.length)
     const classifier = await classify(model, prompts, request, closers)
     const session = await openEncoder(request, model, set)
     closers.push(() => session.close())
-    const identity = {
-      what: 'zero-shot classification',
-      source: set.uri,
-      listing: set.digest,
-      images: set.total,
-      maxPixels: request.maxPixels,
-      model: model.digest,
-      transform: set.transform.spec,
-      classnames: prompts.classnames,
-      templates: prompts.templates,
-      precision: request.precision,
-      device: request.device,
-      engine: engineVersion(),
-    }
-    const state = await openState<Progress>(
-      request.stateDir === undefined ? { ...identity, stamp: await set.stamp() } : identity,
-      { ...request, dir: request.stateDir },
+    const { stateDir: dir, cacheDir, checkpointSeconds, kept } = request
+    const { classnames, templates } = prompts
+    const identity = await evaluationIdentity(
+      'zero-shot classification',
+      { ...modelOverSet(model, set, request), classnames, templates },
+      { dir, stamp: set.stamp },
     )
+    const state = await openState<Progress>(identity, { dir, cacheDir, checkpointSeconds, kept })
     let complete = false
     closers.push(() => state.close(complete))
     const rows = await state.openFile('rows.jsonl')
     const interrupted = await passOver(request, session, set, classifier, state, rows)
     const tally = await tallyRows(readLines<ZeroshotRow>(rows), prompts.classnames)
+    if (!interrupted && tally.images === 0) throw noneReadable(request.source, tally.rejects.length, tally.rejects[0])
     complete = !interrupted
     return {
       ...tally,
@@ -193,8 +190,7 @@ async function passOver(
     if (request.stop?.aborted) break
     const top = rankClasses(classifier, features, count)
     const lines = batch.rows.map((row, i): ZeroshotRow => {
-      const label = checkLabel(row, classifier.classes)
-      return [label, ...top.subarray(i * count, (i + 1) * count)]
+      return [row.label!, ...top.subarray(i * count, (i + 1) * count)]
     })
     await appendLines(rows, [...lines, ...batch.rejects.map(({ reject }) => ({ reject }))])
     progress.done += batch.entries.length
@@ -206,12 +202,14 @@ async function passOver(
   return progress.done < set.total
 }
 
-/** The label. Throws usage error `no_label` where there is none, or none of the classes. */
-function checkLabel({ uri, label }: RowMeta, classes: number): number {
-  if (label !== null && label >= 0 && label < classes) return label
-  throw usageError(
-    'no_label',
-    `${uri} has ${label === null ? 'no label' : `the label ${label}, but there are ${classes} class names`}`,
-    ['give a folder of class folders, a tar with .cls members, or a list with labels'],
-  )
+/** Before anything slow. Throws usage error `no_label` where an image has no label, or none of the classes. */
+async function checkLabels(listing: StoredListing, classes: number): Promise<void> {
+  for await (const { uri, label, at } of listing.entries(0)) {
+    if (at.kind === 'bad' || (label !== undefined && label >= 0 && label < classes)) continue
+    throw usageError(
+      'no_label',
+      `${uri} has ${label === undefined ? 'no label' : `the label ${label}, but there are ${classes} class names`}`,
+      ['give a folder of class folders, a tar with .cls members, or a list with labels'],
+    )
+  }
 }
