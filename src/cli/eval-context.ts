@@ -26,7 +26,7 @@ export interface EvalFlags {
 
 export interface EvalContext {
   device: ChosenDevice
-  network: NetworkOptions
+  network: Omit<NetworkOptions, 'batchSize'>
   progress: Progress
   stop: StopSignals
   /** Shows images done, of how many, and how fast. */

@@ -14,7 +14,7 @@ import { hashWeightsFolder } from '../support/hash-weights.js'
 
 const golden = (...parts: string[]): string => goldenPath('metrics', ...parts)
 const expected = JSON.parse(readFileSync(golden('expected.json'), 'utf8'))
-const options = { cacheDir: defaultCacheDir(), providers: ['cpu'], threads: 2 }
+const options = { cacheDir: defaultCacheDir(), providers: ['cpu'], threads: 2, batchSize: 4 }
 let weights: string
 beforeAll(() => {
   weights = hashWeightsFolder()

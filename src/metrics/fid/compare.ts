@@ -28,7 +28,7 @@ export interface CompareRequest {
   dims: FidDims
   /** Write A's statistics here. */
   saveStats?: string
-  network: NetworkOptions
+  network: Omit<NetworkOptions, 'batchSize'>
   batchSize: number
   limit?: number
   /** How often progress is made durable. */
@@ -95,7 +95,7 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
     const network = async (): Promise<OpenNetwork> => {
       networks[0] ??= await openInception(
         { flavour, dims: [dims], spatial: metrics.includes('sfid'), logits: metrics.includes('is') },
-        request.network,
+        { ...request.network, batchSize: request.batchSize },
       )
       return networks[0]
     }

@@ -1,6 +1,7 @@
 /** From files of weights to open sessions: Inception-v3, and the graph that compares pairs of images. */
 import { createHash } from 'node:crypto'
-import { openSession, type Session } from '../../engine/session.js'
+import type { Session } from '../../engine/session.js'
+import { openSessions } from '../../engine/session-pool.js'
 import { VtpError } from '../../errors.js'
 import { openStateDict } from '../../io/torch/file.js'
 import { compileGraph } from '../../model/graph/compile.js'
@@ -11,6 +12,8 @@ import { resolveWeights, type WeightsFile, type WeightsOptions } from './weights
 export interface NetworkOptions extends WeightsOptions {
   providers: string[]
   threads: number
+  /** Images, or pairs of them, of the largest run. */
+  batchSize: number
 }
 
 export interface OpenNetwork {
@@ -52,7 +55,7 @@ export async function openInception(spec: InceptionSpec, options: NetworkOptions
       spec,
       build: (builder) => buildInception(builder, reader.read, spec),
     })
-    return { session: await openSession({ path: graph.path, ...engine(options) }), weights: [weights] }
+    return { session: await openSessions({ graph, ...engine(options) }), weights: [weights] }
   } finally {
     await reader.close()
   }
@@ -84,10 +87,10 @@ export async function openPairs(lpips: boolean, options: NetworkOptions): Promis
       spec: { lpips },
       build: (builder) => buildPair(builder, read, { lpips }),
     })
-    return { session: await openSession({ path: graph.path, ...engine(options) }), weights }
+    return { session: await openSessions({ graph, ...engine(options) }), weights }
   } finally {
     await Promise.all(readers.map((reader) => reader.close()))
   }
 }
 
-const engine = ({ providers, threads }: NetworkOptions) => ({ providers, threads })
+const engine = ({ providers, threads, batchSize }: NetworkOptions) => ({ lanes: [providers], threads, batchSize })

@@ -3,7 +3,8 @@
  * of `vtp encode`. A row is the CLS tokens of the last blocks, oldest first, then the mean of the last
  * block's patch tokens.
  */
-import { openSession, type Session } from '../../engine/session.js'
+import type { Session } from '../../engine/session.js'
+import { openSessions } from '../../engine/session-pool.js'
 import { usageError } from '../../errors.js'
 import { decodeImage } from '../../image/decode.js'
 import { applyTransform, parseTransform } from '../../image/transform.js'
@@ -64,6 +65,8 @@ export interface ImageFeatureOptions {
   device: string
   providers: string[]
   threads: number
+  /** Images of the largest run. */
+  batchSize: number
   maxPixels: number
 }
 
@@ -84,10 +87,11 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
     device: options.device,
   }
   const graph = await compileEncoder(model, spec, { cacheDir: options.cacheDir })
-  const session: Session = await openSession({
-    path: graph.path,
-    providers: options.providers,
+  const session: Session = await openSessions({
+    graph,
+    lanes: [options.providers],
     threads: options.threads,
+    batchSize: options.batchSize,
   })
   const layout: FeatureLayout = { dim: model.config.vision_embed_dim, blocks: layers.length, patches: true }
   const transform = parseTransform(EVAL_TRANSFORM)

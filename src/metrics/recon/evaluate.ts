@@ -4,7 +4,8 @@
  * clamped; PSNR, SSIM and LPIPS on these floats, rFID on both sides truncated to 8 bits.
  */
 import path from 'node:path'
-import { openSession, type Session } from '../../engine/session.js'
+import type { Session } from '../../engine/session.js'
+import { openSessions } from '../../engine/session-pool.js'
 import { usageError } from '../../errors.js'
 import {
   compileDecoder,
@@ -50,7 +51,7 @@ export interface ReconRequest {
   /** The official script decodes at fp32, whatever it encodes at. */
   decoderPrecision: Precision
   device: string
-  network: NetworkOptions
+  network: Omit<NetworkOptions, 'batchSize'>
   batchSize: number
   /** The official script averages SSIM and LPIPS per batch first: its batch size. */
   protocolBatch: number
@@ -174,7 +175,7 @@ export async function evaluateReconstruction(
 }
 
 async function openEngine(request: ReconRequest, closers: (() => Promise<unknown>)[]): Promise<ReconEngine> {
-  const { network, cacheDir } = request
+  const { network, cacheDir, batchSize } = request
   // What costs nothing comes first: nobody should wait for a download to learn that a folder is missing.
   const listing = await storeListing(request.source, {
     limit: request.limit,
@@ -195,20 +196,20 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
     ssim: request.metrics.includes('ssim'),
     lpips: request.metrics.includes('lpips'),
   }
-  const pairs = await openPairs(metrics.lpips, network)
+  const pairs = await openPairs(metrics.lpips, { ...network, batchSize })
   closers.push(() => pairs.session.close())
   const scores = openScorePool(network.threads)
   closers.push(() => scores.close())
   let inception: OpenNetwork | undefined
   if (request.metrics.includes('rfid')) {
-    inception = await openInception({ flavour: 'pytorch-fid', dims: [2048] }, network)
+    inception = await openInception({ flavour: 'pytorch-fid', dims: [2048] }, { ...network, batchSize })
     const { session } = inception
     closers.push(() => session.close())
   }
   const size = model.config.image_size
   const set = await openPreparedSet(listing, {
     transform: request.transform ?? `adm-crop(${size})`,
-    batchSize: request.batchSize,
+    batchSize,
     threads: network.threads,
     maxPixels: request.maxPixels,
   })
@@ -236,10 +237,10 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
       [`choose a --transform whose sides are multiples of ${patch}`],
     )
   }
-  const settings = { providers: network.providers, threads: network.threads }
-  const encoder = await openSession({ path: encoderGraph.path, ...settings })
+  const settings = { lanes: [network.providers], threads: network.threads, batchSize }
+  const encoder = await openSessions({ graph: encoderGraph, ...settings })
   closers.push(() => encoder.close())
-  const decoder = await openSession({ path: decoderGraph.path, ...settings })
+  const decoder = await openSessions({ graph: decoderGraph, ...settings })
   closers.push(() => decoder.close())
   return { model, set, encoder, decoder, pairs, scores, inception, metrics }
 }

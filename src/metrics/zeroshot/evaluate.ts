@@ -1,5 +1,6 @@
 /** `vtp eval-zeroshot`: CLIP image features against class embeddings; top-1, top-5, classes, confusions. */
-import { openSession, type Session } from '../../engine/session.js'
+import type { Session } from '../../engine/session.js'
+import { openSessions } from '../../engine/session-pool.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
 import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../../model/index.js'
@@ -132,11 +133,11 @@ function checkClasses(set: PreparedSet, { classnames }: Prompts): void {
 }
 
 async function openEncoder(request: ZeroshotRequest, model: Model, { transform }: PreparedSet): Promise<Session> {
-  const { precision, device, cacheDir, providers, threads } = request
+  const { precision, device, cacheDir, providers, threads, batchSize } = request
   const { height, width } = transform
   const spec: EncoderSpec = { height, width, outputs: ['clip'], dtype: 'float32', precision, device }
   const graph = await compileEncoder(model, spec, { cacheDir })
-  return openSession({ path: graph.path, providers, threads })
+  return openSessions({ graph, lanes: [providers], threads, batchSize })
 }
 
 async function classify(
@@ -151,6 +152,7 @@ async function classify(
       threads: request.threads,
       precision: request.precision,
       cacheDir: request.cacheDir,
+      many: true,
     })
     closers.push(() => encoder.close())
     request.onNote?.(
