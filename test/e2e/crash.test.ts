@@ -1,5 +1,5 @@
 /** Whatever dies in the middle: nothing is lost, nothing doubled, and the bytes are those of an undisturbed run. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -54,7 +54,8 @@ it('kill -9 at 20 random moments, then resumed: byte-identical parts, no row los
     const last = await runCli(args(name))
     expect(last.stderr + last.code).toMatch(/0$/)
     expect(outputHashes(out)).toEqual(undisturbed)
-    expect(readdirSync(path.join(out, '_vtp', 'commits'))).toHaveLength(6)
+    // A kill may leave `*.tmp-*` beside them, which nobody reads.
+    expect(namesIn(path.join(out, '_vtp', 'commits'), /^\d+\.json$/)).toHaveLength(6)
     const keys = (await readRows(out)).map((row) => row.key)
     expect(new Set(keys).size).toBe(90)
   }
