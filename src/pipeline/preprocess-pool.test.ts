@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process'
-import sharp from 'sharp'
 import { afterEach, expect, it } from 'vitest'
 import { encodedPicture } from '../../test/support/images.js'
 import { createPreprocessPool, type PreprocessPool } from './preprocess-pool.js'
@@ -20,11 +19,12 @@ it('a child that dies while it decodes costs that image; the next one goes to a 
   pool = createPreprocessPool(settings, 1, true)
   const small = await encodedPicture(1, 40, 30, 'png')
   expect(await pool.run(new Uint8Array(small), place())).toMatchObject({ width: 40, height: 30 })
-  const blank = { width: 8000, height: 8000, channels: 3 as const, background: 'white' }
-  const large = await sharp({ create: blank }).png({ compressionLevel: 1 }).toBuffer()
-  const running = pool.run(new Uint8Array(large), place())
-  const children = execFileSync('pgrep', ['-P', String(process.pid), '-f', 'preprocess-worker'], { encoding: 'utf8' })
-  for (const pid of children.trim().split('\n')) process.kill(Number(pid), 'SIGKILL')
+  const found = execFileSync('pgrep', ['-P', String(process.pid), '-f', 'preprocess-worker'], { encoding: 'utf8' })
+  const children = found.trim().split('\n').map(Number)
+  // Stopped first: it cannot be done with the image before it is killed.
+  for (const pid of children) process.kill(pid, 'SIGSTOP')
+  const running = pool.run(new Uint8Array(small), place())
+  for (const pid of children) process.kill(pid, 'SIGKILL')
   expect(await running).toEqual({
     reject: { code: 'crashed_decoder', stage: 'decode', message: 'the decoder ended with SIGKILL' },
   })

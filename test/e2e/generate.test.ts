@@ -7,11 +7,11 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { randomDit, vtpStyle } from '../../bench/support/random-dit.js'
@@ -21,6 +21,7 @@ import { hashWeightsFolder } from '../support/hash-weights.js'
 import { writePictures } from '../support/images.js'
 import { outputHashes } from '../support/parts.js'
 import { startGateway } from '../support/s3-gateway.js'
+import { namesIn, randomInteger, signalWhen } from '../support/signal-when.js'
 
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp generate '))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -57,13 +58,9 @@ async function done(args: string[]): Promise<CliResult> {
 
 describe('the same images', { timeout: 300_000 }, () => {
   let undisturbed: Record<string, string>
-  let seconds: number
 
   beforeAll(async () => {
-    await done([...generate('warm up'), '--overwrite'])
-    const began = performance.now()
     await done(generate('whole'))
-    seconds = (performance.now() - began) / 1000
     undisturbed = outputHashes(at('whole'))
     expect(Object.keys(undisturbed).filter((name) => name.endsWith('.png'))).toHaveLength(12)
     // Twelve different ones.
@@ -105,35 +102,34 @@ describe('the same images', { timeout: 300_000 }, () => {
   })
 
   it('after kill -9 at random moments; finished images of a killed run are kept', async () => {
-    let killed = 0
-    for (let i = 0; i < 3; i++) {
-      const delayMs = seconds * 1000 * (0.5 + 0.4 * Math.random())
-      const result = await runCli(generate('killed', '--batch-size', '1'), {
-        onSpawn: (child) => void sleep(delayMs).then(() => child.kill('SIGKILL')),
+    const finished = (): string[] => namesIn(at('killed'), /^\d{6}\.png$/)
+    const madeAt = (names: string[]): number[] => names.map((name) => statSync(at('killed', name)).mtimeMs)
+    // In the work on each of the three units: with one or two of its four images there.
+    for (const before of [0, 4, 8]) {
+      const count = before + randomInteger(1, 2)
+      const run = await runCli(generate('killed', '--batch-size', '1'), {
+        onSpawn: signalWhen('SIGKILL', () => finished().length >= count, 20),
       })
-      if (result.signal === 'SIGKILL') killed++
+      expect(run.signal, run.stderr).toBe('SIGKILL')
     }
+    const kept = finished()
+    const times = madeAt(kept)
     await done(generate('killed'))
     expect(outputHashes(at('killed'))).toEqual(undisturbed)
-    expect(killed).toBeGreaterThan(0)
-    expect(readdirSync(at('killed', '_vtp', 'commits'))).toHaveLength(3)
+    expect(madeAt(kept)).toEqual(times)
+    expect(namesIn(at('killed', '_vtp', 'commits'), /^\d+\.json$/)).toHaveLength(3)
   })
 
   it('after Ctrl-C, which ends with code 4 and says how to continue', async () => {
-    const steps = ['--steps', '400']
-    const args = generate('stopped').map((arg, i, all) => (all[i - 1] === '--steps' ? steps[1]! : arg))
-    const result = await runCli(args, {
-      onSpawn: (child) => {
-        // Once sampling runs: the first line of the run says what it is going to do.
-        child.stderr?.on('data', (text) => {
-          if (/parameters/.test(String(text))) void sleep(600).then(() => child.kill('SIGINT'))
-        })
-      },
+    const args = generate('stopped')
+    const attempts = at('stopped', '_vtp', 'attempts')
+    // Once a unit is under way, whose sampling takes far longer than a signal.
+    const result = await runCli(args.with(args.indexOf('--steps') + 1, '400'), {
+      onSpawn: signalWhen('SIGINT', () => namesIn(attempts, /./).length > 0, 200),
     })
     expect(result.code).toBe(4)
     expect(result.stderr).toMatch(/Run the same command again/)
     // No attempt is left over: the unit was given back.
-    const attempts = at('stopped', '_vtp', 'attempts')
     expect(existsSync(attempts) ? readdirSync(attempts) : []).toEqual([])
   })
 

@@ -10,7 +10,9 @@ export interface ClusterOptions {
   workers: number
   /** Times that each worker is killed (-9) and started again, at most. */
   kills: number
-  /** Milliseconds until a kill: uniform between these. */
+  /** Whether the work is far enough for a worker's next signal, looked at while it runs; true when not given. */
+  reached?: (worker: number) => boolean
+  /** Milliseconds from there until a kill: uniform between these. */
   killAfterMs: [number, number]
   /** One worker is stopped (SIGSTOP) until the others have done everything, and then goes on. */
   zombie: boolean
@@ -63,12 +65,17 @@ export async function runCluster(options: ClusterOptions): Promise<ClusterResult
     String(options.workers),
   ]
 
+  async function moment(index: number, child: ChildProcess): Promise<void> {
+    while (child.exitCode === null && options.reached && !options.reached(index)) await sleep(4)
+    await sleep(between(options.killAfterMs))
+  }
+
   async function live(index: number): Promise<{ code: number | null; stderr: string }> {
     for (let kill = 0; ; kill++) {
       const { child, ended } = start(place(index), options.env)
       const last = kill >= options.kills
-      const limit = last ? deadline - Date.now() : between(options.killAfterMs)
-      const timer = setTimeout(() => child.kill('SIGKILL'), Math.max(0, limit))
+      const timer = setTimeout(() => child.kill('SIGKILL'), Math.max(0, deadline - Date.now()))
+      if (!last) void moment(index, child).then(() => child.kill('SIGKILL'))
       const end = await ended
       clearTimeout(timer)
       if (end.signal !== 'SIGKILL' || last) return end
@@ -81,7 +88,7 @@ export async function runCluster(options: ClusterOptions): Promise<ClusterResult
     othersDone: Promise<unknown>,
   ): Promise<{ code: number | null; stderr: string }> {
     const { child, ended } = start(place(index), options.env)
-    await sleep(between([options.killAfterMs[0], options.killAfterMs[1]]))
+    await moment(index, child)
     if (child.exitCode === null) {
       child.kill('SIGSTOP')
       await othersDone
