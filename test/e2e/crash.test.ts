@@ -87,6 +87,8 @@ it('a second Ctrl-C ends the program at once', async () => {
     },
   })
   expect(result.code).toBe(4)
+  // Had it stopped cleanly, it would have said how to continue.
+  expect(result.stderr).not.toMatch(/Run the same command again/)
   expect((await runCli(args('at once'))).code).toBe(0)
   expect(outputHashes(path.join(dir, 'at once'))).toEqual(undisturbed)
 })

@@ -93,4 +93,9 @@ export async function openPairs(lpips: boolean, options: NetworkOptions): Promis
   }
 }
 
-const engine = ({ providers, threads, batchSize }: NetworkOptions) => ({ lanes: [providers], threads, batchSize })
+const engine = ({ providers, threads, batchSize, onNote }: NetworkOptions) => ({
+  lanes: [providers],
+  threads,
+  batchSize,
+  onNote,
+})

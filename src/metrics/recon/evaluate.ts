@@ -237,7 +237,8 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
       [`choose a --transform whose sides are multiples of ${patch}`],
     )
   }
-  const settings = { lanes: [network.providers], threads: network.threads, batchSize }
+  const { providers, threads, onNote } = network
+  const settings = { lanes: [providers], threads, batchSize, onNote }
   const encoder = await openSessions({ graph: encoderGraph, ...settings })
   closers.push(() => encoder.close())
   const decoder = await openSessions({ graph: decoderGraph, ...settings })

@@ -133,11 +133,11 @@ function checkClasses(set: PreparedSet, { classnames }: Prompts): void {
 }
 
 async function openEncoder(request: ZeroshotRequest, model: Model, { transform }: PreparedSet): Promise<Session> {
-  const { precision, device, cacheDir, providers, threads, batchSize } = request
+  const { precision, device, cacheDir, providers, threads, batchSize, onNote } = request
   const { height, width } = transform
   const spec: EncoderSpec = { height, width, outputs: ['clip'], dtype: 'float32', precision, device }
   const graph = await compileEncoder(model, spec, { cacheDir })
-  return openSessions({ graph, lanes: [providers], threads, batchSize })
+  return openSessions({ graph, lanes: [providers], threads, batchSize, onNote })
 }
 
 async function classify(
