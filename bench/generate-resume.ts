@@ -15,8 +15,8 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { DIT_SIZES } from '../src/generate/config.js'
 import { encodeLatentsStats } from '../src/io/torch-stats.js'
+import { DIT_SIZES } from '../src/model/lightningdit/config.js'
 import { randomDit, vtpStyle } from './support/random-dit.js'
 
 const { values } = parseArgs({

@@ -1,6 +1,6 @@
 /** Versions that end up in plans and shards. */
 import { createRequire } from 'node:module'
-import { GRAPH_VERSION } from './model/graph-version.js'
+import { GRAPH_VERSION } from './graph/version.js'
 
 const require = createRequire(import.meta.url)
 

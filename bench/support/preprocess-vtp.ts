@@ -6,10 +6,10 @@
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
+import { createLimiter } from '../../src/async/stages.js'
 import { DEFAULT_LIMITS, decodeImage } from '../../src/image/decode.js'
+import { createPreprocessPool } from '../../src/image/pool/pool.js'
 import { applyTransform, parseTransform } from '../../src/image/transform.js'
-import { createPreprocessPool } from '../../src/pipeline/preprocess-pool.js'
-import { createLimiter } from '../../src/pipeline/stages.js'
 import type { RgbImage } from '../../src/types.js'
 
 export interface PreprocessJob {

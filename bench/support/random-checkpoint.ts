@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createWriteStream, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { roundToBfloat16 } from '../../src/io/half.js'
 import { encodeSafetensorsHeader } from '../../src/io/safetensors.js'
-import { configSchema, type VtpConfig } from '../../src/model/config.js'
-import { expectedTensors } from '../../src/model/tensors.js'
+import { roundToBfloat16 } from '../../src/math/half.js'
+import { configSchema, type VtpConfig } from '../../src/model/vtp/config.js'
+import { expectedTensors } from '../../src/model/vtp/tensors.js'
 
 export const SHAPES = {
   S: {

@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createWriteStream, existsSync, mkdirSync, renameSync } from 'node:fs'
 import path from 'node:path'
-import { DIT_SIZES, type DitConfig } from '../../src/generate/config.js'
-import { ditRope } from '../../src/generate/tables.js'
-import { expectedDitTensors } from '../../src/generate/tensors.js'
 import { encodeSafetensorsHeader } from '../../src/io/safetensors.js'
+import { DIT_SIZES, type DitConfig } from '../../src/model/lightningdit/config.js'
+import { ditRope } from '../../src/model/lightningdit/tables.js'
+import { expectedDitTensors } from '../../src/model/lightningdit/tensors.js'
 
 /** The options of the VTP configurations (train_vtp_l_dit_xl.yaml), for latents [64,16,16]. */
 export function vtpStyle(size: keyof typeof DIT_SIZES | Partial<DitConfig>): DitConfig {

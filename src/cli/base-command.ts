@@ -15,9 +15,9 @@ import {
   readConfigFile,
   valuesFromConfig,
   valuesFromEnv,
-} from './config-file.js'
-import { translateParserError } from './parse-errors.js'
-import { reportError } from './report.js'
+} from './flags/config-file.js'
+import { translateParserError } from './flags/parse-errors.js'
+import { reportError } from './terminal/report.js'
 
 /** What a command hands down to the functions that do its work. */
 export interface CommandContext {

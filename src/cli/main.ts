@@ -4,8 +4,8 @@
  */
 import { createRequire } from 'node:module'
 import { EXIT, systemCode } from '../errors.js'
-import { isCommandNotFound, translateParserError, unknownCommand } from './parse-errors.js'
-import { reportError } from './report.js'
+import { isCommandNotFound, translateParserError, unknownCommand } from './flags/parse-errors.js'
+import { reportError } from './terminal/report.js'
 
 export interface MainOptions {
   /** The folder that holds package.json. */

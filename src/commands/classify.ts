@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { parseCount, parseFraction, parseImageSize, parseUnits } from '../cli/parse.js'
-import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { parseCount, parseFraction, parseImageSize, parseUnits } from '../cli/flags/parse.js'
+import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
 
 const { 'dry-run': _, ...runFlags } = RUN_FLAGS
 
@@ -44,7 +44,7 @@ that \`vtp embed\` wrote: its images are not embedded again. With --embeddings a
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Classify)
-    const { runClassifyCommand } = await import('../cli/classify-command.js')
+    const { runClassifyCommand } = await import('../cli/run/classify.js')
     return runClassifyCommand(this.context(), {
       ...flags,
       source: args.source,

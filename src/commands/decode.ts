@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { parseCount, parseImageSize } from '../cli/parse.js'
-import { MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { parseCount, parseImageSize } from '../cli/flags/parse.js'
+import { MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
 
 export default class Decode extends BaseCommand<typeof Decode> {
   static override summary = 'Decode latents to PNG images, or show the reconstruction of one image.'
@@ -57,7 +57,7 @@ Values are cut off to 8 bits, not rounded, as the reference does.`
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Decode)
-    const { runDecodeCommand } = await import('../cli/decode-command.js')
+    const { runDecodeCommand } = await import('../cli/run/decode.js')
     return runDecodeCommand(this.context(), {
       ...flags,
       input: args.input,

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { INDEX_ARG } from '../cli/retrieval-flags.js'
+import { INDEX_ARG } from '../cli/flags/retrieval-flags.js'
 
 export default class Dedup extends BaseCommand<typeof Dedup> {
   static override summary = 'List groups of near-duplicates of an indexed dataset.'
@@ -31,7 +31,7 @@ each row is compared with its 32 nearest neighbours, with --exact or an exact in
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Dedup)
-    const { runDedupCommand } = await import('../cli/dedup-command.js')
+    const { runDedupCommand } = await import('../cli/run/dedup.js')
     return runDedupCommand(this.context(), { ...flags, index: args.index })
   }
 }

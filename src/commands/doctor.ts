@@ -15,7 +15,7 @@ Exit codes: 0 ready; 1 something stops vtp from working.`
 
   async run(): Promise<unknown> {
     await this.input(Doctor)
-    const { runDoctor } = await import('../cli/doctor-command.js')
+    const { runDoctor } = await import('../cli/run/doctor.js')
     return runDoctor(this.context())
   }
 }

@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { parseCount, parseFraction, parseImageSize, parseUnits } from '../cli/parse.js'
-import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { parseCount, parseFraction, parseImageSize, parseUnits } from '../cli/flags/parse.js'
+import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
 
 export default class Embed extends BaseCommand<typeof Embed> {
   static override summary = 'Embed images or texts with CLIP: unit vectors to search, compare and classify with.'
@@ -56,8 +56,8 @@ Like encode, a run is resumable, repeats byte for byte, and turns what cannot be
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Embed)
-    const { embedSource } = await import('../cli/embed-command.js')
-    const { runEncodeCommand } = await import('../cli/encode-command.js')
+    const { embedSource } = await import('../cli/run/embed.js')
+    const { runEncodeCommand } = await import('../cli/run/encode.js')
     return runEncodeCommand(this.context(), {
       ...flags,
       ...embedSource(args.source, flags.text, flags.captions),

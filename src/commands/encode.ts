@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { parseCount, parseFraction, parseImageSize, parseLayers, parseOutputs, parseUnits } from '../cli/parse.js'
-import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { parseCount, parseFraction, parseImageSize, parseLayers, parseOutputs, parseUnits } from '../cli/flags/parse.js'
+import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
 
 export default class Encode extends BaseCommand<typeof Encode> {
   static override summary = 'Encode a dataset of images into shards: latents, CLIP embeddings and features in one pass.'
@@ -85,7 +85,7 @@ Exit codes: 0 done; 1 done, but more rejects than --max-bad; 2 wrong usage; 3 fa
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Encode)
-    const { runEncodeCommand } = await import('../cli/encode-command.js')
+    const { runEncodeCommand } = await import('../cli/run/encode.js')
     return runEncodeCommand(this.context(), {
       ...flags,
       source: args.source,

@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS, NEIGHBOUR_FLAG, PR_IMAGES_FLAG } from '../cli/eval-flags.js'
-import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
+import { EVAL_FLAGS, NEIGHBOUR_FLAG, PR_IMAGES_FLAG } from '../cli/flags/eval-flags.js'
+import { parseCount, parseFraction, parseNames } from '../cli/flags/parse.js'
 
 const METRICS = ['fid', 'sfid', 'is', 'prec'] as const
 
@@ -57,7 +57,7 @@ images. Every number is printed with its protocol, and with how the samples were
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(EvalGen)
-    const { runEvalGenCommand } = await import('../cli/eval-gen-command.js')
+    const { runEvalGenCommand } = await import('../cli/run/eval-gen.js')
     return runEvalGenCommand(this.context(), {
       ...flags,
       ...args,

@@ -1,9 +1,9 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS } from '../cli/eval-flags.js'
-import { parseBooleans, parseNumbers, probeSets } from '../cli/eval-probe-flags.js'
-import { parseCount, parseFraction } from '../cli/parse.js'
-import { MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { EVAL_FLAGS } from '../cli/flags/eval-flags.js'
+import { parseBooleans, parseNumbers, probeSets } from '../cli/flags/eval-probe-flags.js'
+import { parseCount, parseFraction } from '../cli/flags/parse.js'
+import { MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
 
 const { weights: _, ...FLAGS } = EVAL_FLAGS
 
@@ -90,7 +90,7 @@ instead of hours; a k-NN classifier and a ridge probe come with it.`
 
   async run(): Promise<unknown> {
     const { flags } = await this.input(EvalProbe)
-    const { runEvalProbe } = await import('../cli/eval-probe-command.js')
+    const { runEvalProbe } = await import('../cli/run/eval-probe.js')
     return runEvalProbe(this.context(), {
       ...flags,
       ...probeSets(flags),

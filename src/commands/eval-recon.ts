@@ -1,8 +1,8 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { DECODER_PRECISION_FLAG, EVAL_FLAGS } from '../cli/eval-flags.js'
-import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
-import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { DECODER_PRECISION_FLAG, EVAL_FLAGS } from '../cli/flags/eval-flags.js'
+import { parseCount, parseFraction, parseNames } from '../cli/flags/parse.js'
+import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
 
 const METRICS = ['psnr', 'ssim', 'lpips', 'rfid'] as const
 
@@ -74,7 +74,7 @@ It can be interrupted and continued by the same command, and ends with the same 
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(EvalRecon)
-    const { runEvalRecon } = await import('../cli/eval-recon-command.js')
+    const { runEvalRecon } = await import('../cli/run/eval-recon.js')
     return runEvalRecon(this.context(), {
       ...flags,
       source: args.source,

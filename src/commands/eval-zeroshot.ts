@@ -1,8 +1,8 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS } from '../cli/eval-flags.js'
-import { parseCount, parseFraction } from '../cli/parse.js'
-import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/run-flags.js'
+import { EVAL_FLAGS } from '../cli/flags/eval-flags.js'
+import { parseCount, parseFraction } from '../cli/flags/parse.js'
+import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
 
 const { weights: _, ...FLAGS } = EVAL_FLAGS
 
@@ -53,7 +53,7 @@ The class folders' order is the names' order. With --json (or --out) every class
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(EvalZeroshot)
-    const { runEvalZeroshot } = await import('../cli/eval-zeroshot-command.js')
+    const { runEvalZeroshot } = await import('../cli/run/eval-zeroshot.js')
     return runEvalZeroshot(this.context(), {
       ...flags,
       source: args.source,

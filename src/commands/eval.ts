@@ -1,8 +1,8 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { DECODER_PRECISION_FLAG, EVAL_FLAGS } from '../cli/eval-flags.js'
-import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
-import { RUN_FLAGS } from '../cli/run-flags.js'
+import { DECODER_PRECISION_FLAG, EVAL_FLAGS } from '../cli/flags/eval-flags.js'
+import { parseCount, parseFraction, parseNames } from '../cli/flags/parse.js'
+import { RUN_FLAGS } from '../cli/flags/run-flags.js'
 
 const TASKS = ['recon', 'zeroshot'] as const
 const METRICS = ['psnr', 'ssim', 'lpips', 'rfid'] as const
@@ -70,7 +70,7 @@ are refused.`
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Eval)
-    const { runEval } = await import('../cli/eval-command.js')
+    const { runEval } = await import('../cli/run/eval.js')
     return runEval(this.context(), {
       ...flags,
       source: args.source,

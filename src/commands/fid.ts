@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS, NEIGHBOUR_FLAG, PR_IMAGES_FLAG } from '../cli/eval-flags.js'
-import { parseCount, parseFraction, parseNames } from '../cli/parse.js'
+import { EVAL_FLAGS, NEIGHBOUR_FLAG, PR_IMAGES_FLAG } from '../cli/flags/eval-flags.js'
+import { parseCount, parseFraction, parseNames } from '../cli/flags/parse.js'
 
 const METRICS = ['fid', 'sfid', 'kid', 'is', 'prec'] as const
 
@@ -65,7 +65,7 @@ of 2048 dimensions. With fewer images than dimensions the distance is exact, wit
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Fid)
-    const { runFidCommand } = await import('../cli/fid-command.js')
+    const { runFidCommand } = await import('../cli/run/fid.js')
     return runFidCommand(this.context(), {
       ...flags,
       ...args,

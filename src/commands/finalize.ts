@@ -1,5 +1,5 @@
 import { BaseCommand } from '../cli/base-command.js'
-import { RUN_ARG } from '../cli/run-flags.js'
+import { RUN_ARG } from '../cli/flags/run-flags.js'
 
 export default class Finalize extends BaseCommand<typeof Finalize> {
   static override summary = 'Write the manifest and the statistics of a run whose units are all committed.'
@@ -16,7 +16,7 @@ Exit codes: 0 written; 1 units are not committed yet.`
 
   async run(): Promise<unknown> {
     const { args } = await this.input(Finalize)
-    const { runFinalizeCommand } = await import('../cli/run-commands.js')
+    const { runFinalizeCommand } = await import('../cli/run/run-commands.js')
     return runFinalizeCommand(this.context(), args.dest)
   }
 }

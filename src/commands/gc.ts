@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { parseAge } from '../cli/parse.js'
-import { RUN_ARG } from '../cli/run-flags.js'
+import { parseAge } from '../cli/flags/parse.js'
+import { RUN_ARG } from '../cli/flags/run-flags.js'
 
 export default class Gc extends BaseCommand<typeof Gc> {
   static override summary = 'Remove what a run no longer needs: temporary files, markers, unfinished uploads.'
@@ -29,7 +29,7 @@ uploads of workers that died. Parts, commits and rejects are never touched.`
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Gc)
-    const { runGcCommand } = await import('../cli/run-commands.js')
+    const { runGcCommand } = await import('../cli/run/run-commands.js')
     return runGcCommand(this.context(), args.dest, parseAge('--older-than', flags['older-than']), flags['dry-run'])
   }
 }

@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { GENERATE_RUN_FLAGS, GENERATE_SAMPLING_FLAGS } from '../cli/generate-flags.js'
-import { parseCount, parseUnits } from '../cli/parse.js'
+import { GENERATE_RUN_FLAGS, GENERATE_SAMPLING_FLAGS } from '../cli/flags/generate-flags.js'
+import { parseCount, parseUnits } from '../cli/flags/parse.js'
 
 export default class Generate extends BaseCommand<typeof Generate> {
   static override summary = 'Generate images from noise: LightningDiT samples latents, the VTP decoder makes pixels.'
@@ -57,7 +57,7 @@ Exit codes: 0 done; 2 wrong usage; 3 failed; 4 interrupted. docs/generation.md h
   }
 
   async run(): Promise<unknown> {
-    const command = await import('../cli/generate-command.js')
+    const command = await import('../cli/run/generate.js')
     this.argv = await command.recipeFromConfig(this.argv)
     const { flags } = await this.input(Generate)
     const { latents, 'latents-dtype': dtype } = flags

@@ -1,6 +1,6 @@
 import { BaseCommand } from '../cli/base-command.js'
-import { parseImageSize, parseLayers, parseOutputs } from '../cli/parse.js'
-import { DATASET_ARG } from '../cli/run-flags.js'
+import { parseImageSize, parseLayers, parseOutputs } from '../cli/flags/parse.js'
+import { DATASET_ARG } from '../cli/flags/run-flags.js'
 import Encode from './encode.js'
 
 const { flags } = Encode
@@ -45,7 +45,7 @@ Take the same flags as for \`vtp encode\`. With --device cuda the plan can be ma
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Plan)
-    const { runPlanCommand } = await import('../cli/plan-command.js')
+    const { runPlanCommand } = await import('../cli/run/plan.js')
     return runPlanCommand(this.context(), {
       ...flags,
       source: args.source,

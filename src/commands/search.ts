@@ -1,6 +1,6 @@
 import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { FILTER_FLAGS, INDEX_ARG, QUERY_MODEL_FLAG, QUERY_PRECISION_FLAG } from '../cli/retrieval-flags.js'
+import { FILTER_FLAGS, INDEX_ARG, QUERY_MODEL_FLAG, QUERY_PRECISION_FLAG } from '../cli/flags/retrieval-flags.js'
 
 export default class Search extends BaseCommand<typeof Search> {
   static override summary = 'Search an index by text, by image, or by both.'
@@ -61,7 +61,7 @@ the sum of their vectors, weighted by --weights. With filters the search is exac
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Search)
-    const { runSearchCommand } = await import('../cli/search-command.js')
+    const { runSearchCommand } = await import('../cli/run/search.js')
     const queries = (args.query as unknown as string[] | undefined) ?? []
     return runSearchCommand({ ...flags, index: args.index, queries, json: this.context().json })
   }

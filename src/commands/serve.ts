@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { INDEX_ARG, QUERY_MODEL_FLAG, QUERY_PRECISION_FLAG } from '../cli/retrieval-flags.js'
+import { INDEX_ARG, QUERY_MODEL_FLAG, QUERY_PRECISION_FLAG } from '../cli/flags/retrieval-flags.js'
 
 export default class Serve extends BaseCommand<typeof Serve> {
   static override summary = 'A local page to search an index by text, by image and by clicking.'
@@ -34,7 +34,7 @@ indexed by web address or in a bucket are fetched from there when they are shown
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Serve)
-    const { runServeCommand } = await import('../cli/serve-command.js')
+    const { runServeCommand } = await import('../cli/run/serve.js')
     return runServeCommand({ ...flags, index: args.index, json: this.context().json })
   }
 }

@@ -32,8 +32,8 @@ The deviation is unbiased, over all rows and positions of the latents that are n
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Stats)
-    const { latentsStats, writeLatentsStats } = await import('../pipeline/stats.js')
-    const { formatStats } = await import('../cli/stats-table.js')
+    const { latentsStats, writeLatentsStats } = await import('../pipeline/ledger/stats.js')
+    const { formatStats } = await import('../cli/terminal/stats-table.js')
     const stats = await latentsStats(args.shards, flags['from-shards'])
     if (!this.context().json) process.stdout.write(formatStats(stats))
     const written = flags.out ? await writeLatentsStats(stats, flags.out) : undefined

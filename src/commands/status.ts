@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { RUN_ARG } from '../cli/run-flags.js'
+import { RUN_ARG } from '../cli/flags/run-flags.js'
 
 export default class Status extends BaseCommand<typeof Status> {
   static override summary = 'Show how far a run has come, over all its workers.'
@@ -21,7 +21,7 @@ after they have died. The speed is that of the commits of the last ten minutes.`
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Status)
-    const { runStatusCommand } = await import('../cli/run-commands.js')
+    const { runStatusCommand } = await import('../cli/run/run-commands.js')
     return runStatusCommand(this.context(), args.dest, flags.watch, flags.every)
   }
 }

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { RUN_ARG } from '../cli/run-flags.js'
+import { RUN_ARG } from '../cli/flags/run-flags.js'
 
 export default class Verify extends BaseCommand<typeof Verify> {
   static override summary = 'Read the output of a run again and compare it with what its commits promise.'
@@ -25,7 +25,7 @@ Exit codes: 0 everything is right; 1 a check failed, or units are not committed 
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Verify)
-    const { runVerifyCommand } = await import('../cli/run-commands.js')
+    const { runVerifyCommand } = await import('../cli/run/run-commands.js')
     return runVerifyCommand(this.context(), args.dest, flags.partial)
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { configSchema } from '../model/config.js'
+import { configSchema } from '../model/vtp/config.js'
 import { encoderLoad, fitBatch, fitLanes, freeGpuMemory } from './gpu-memory.js'
 
 const GB = 2 ** 30

@@ -3,8 +3,8 @@
  * comes from nvidia-smi. An estimate is all that it is: where it is too high the device still runs out of memory
  * and batching.ts halves the batch, and it goes down by the same halves, so that few sizes are ever used.
  */
-import type { VtpConfig } from '../model/config.js'
-import { expectedTensors, visionShape } from '../model/tensors.js'
+import type { VtpConfig } from '../model/vtp/config.js'
+import { expectedTensors, visionShape } from '../model/vtp/tensors.js'
 import { queryNvidia } from './cuda.js'
 
 /** Images per pass that fill a GPU. */

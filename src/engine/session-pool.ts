@@ -4,7 +4,7 @@
  * many as the cores and the memory take, and each run is dealt to all of them (replicas.ts).
  */
 import { stat } from 'node:fs/promises'
-import type { GraphFile } from '../model/graph/compile.js'
+import type { GraphFile } from '../graph/compile.js'
 import { createBatching } from './batching.js'
 import { createReplicas, replicaCount } from './replicas.js'
 import { openSession, type Session } from './session.js'

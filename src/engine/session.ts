@@ -3,8 +3,8 @@
  * resource: close it. Runs may be posted ahead; results come back in order.
  */
 import { Worker } from 'node:worker_threads'
+import { SMALL_HEAP, workerUrl } from '../async/worker-url.js'
 import { VtpError } from '../errors.js'
-import { SMALL_HEAP, workerUrl } from '../worker-url.js'
 
 export type TensorArray = Float32Array | Float64Array | Uint16Array | Uint8Array | BigInt64Array | Int32Array
 

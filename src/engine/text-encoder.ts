@@ -3,9 +3,9 @@
  * that it is encoded with.
  */
 import { usageError } from '../errors.js'
-import { textLength } from '../model/config.js'
 import { compileText, type Model, type Precision } from '../model/index.js'
 import { createTokenizer, VOCAB_SIZE } from '../model/text/tokenizer.js'
+import { textLength } from '../model/vtp/config.js'
 import { openSession } from './session.js'
 import { openSessions } from './session-pool.js'
 

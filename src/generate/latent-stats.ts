@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../errors.js'
-import { LATENTS_STATS } from '../pipeline/layout.js'
-import { openTensorFile } from './tensor-file.js'
+import { openTensorFile } from '../io/tensor-file.js'
+import { LATENTS_STATS } from '../pipeline/ledger/layout.js'
 
 export interface LatentStats {
   /** Where they come from, for people. */

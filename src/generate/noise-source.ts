@@ -1,8 +1,8 @@
 /** Where a sample's noise comes from: the generator (noise.ts), or rows of a given tensor. */
 import { usageError } from '../errors.js'
-import { fileDigest } from '../model/checkpoint.js'
+import { openTensorFile, type TensorFile } from '../io/tensor-file.js'
+import { fileDigest } from '../model/vtp/checkpoint.js'
 import { sampleNoise } from './noise.js'
-import { openTensorFile, type TensorFile } from './tensor-file.js'
 
 export interface NoiseSource {
   /** What decides the values, for the plan. */

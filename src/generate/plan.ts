@@ -7,8 +7,8 @@ import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { usageError } from '../errors.js'
 import type { Store } from '../io/store.js'
-import { isSampleImage } from '../pipeline/layout.js'
-import { claimPlan, difference, loadPlanOf, otherPlan } from '../pipeline/plan.js'
+import { isSampleImage } from '../pipeline/ledger/layout.js'
+import { claimPlan, difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
 
 const settingsSchema = z.object({
   version: z.literal(1),

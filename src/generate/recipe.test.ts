@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { checkDitConfig, DIT_SIZES, ditName } from './config.js'
+import { checkDitConfig, DIT_SIZES, ditName } from '../model/lightningdit/config.js'
+import { checkDitTensors, ditParameters, expectedDitTensors, inferDitConfig } from '../model/lightningdit/tensors.js'
 import { isRecipe, readRecipe, recipeConfig } from './recipe.js'
-import { checkDitTensors, ditParameters, expectedDitTensors, inferDitConfig } from './tensors.js'
 
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp recipe '))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))

@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { errorText, systemCode, usageError } from '../errors.js'
-import { DIT_SIZES, type DitConfig } from './config.js'
+import { DIT_SIZES, type DitConfig } from '../model/lightningdit/config.js'
 
 const text = z.string().nullish()
 const flag = z.boolean().nullish()

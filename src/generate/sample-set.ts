@@ -3,8 +3,8 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError, VtpError } from '../errors.js'
 import { openStore, uriScheme } from '../io/store.js'
-import { committedUnits } from '../pipeline/commits.js'
-import { sampleImageName } from '../pipeline/layout.js'
+import { committedUnits } from '../pipeline/ledger/commits.js'
+import { sampleImageName } from '../pipeline/ledger/layout.js'
 import { type GeneratePlan, loadGeneratePlan } from './plan.js'
 
 export interface SampleSet {

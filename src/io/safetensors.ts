@@ -7,7 +7,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { z } from 'zod'
 import { errorText, VtpError } from '../errors.js'
-import { bfloat16ToFloat32, float16ToFloat32 } from './half.js'
+import { bfloat16ToFloat32, float16ToFloat32 } from '../math/half.js'
 import { readFully } from './read-fully.js'
 
 export const DTYPE_BYTES = {

@@ -3,23 +3,23 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'
+import { compileGraph, type GraphFile } from '../graph/compile.js'
+import { defaultCacheDir } from '../io/cache.js'
 import type { TensorColumn } from '../types.js'
-import { defaultCacheDir } from './cache.js'
-import { type Checkpoint, openCheckpoint } from './checkpoint.js'
-import type { VtpConfig } from './config.js'
-import { compileGraph, type GraphFile } from './graph/compile.js'
-import { buildDecoder, type DecoderSpec } from './graph/decoder.js'
-import { buildEncoder, type EncoderSpec, encoderColumns } from './graph/encoder.js'
-import { buildText, type TextSpec } from './graph/text.js'
-import { expectedTensors } from './tensors.js'
+import { type Checkpoint, openCheckpoint } from './vtp/checkpoint.js'
+import type { VtpConfig } from './vtp/config.js'
+import { buildDecoder, type DecoderSpec } from './vtp/decoder.js'
+import { buildEncoder, type EncoderSpec, encoderColumns } from './vtp/encoder.js'
+import { expectedTensors } from './vtp/tensors.js'
+import { buildText, type TextSpec } from './vtp/text.js'
 
-export { defaultCacheDir } from './cache.js'
-export type { VtpConfig } from './config.js'
-export type { GraphFile } from './graph/compile.js'
-export type { DecoderSpec } from './graph/decoder.js'
-export type { EncoderOutput, EncoderSpec } from './graph/encoder.js'
-export { PRECISIONS, type Precision } from './graph/precision.js'
-export type { TextSpec } from './graph/text.js'
+export type { GraphFile } from '../graph/compile.js'
+export { PRECISIONS, type Precision } from '../graph/precision.js'
+export { defaultCacheDir } from '../io/cache.js'
+export type { VtpConfig } from './vtp/config.js'
+export type { DecoderSpec } from './vtp/decoder.js'
+export type { EncoderOutput, EncoderSpec } from './vtp/encoder.js'
+export type { TextSpec } from './vtp/text.js'
 
 export interface OpenModelOptions {
   /** Default: `defaultCacheDir()`. */
@@ -65,7 +65,7 @@ export async function openModel(ref: string, options: OpenModelOptions = {}): Pr
 async function resolveModel(ref: string, options: OpenModelOptions): Promise<{ folder: string; name: string }> {
   if (ref === 'nano') return { folder: bundledModelFolder(), name: 'vtp-nano' }
   if (ref.startsWith('s3://')) {
-    const { resolveS3Model } = await import('./s3-model.js')
+    const { resolveS3Model } = await import('./hub/s3.js')
     const cacheDir = options.cacheDir ?? defaultCacheDir()
     const name = path.posix.basename(ref.replace(/\/+(config\.json|model\.safetensors)?$/, ''))
     return { folder: await resolveS3Model(ref, { cacheDir, onNote: options.onNote }), name }
@@ -77,7 +77,7 @@ async function resolveModel(ref: string, options: OpenModelOptions): Promise<{ f
     return { folder, name: path.basename(path.resolve(folder)) }
   }
   if (!info && HUB_ID.test(ref) && !ref.startsWith('.')) {
-    const { resolveHubModel } = await import('./hub.js')
+    const { resolveHubModel } = await import('./hub/index.js')
     return { folder: await resolveHubModel(ref, { onProgress: options.onNote, signal: options.signal }), name: ref }
   }
   throw usageError('model_missing', `There is no model at ${ref}`, [

@@ -4,6 +4,7 @@
  */
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { mapOrdered } from '../async/stages.js'
 import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
 import { usageError, VtpError } from '../errors.js'
@@ -11,14 +12,13 @@ import { decodeImage } from '../image/decode.js'
 import { sideBySide } from '../image/montage.js'
 import { encodePng } from '../image/png.js'
 import { applyTransform } from '../image/transform.js'
-import { float16ToFloat32 } from '../io/half.js'
 import { findShards, openShard } from '../io/shards/index.js'
 import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
+import { float16ToFloat32 } from '../math/half.js'
 import { compileDecoder, compileEncoder, type Model, openModel, type Precision } from '../model/index.js'
 import { RejectError, type RgbImage, type TensorData } from '../types.js'
-import { planTransform } from './plan-request.js'
-import { mapOrdered } from './stages.js'
+import { planTransform } from './ledger/plan-request.js'
 
 export interface DecodeRequest {
   /** A shard, a folder of shards, or one image. */

@@ -5,10 +5,10 @@
 import { open } from 'node:fs/promises'
 import { parseListingEntry } from '../io/listing.js'
 import type { TensorColumn } from '../types.js'
-import { openBatchEncoder } from './batch-encoder.js'
-import { withBatchSize } from './batch-size.js'
 import type { EncodeRequest } from './encode.js'
-import { preparePlan } from './prepare-plan.js'
+import { preparePlan } from './ledger/prepare-plan.js'
+import { openBatchEncoder } from './stream/batch-encoder.js'
+import { withBatchSize } from './stream/batch-size.js'
 
 export interface DryRun {
   images: number

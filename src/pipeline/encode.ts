@@ -6,15 +6,26 @@
  * (`FETCH_BYTES`), the batches in flight (`PREPARE_AHEAD` + `encodeAhead` + 2) and one listing slice,
  * whatever the size of the dataset.
  */
+
+import { createLimiter, mapOrdered, untilStopped } from '../async/stages.js'
 import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
 import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import type { ThreadPlan } from '../engine/threads.js'
+import { createPreprocessPool, type PreprocessPool } from '../image/pool/pool.js'
 import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
 import { compileEncoder, type EncoderOutput, type Precision } from '../model/index.js'
-import { withBatchSize } from './batch-size.js'
+import { type Attempt, committedUnits, startAttempt } from './ledger/commits.js'
+import { finalizeRun, provenance, type Totals, totalsSoFar } from './ledger/finalize.js'
+import { COMMIT_WAIT_MS } from './ledger/parts.js'
+import type { Plan } from './ledger/plan.js'
+import type { PlanRequest } from './ledger/plan-request.js'
+import { type PreparedPlan, preparePlan, readUnitLines } from './ledger/prepare-plan.js'
+import { assertUnitsExist, ownUnits, unitsToHelp, withoutCommit } from './ledger/units.js'
+import { retryRejects } from './retry-rejects.js'
+import { withBatchSize } from './stream/batch-size.js'
 import {
   type BatchJob,
   createPixelBuffers,
@@ -25,25 +36,15 @@ import {
   listedBytes,
   prepareBatch,
   type UnitJob,
-} from './batches.js'
-import { type Attempt, committedUnits, startAttempt } from './commits.js'
-import { createCommitter } from './committer.js'
-import { finalizeRun, provenance, type Totals, totalsSoFar } from './finalize.js'
-import { type BottleneckStage, createMeter, type Meter, type ProgressSnapshot } from './meter.js'
-import { COMMIT_WAIT_MS } from './parts.js'
-import type { Plan } from './plan.js'
-import type { PlanRequest } from './plan-request.js'
-import { prefetch } from './prefetch.js'
-import { type PreparedPlan, preparePlan, readUnitLines } from './prepare-plan.js'
-import { createPreprocessPool, type PreprocessPool } from './preprocess-pool.js'
-import { retryRejects } from './retry-rejects.js'
-import type { RunEvent } from './run-events.js'
-import { createLimiter, mapOrdered, untilStopped } from './stages.js'
-import { encodeTextBatch } from './texts.js'
-import { createUnitWriter } from './unit-writer.js'
-import { assertUnitsExist, ownUnits, unitsToHelp, withoutCommit } from './units.js'
+} from './stream/batches.js'
+import { createCommitter } from './stream/committer.js'
+import { type BottleneckStage, createMeter, type Meter, type ProgressSnapshot } from './stream/meter.js'
+import { prefetch } from './stream/prefetch.js'
+import type { RunEvent } from './stream/run-events.js'
+import { encodeTextBatch } from './stream/texts.js'
+import { createUnitWriter } from './stream/unit-writer.js'
 
-export { partialTotals } from './finalize.js'
+export { partialTotals } from './ledger/finalize.js'
 
 /** Source bytes that are read ahead, at most (and one batch more). */
 const FETCH_BYTES = 256 * 2 ** 20

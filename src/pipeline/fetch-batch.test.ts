@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
 import { VtpError } from '../errors.js'
 import { type ListingEntry, RejectError, type Source } from '../types.js'
-import { type BatchJob, fetchBatch } from './batches.js'
-import { createMeter } from './meter.js'
+import { type BatchJob, fetchBatch } from './stream/batches.js'
+import { createMeter } from './stream/meter.js'
 
 const widths = { preprocess: 1, encode: 1, write: 1 }
 const meter = createMeter({ total: 1, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })

@@ -9,8 +9,8 @@ import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
 import { usageError } from '../errors.js'
 import { decodeImage } from '../image/decode.js'
+import { unpackRawRgb } from '../image/raw-rgb.js'
 import { applyTransform, parseTransform } from '../image/transform.js'
-import { unpackRawRgb } from '../io/raw-rgb.js'
 import { openSource } from '../io/sources/index.js'
 import {
   compileDecoder,

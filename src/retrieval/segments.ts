@@ -5,8 +5,8 @@
 import { readSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { float16ToFloat32 } from '../io/half.js'
 import { type FileSink, openFileSink } from '../io/shards/file-sink.js'
+import { float16ToFloat32 } from '../math/half.js'
 import type { Location, RowMeta, TensorData } from '../types.js'
 import { damaged, type IndexFile, type Segment } from './manifest.js'
 

@@ -7,7 +7,7 @@ import { openLocalStore } from '../io/local-store.js'
 import { openRangeReader } from '../io/range-reader.js'
 import { findShards, openShard, type Shard } from '../io/shards/index.js'
 import { openStore, uriScheme } from '../io/store.js'
-import { loadPlan, type Plan } from '../pipeline/plan.js'
+import { loadPlan, type Plan } from '../pipeline/ledger/plan.js'
 import type { Location, TensorColumn } from '../types.js'
 import { type IndexRow, toIndexRow, unitVectors } from './segments.js'
 

@@ -161,7 +161,7 @@ describe('what a run leaves', { timeout: 300_000 }, () => {
     expect(npz.subarray(start, start + first.length).equals(first)).toBe(true)
     const preview = await sharp(readFileSync(at('all', 'preview', 'grid-2x3.png'))).metadata()
     expect([preview.width, preview.height]).toEqual([3 * 256, 2 * 256])
-    const { openTensorFile } = await import('../../src/generate/tensor-file.js')
+    const { openTensorFile } = await import('../../src/io/tensor-file.js')
     const latents = await openTensorFile(at('all', 'latents_rank00_shard002.safetensors'))
     expect(latents.shapes.get('latents')).toEqual([4, 64, 16, 16])
     expect(await latents.readIntegers('labels')).toEqual([5, 9, 5, 9])

@@ -3,9 +3,9 @@ import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'no
 import path from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
-import type { DoctorJson } from '../../src/cli/doctor-command.js'
-import type { ModelCheckJson } from '../../src/cli/model-check.js'
-import type { ModelExportJson, ModelInfoJson, ModelPullJson } from '../../src/cli/model-command.js'
+import type { DoctorJson } from '../../src/cli/run/doctor.js'
+import type { ModelExportJson, ModelInfoJson, ModelPullJson } from '../../src/cli/run/model.js'
+import type { ModelCheckJson } from '../../src/cli/run/model-check.js'
 import { repoRoot, runCli, tempDir } from '../support/cli.js'
 import { COMMIT_A, startHub } from '../support/hub-server.js'
 

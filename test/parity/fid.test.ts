@@ -1,11 +1,11 @@
 /** Fréchet distances against pytorch-fid (scipy) and against the same distance by SVD. */
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { defaultCacheDir } from '../../src/io/cache.js'
 import { openSafetensors } from '../../src/io/safetensors.js'
 import { frechetDistance } from '../../src/metrics/fid/frechet.js'
 import { createMoments, type FeatureStats } from '../../src/metrics/fid/moments.js'
 import { type MatrixProducts, openMatrixProducts } from '../../src/metrics/linalg/matmul.js'
-import { defaultCacheDir } from '../../src/model/cache.js'
 import { goldenPath } from '../golden.js'
 import { hashUniform } from '../support/hash-weights.js'
 

@@ -17,7 +17,7 @@ import {
   openModel,
   readLogitScale,
 } from '../../src/model/index.js'
-import { ropeTables } from '../../src/model/rope.js'
+import { ropeTables } from '../../src/model/vtp/rope.js'
 import { goldenPath } from '../golden.js'
 
 interface Expected {

@@ -7,9 +7,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openSession, type TensorValue } from '../../src/engine/session.js'
+import { compileGraph } from '../../src/graph/compile.js'
 import { openSafetensors } from '../../src/io/safetensors.js'
-import { compileGraph } from '../../src/model/graph/compile.js'
-import { buildEncoder } from '../../src/model/graph/encoder.js'
 import {
   compileDecoder,
   compileEncoder,
@@ -19,6 +18,7 @@ import {
   openModel,
   type Precision,
 } from '../../src/model/index.js'
+import { buildEncoder } from '../../src/model/vtp/encoder.js'
 import { goldenPath } from '../golden.js'
 
 const cacheDir = mkdtempSync(path.join(tmpdir(), 'vtp-precision-'))

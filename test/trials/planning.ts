@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openStore } from '../../src/io/store.js'
-import { committedUnits } from '../../src/pipeline/commits.js'
+import { committedUnits } from '../../src/pipeline/ledger/commits.js'
 import { binPath } from '../support/cli.js'
 import { clientEnv, startGateway, withEnv } from '../support/s3-gateway.js'
 

@@ -74,7 +74,7 @@ The index is replaced at the very end; a stopped build goes on when the same com
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Index)
-    const { runIndexCommand } = await import('../../cli/index-command.js')
+    const { runIndexCommand } = await import('../../cli/run/index.js')
     const embeddings = args.embeddings as unknown as string[]
     return runIndexCommand(this.context(), { ...flags, embeddings })
   }

@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../../cli/base-command.js'
-import { parseCount } from '../../cli/parse.js'
-import { DATASET_ARG, MODEL_ARG, RUN_FLAGS } from '../../cli/run-flags.js'
+import { parseCount } from '../../cli/flags/parse.js'
+import { DATASET_ARG, MODEL_ARG, RUN_FLAGS } from '../../cli/flags/run-flags.js'
 
 export default class ModelCheck extends BaseCommand<typeof ModelCheck> {
   static override summary = 'Show what each precision costs in accuracy and gains in speed, on your images.'
@@ -28,7 +28,7 @@ them; it is simulated by rounding the same values.`
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(ModelCheck)
-    const { runModelCheckCommand } = await import('../../cli/model-check.js')
+    const { runModelCheckCommand } = await import('../../cli/run/model-check.js')
     return runModelCheckCommand(this.context(), {
       model: args.model,
       source: args.source,

@@ -1,7 +1,7 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../../cli/base-command.js'
-import { parseImageSize, parseLayers, parseNames } from '../../cli/parse.js'
-import { MODEL_ARG } from '../../cli/run-flags.js'
+import { parseImageSize, parseLayers, parseNames } from '../../cli/flags/parse.js'
+import { MODEL_ARG } from '../../cli/flags/run-flags.js'
 
 const TOWERS = ['encoder', 'decoder', 'text'] as const
 const OUTPUTS = ['latents', 'clip', 'cls', 'patches'] as const
@@ -52,7 +52,7 @@ every output of one pass. The graphs use operators of ONNX Runtime (com.microsof
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(ModelExport)
-    const { runModelExport } = await import('../../cli/model-command.js')
+    const { runModelExport } = await import('../../cli/run/model.js')
     return runModelExport(this.context(), {
       model: args.model,
       out: flags.out,

@@ -1,5 +1,5 @@
 import { BaseCommand } from '../../cli/base-command.js'
-import { MODEL_ARG } from '../../cli/run-flags.js'
+import { MODEL_ARG } from '../../cli/flags/run-flags.js'
 
 export default class ModelInfo extends BaseCommand<typeof ModelInfo> {
   static override summary = "Show a model's parameters per tower, its outputs with their shapes, and its configuration."
@@ -15,7 +15,7 @@ export default class ModelInfo extends BaseCommand<typeof ModelInfo> {
 
   async run(): Promise<unknown> {
     const { args } = await this.input(ModelInfo)
-    const { runModelInfo } = await import('../../cli/model-command.js')
+    const { runModelInfo } = await import('../../cli/run/model.js')
     return runModelInfo(this.context(), args.model)
   }
 }

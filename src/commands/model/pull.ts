@@ -26,7 +26,7 @@ private models; with HF_HUB_OFFLINE=1 the cache is used and nothing is asked.`
 
   async run(): Promise<unknown> {
     const { args } = await this.input(ModelPull)
-    const { runModelPull } = await import('../../cli/model-command.js')
+    const { runModelPull } = await import('../../cli/run/model.js')
     return runModelPull(this.context(), args.ref)
   }
 }

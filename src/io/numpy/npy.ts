@@ -3,7 +3,7 @@
  * are read; arrays of Python objects, which are pickles, are refused. Format: numpy/lib/format.py.
  */
 import { VtpError } from '../../errors.js'
-import { float16ToFloat32 } from '../half.js'
+import { float16ToFloat32 } from '../../math/half.js'
 
 export interface NpyHeader {
   /** As NumPy writes it, e.g. `<f8` or `|u1`. */

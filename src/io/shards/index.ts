@@ -1,6 +1,7 @@
 /** Shards: writers of one unit's rows, and readers. A new format is one writer here and one reader in read.ts. */
+
+import { type Moments, mergeMoments, rowMoments } from '../../math/moments.js'
 import type { RowBatch, TensorColumn } from '../../types.js'
-import { type Moments, mergeMoments, rowMoments } from '../moments.js'
 import { columnSize } from './rebatch.js'
 
 export { findShards, openShard, type Shard } from './read.js'

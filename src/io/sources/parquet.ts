@@ -12,9 +12,9 @@ import {
   type SchemaElement,
 } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
+import { mapOrdered } from '../../async/map-ordered.js'
 import { errorText, usageError, VtpError } from '../../errors.js'
 import { type ListingEntry, RejectError, type Source } from '../../types.js'
-import { mapOrdered } from '../map-ordered.js'
 import { openRangeReader, type RangeReader } from '../range-reader.js'
 import { absolutePath, commonFolder } from './common-folder.js'
 import type { SourceOptions } from './index.js'

@@ -6,8 +6,8 @@
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { errorText, usageError } from '../../errors.js'
+import { packRawRgb } from '../../image/raw-rgb.js'
 import { RejectError, type RowBatch, type Source } from '../../types.js'
-import { packRawRgb } from '../raw-rgb.js'
 import { findShards, openShard, type Shard } from '../shards/read.js'
 
 const CACHED_GROUPS = 2

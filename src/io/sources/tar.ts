@@ -5,9 +5,9 @@
  * keys, never paths. Formats: POSIX.1-1988 ustar, pax, GNU long names.
  */
 import path from 'node:path'
+import { mapOrdered } from '../../async/map-ordered.js'
 import { errorText, VtpError } from '../../errors.js'
 import type { ListingEntry, Location, Source } from '../../types.js'
-import { mapOrdered } from '../map-ordered.js'
 import { openRangeReader, type RangeReader, windowed } from '../range-reader.js'
 import { uriScheme } from '../store.js'
 import { absolutePath, commonFolder } from './common-folder.js'

@@ -5,8 +5,8 @@
  */
 import type { TensorValue } from '../../engine/session.js'
 import { resizeForCleanFid } from '../../image/resize-float.js'
+import { type FidDims, type FidFlavour, INCEPTION_SIZE } from '../../model/inception/graph.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
-import { type FidDims, type FidFlavour, INCEPTION_SIZE } from '../networks/inception.js'
 import type { OpenNetwork } from '../networks/open.js'
 import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
 import type { FeatureFile } from './feature-file.js'

@@ -3,8 +3,8 @@
  * (x·y/d + 1)³, averaged over random subsets; 100 subsets of 1,000 as torch-fidelity and clean-fid.
  */
 import { VtpError } from '../../errors.js'
+import { createRandom, sampleIndices } from '../../math/random.js'
 import type { Matrix, MatrixProducts } from '../linalg/matmul.js'
-import { createRandom, sampleIndices } from '../random.js'
 import type { FeatureFile } from './feature-file.js'
 
 export interface KidOptions {

@@ -4,8 +4,8 @@
  * as ADM's evaluator). Distances are computed block by block; only radii are kept.
  */
 import { VtpError } from '../../errors.js'
+import { createRandom, sampleIndices } from '../../math/random.js'
 import type { Matrix, MatrixProducts } from '../linalg/matmul.js'
-import { createRandom, sampleIndices } from '../random.js'
 import type { FeatureFile } from './feature-file.js'
 
 export interface PrecisionRecallOptions {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createRandom } from '../random.js'
+import { createRandom } from '../../math/random.js'
 import { pivotedCholesky } from './cholesky.js'
 import { symmetricEigenvalues } from './eigenvalues.js'
 import type { Matrix } from './matmul.js'

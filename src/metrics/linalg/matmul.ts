@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { openSession } from '../../engine/session.js'
-import { compileGraph } from '../../model/graph/compile.js'
+import { compileGraph } from '../../graph/compile.js'
 import { openRowProducts, type RowProducts } from './row-products.js'
 
 /** Row-major, rows × columns. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { openSession, type TensorValue } from '../../engine/session.js'
-import { compileGraph } from '../../model/graph/compile.js'
+import { compileGraph } from '../../graph/compile.js'
 import type { Matrix } from './matmul.js'
 
 const PANELS = 4

@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto'
 import type { Session } from '../../engine/session.js'
 import { openSessions } from '../../engine/session-pool.js'
 import { VtpError } from '../../errors.js'
+import { compileGraph } from '../../graph/compile.js'
 import { openStateDict } from '../../io/torch/file.js'
-import { compileGraph } from '../../model/graph/compile.js'
-import { buildInception, type InceptionSpec, type ReadWeight } from './inception.js'
-import { buildPair, LPIPS_TENSORS, VGG_TENSORS } from './lpips.js'
+import { buildInception, type InceptionSpec, type ReadWeight } from '../../model/inception/graph.js'
+import { buildPair, LPIPS_TENSORS, VGG_TENSORS } from '../../model/lpips/graph.js'
 import { resolveWeights, type WeightsFile, type WeightsOptions } from './weights.js'
 
 export interface NetworkOptions extends WeightsOptions {

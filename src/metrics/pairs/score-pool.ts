@@ -1,7 +1,7 @@
 /** Threads that compute PSNR and SSIM (score-worker.ts). The numbers do not depend on how many there are. */
 import { Worker } from 'node:worker_threads'
+import { SMALL_HEAP, workerUrl } from '../../async/worker-url.js'
 import { VtpError } from '../../errors.js'
-import { SMALL_HEAP, workerUrl } from '../../worker-url.js'
 import type { PairMetrics, PairScores } from './compare.js'
 
 export interface ScoreRequest {

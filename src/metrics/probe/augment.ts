@@ -2,8 +2,8 @@
 import { flipHorizontal } from '../../image/flip.js'
 import { resizePillow } from '../../image/resize.js'
 import { cropImage, roundHalfEven } from '../../image/transform.js'
+import type { Random } from '../../math/random.js'
 import type { RgbImage } from '../../types.js'
-import type { Random } from '../random.js'
 
 const ATTEMPTS = 10
 const AREA = [0.08, 1] as const

@@ -4,8 +4,8 @@
  * `vtp encode` wrote are used as they are. Validation features are computed once: the model is frozen.
  */
 import path from 'node:path'
+import { mapOrdered } from '../../async/stages.js'
 import { EXIT, usageError, VtpError } from '../../errors.js'
-import { mapOrdered } from '../../pipeline/stages.js'
 import { engineVersion } from '../../version.js'
 import { openMatrixProducts } from '../linalg/matmul.js'
 import type { NumberArrays } from '../resume/checkpoint.js'

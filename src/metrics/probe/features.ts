@@ -3,18 +3,19 @@
  * of `vtp encode`. A row is the CLS tokens of the last blocks, oldest first, then the mean of the last
  * block's patch tokens.
  */
+
+import { createLimiter } from '../../async/stages.js'
 import type { Session } from '../../engine/session.js'
 import { openSessions } from '../../engine/session-pool.js'
 import { usageError } from '../../errors.js'
 import { decodeImage } from '../../image/decode.js'
 import { applyTransform, parseTransform } from '../../image/transform.js'
-import { float16ToFloat32 } from '../../io/half.js'
 import { findShards, openShard } from '../../io/shards/index.js'
+import { float16ToFloat32 } from '../../math/half.js'
+import { createRandom } from '../../math/random.js'
 import { compileEncoder, type EncoderSpec, type Model, type Precision } from '../../model/index.js'
-import { createLimiter } from '../../pipeline/stages.js'
 import { RejectError, type RgbImage, type TensorData } from '../../types.js'
 import { createFeatureFile, type FeatureFile, type TemporaryFeatureFile } from '../fid/feature-file.js'
-import { createRandom } from '../random.js'
 import { stampFiles } from '../sets/stamp.js'
 import { augment } from './augment.js'
 import type { ListingIndex } from './listing-index.js'

@@ -6,7 +6,7 @@
  * The script names heads by their scaled rate with five decimals; of heads with one name the last
  * survives, so small rates collapse. The default grid does the same; `distinct` keeps all.
  */
-import { createRandom } from '../random.js'
+import { createRandom } from '../../math/random.js'
 
 export const LEARNING_RATES = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1]
 

@@ -3,7 +3,7 @@
  * set, and when the set is smaller than the epoch, permutations follow each other without a gap.
  * Depends on the seed, the epoch and the step alone, so a run can continue anywhere.
  */
-import { createRandom, shuffle } from '../random.js'
+import { createRandom, shuffle } from '../../math/random.js'
 
 export interface Sampler {
   /** Row numbers of a step of an epoch. */

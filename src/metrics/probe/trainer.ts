@@ -6,8 +6,8 @@
  */
 import { createHash } from 'node:crypto'
 import { openSession, type Session } from '../../engine/session.js'
-import { compileGraph } from '../../model/graph/compile.js'
-import type { GraphBuilder } from '../../model/graph/onnx.js'
+import { compileGraph } from '../../graph/compile.js'
+import type { GraphBuilder } from '../../graph/onnx.js'
 
 const MOMENTUM = 0.9
 

@@ -4,6 +4,7 @@
  * clamped; PSNR, SSIM and LPIPS on these floats, rFID on both sides truncated to 8 bits.
  */
 import path from 'node:path'
+import { mapOrdered } from '../../async/stages.js'
 import type { Session } from '../../engine/session.js'
 import { openSessions } from '../../engine/session-pool.js'
 import { usageError } from '../../errors.js'
@@ -16,8 +17,7 @@ import {
   openModel,
   type Precision,
 } from '../../model/index.js'
-import type { PreparedBatch } from '../../pipeline/batches.js'
-import { mapOrdered } from '../../pipeline/stages.js'
+import type { PreparedBatch } from '../../pipeline/stream/batches.js'
 import { engineVersion } from '../../version.js'
 import { type Collector, createCollector } from '../fid/collector.js'
 import { frechetDistance } from '../fid/frechet.js'

@@ -1,6 +1,7 @@
 /** Distributions of per-image scores, and the images at their ends, from a stream of rows. */
+
+import { createRandom } from '../../math/random.js'
 import type { ListingEntry } from '../../types.js'
-import { createRandom } from '../random.js'
 import type { RunFolder } from './run-folder.js'
 
 export const SCORES = ['psnr', 'ssim', 'lpips'] as const

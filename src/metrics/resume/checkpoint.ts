@@ -4,7 +4,7 @@
  */
 import { open, readFile } from 'node:fs/promises'
 import { errorText, systemCode, VtpError } from '../../errors.js'
-import { writeAtomically } from '../../model/cache.js'
+import { writeAtomically } from '../../io/cache.js'
 
 export type NumberArrays = Record<string, Float32Array | Float64Array>
 

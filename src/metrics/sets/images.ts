@@ -4,12 +4,12 @@
  * read is counted and told of; it never ends the set.
  */
 import { readdir, stat } from 'node:fs/promises'
+import { mapOrdered } from '../../async/stages.js'
 import { usageError } from '../../errors.js'
 import { decodeImage } from '../../image/decode.js'
 import { openNpz } from '../../io/numpy/npz.js'
 import { findShards, openShard } from '../../io/shards/index.js'
 import { openStore, uriScheme } from '../../io/store.js'
-import { mapOrdered } from '../../pipeline/stages.js'
 import { type ListingEntry, type Reject, RejectError, type RgbImage, type Source } from '../../types.js'
 import type { PixelBatch } from '../fid/collector.js'
 import { storeListing } from './listing.js'

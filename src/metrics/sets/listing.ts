@@ -10,7 +10,7 @@ import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { parseListingEntry } from '../../io/listing.js'
 import { openSource } from '../../io/sources/index.js'
-import { writeListing } from '../../pipeline/plan.js'
+import { writeListing } from '../../pipeline/ledger/plan.js'
 import type { ListingEntry, Source } from '../../types.js'
 import { fileStamp } from './stamp.js'
 

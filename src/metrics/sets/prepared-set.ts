@@ -3,11 +3,12 @@
  * position on: what every evaluation that runs a model goes through. It uses the stages of the batch
  * engine, so an image gives the same pixels here as in `vtp encode`.
  */
+
+import { createLimiter, mapOrdered } from '../../async/stages.js'
+import { createPreprocessPool } from '../../image/pool/pool.js'
 import { parseTransform, type Transform } from '../../image/transform.js'
-import { createPixelBuffers, fetchBatch, type PreparedBatch, prepareBatch } from '../../pipeline/batches.js'
-import { createMeter } from '../../pipeline/meter.js'
-import { createPreprocessPool } from '../../pipeline/preprocess-pool.js'
-import { createLimiter, mapOrdered } from '../../pipeline/stages.js'
+import { createPixelBuffers, fetchBatch, type PreparedBatch, prepareBatch } from '../../pipeline/stream/batches.js'
+import { createMeter } from '../../pipeline/stream/meter.js'
 import type { ListingEntry } from '../../types.js'
 import type { StoredListing } from './listing.js'
 

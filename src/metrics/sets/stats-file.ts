@@ -4,8 +4,8 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { VtpError } from '../../errors.js'
+import { writeAtomically } from '../../io/cache.js'
 import { encodeNpz, openNpz } from '../../io/numpy/npz.js'
-import { writeAtomically } from '../../model/cache.js'
 import type { SetStats } from '../fid/collector.js'
 import type { FeatureStats } from '../fid/moments.js'
 

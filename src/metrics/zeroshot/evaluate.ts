@@ -1,10 +1,11 @@
 /** `vtp eval-zeroshot`: CLIP image features against class embeddings; top-1, top-5, classes, confusions. */
+
+import { mapOrdered } from '../../async/stages.js'
 import type { Session } from '../../engine/session.js'
 import { openSessions } from '../../engine/session-pool.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
 import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../../model/index.js'
-import { mapOrdered } from '../../pipeline/stages.js'
 import { engineVersion } from '../../version.js'
 import { type AppendFile, appendLines, readLines } from '../resume/append-file.js'
 import { evaluationIdentity, modelOverSet } from '../resume/identity.js'

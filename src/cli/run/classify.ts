@@ -1,0 +1,137 @@
+/** `vtp classify`: embeddings as `vtp embed` makes them, then labels. */
+import { once } from 'node:events'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { chooseDevice } from '../../engine/choose-device.js'
+import { EXIT, usageError } from '../../errors.js'
+import { openStore, uriScheme } from '../../io/store.js'
+import { openEmbedder } from '../../retrieval/embedder.js'
+import { classifyShards, DEFAULT_TEMPLATE, embedLabels, fillTemplate, readLabelFile } from '../../retrieval/labels.js'
+import type { CommandContext } from '../base-command.js'
+import { formatCount } from '../terminal/format.js'
+import { type EncodeFlags, type EncodeJson, runEncodeCommand } from './encode.js'
+import { type Output, openOutput } from './output-file.js'
+
+export interface ClassifyFlags
+  extends Omit<EncodeFlags, 'out' | 'outputs' | 'layers' | 'layers-norm' | 'flip' | 'format' | 'dry-run'> {
+  labels: string
+  templates?: string
+  out?: string
+  embeddings?: string
+  top: number
+}
+
+/** The stable object of `--json`. */
+export interface ClassifyJson {
+  images: number
+  rejects: number
+  labels: string[]
+  /** Images per label, by their likeliest one. */
+  counts: Record<string, number>
+  /** With --out, the file; otherwise the rows themselves. */
+  out: string | null
+  rows?: ClassifiedRow[]
+}
+
+export interface ClassifiedRow {
+  key: string
+  uri: string
+  label: string
+  probability: number
+  /** The likeliest labels. */
+  top: { label: string; probability: number }[]
+}
+
+export async function runClassifyCommand(context: CommandContext, flags: ClassifyFlags): Promise<ClassifyJson> {
+  const labels = await readLabelFile(flags.labels, '--labels')
+  const templates = flags.templates ? await readLabelFile(flags.templates, '--templates') : [DEFAULT_TEMPLATE]
+  for (const template of templates) fillTemplate(template, '')
+  const repeated = labels.find((label, i) => labels.indexOf(label) !== i)
+  if (repeated !== undefined)
+    throw usageError('label_twice', `--labels has "${repeated}" twice`, ['write each label once'])
+
+  const out = flags.out === undefined ? undefined : await openOutput(flags.out)
+  const made = flags.embeddings ? undefined : await mkdtemp(path.join(tmpdir(), 'vtp-classify-'))
+  try {
+    const ready = await isEmbedded(flags.source)
+    const folder = ready ? flags.source : (flags.embeddings ?? path.join(made!, 'embeddings'))
+    const embedded = ready ? undefined : await embedImages(context, flags, folder)
+    if (embedded?.interrupted) return { images: 0, rejects: embedded.rejects, labels, counts: {}, out: null }
+    // Labels are embedded as the images are.
+    const { kind, precision, providers, cores } = chooseDevice({ ...flags, requireGpu: flags['require-gpu'] })
+    const embedder = await openEmbedder({ model: flags.model, threads: cores, device: kind, precision, providers })
+    try {
+      const set = await embedLabels(embedder, labels, templates)
+      const result = await writeRows(context, flags, folder, set, out)
+      await out?.finish()
+      return { ...result, rejects: embedded?.rejects ?? 0 }
+    } finally {
+      await embedder.close()
+    }
+  } finally {
+    await out?.abort()
+    if (made) await rm(made, { recursive: true, force: true })
+  }
+}
+
+/** Whether SOURCE is a folder of `vtp embed`, whose images need no second pass of the model. */
+async function isEmbedded(source: string): Promise<boolean> {
+  if (uriScheme(source) !== 's3') {
+    return (await stat(path.join(source, '_vtp', 'plan.json')).catch(() => undefined)) !== undefined
+  }
+  const store = await openStore(source)
+  try {
+    return (await store.stat('_vtp/plan.json')) !== undefined
+  } finally {
+    await store.close()
+  }
+}
+
+async function embedImages(context: CommandContext, flags: ClassifyFlags, out: string): Promise<EncodeJson> {
+  const quiet = { ...context, json: true }
+  const result = await runEncodeCommand(quiet, {
+    ...flags,
+    out,
+    outputs: ['clip'],
+    'layers-norm': true,
+    flip: false,
+    format: 'arrow',
+    dtype: 'float32',
+    'dry-run': false,
+  })
+  return result as EncodeJson
+}
+
+async function writeRows(
+  context: CommandContext,
+  flags: ClassifyFlags,
+  folder: string,
+  set: Parameters<typeof classifyShards>[1],
+  file: Output | undefined,
+): Promise<Omit<ClassifyJson, 'rejects'>> {
+  const counts = Object.fromEntries(set.labels.map((label) => [label, 0]))
+  const kept: ClassifiedRow[] = []
+  const out = file?.stream ?? process.stdout
+  const failed = new Promise<never>((_, reject) => out.once('error', reject))
+  failed.catch(() => {})
+  let images = 0
+  for await (const { row, probabilities } of classifyShards(folder, set)) {
+    const order = [...set.labels.keys()].sort((a, b) => probabilities[b]! - probabilities[a]!).slice(0, flags.top)
+    const top = order.map((i) => ({ label: set.labels[i]!, probability: Number(probabilities[i]!.toPrecision(6)) }))
+    const { label, probability } = top[0]!
+    counts[label]!++
+    images++
+    const line: ClassifiedRow = { key: row.key, uri: row.uri, label, probability, top }
+    if (context.json && !flags.out) kept.push(line)
+    else if (!out.write(`${JSON.stringify(line)}\n`)) await Promise.race([once(out, 'drain'), failed])
+  }
+  const shares = Object.entries(counts).filter(([, count]) => count > 0)
+  if (!context.json) {
+    const text = shares.sort((a, b) => b[1] - a[1]).map(([label, count]) => `${label} ${formatCount(count)}`)
+    process.stderr.write(`${formatCount(images)} images: ${text.slice(0, 20).join(', ')}\n`)
+  }
+  if (images === 0) context.exitCode(EXIT.rejects)
+  const rows = context.json && !flags.out ? { rows: kept } : {}
+  return { images, labels: set.labels, counts, out: flags.out ?? null, ...rows }
+}

@@ -1,0 +1,70 @@
+/** `vtp decode` between its flags and the pipeline. */
+import { chooseDevice } from '../../engine/choose-device.js'
+import { EXIT } from '../../errors.js'
+import { runDecode } from '../../pipeline/decode.js'
+import type { CommandContext } from '../base-command.js'
+import { formatCount, formatDuration } from '../terminal/format.js'
+import { createProgress } from '../terminal/progress.js'
+import { onStopSignals } from '../terminal/signals.js'
+
+export interface DecodeFlags {
+  input: string
+  out: string
+  model: string
+  'side-by-side': boolean
+  transform?: string
+  imageSize?: { height: number; width: number }
+  limit?: number
+  'any-model': boolean
+  batchSize?: number
+  device: string
+  precision: string
+}
+
+/** The stable object of `--json`. */
+export interface DecodeJson {
+  images: number
+  seconds: number
+  out: string
+  device: string
+  precision: string
+  interrupted: boolean
+}
+
+export async function runDecodeCommand(context: CommandContext, flags: DecodeFlags): Promise<DecodeJson> {
+  const device = chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
+  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const stop = onStopSignals(progress.note)
+  try {
+    const result = await runDecode({
+      input: flags.input,
+      out: flags.out,
+      model: flags.model,
+      batchSize: flags.batchSize ?? device.batchSize,
+      threads: device.cores,
+      providers: device.providers,
+      precision: device.precision,
+      sideBySide: flags['side-by-side'],
+      transform: flags.transform,
+      imageSize: flags.imageSize,
+      limit: flags.limit,
+      anyModel: flags['any-model'],
+      stop: stop.signal,
+    })
+    const images = `${formatCount(result.images)} image${result.images === 1 ? '' : 's'}`
+    progress.finish([`${images} decoded to ${result.out} · ${formatDuration(result.seconds)} · ${device.summary}`])
+    if (result.interrupted) context.exitCode(EXIT.interrupted)
+    const { images: count, seconds, out, interrupted } = result
+    return {
+      images: count,
+      seconds: Number(seconds.toFixed(3)),
+      out,
+      device: device.kind,
+      precision: device.precision,
+      interrupted,
+    }
+  } finally {
+    stop.release()
+    progress.close()
+  }
+}

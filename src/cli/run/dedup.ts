@@ -1,0 +1,95 @@
+/** `vtp dedup` between its flags and the index. */
+import { effectiveCores } from '../../engine/cores.js'
+import { EXIT } from '../../errors.js'
+import { type DuplicateGroup, findDuplicates } from '../../retrieval/duplicates.js'
+import { type OpenIndex, openIndex } from '../../retrieval/open-index.js'
+import type { CommandContext } from '../base-command.js'
+import { parseSimilarity } from '../flags/parse.js'
+import { formatCount, formatDuration, formatPercent, printable } from '../terminal/format.js'
+import { createProgress } from '../terminal/progress.js'
+import { onStopSignals } from '../terminal/signals.js'
+import { type Output, openOutput } from './output-file.js'
+
+export interface DedupFlags {
+  index: string
+  threshold: string
+  exact: boolean
+  out?: string
+}
+
+export interface GroupJson {
+  /** The least similar pair that links the group. */
+  score: number
+  rows: { row: number; key: string; uri: string }[]
+}
+
+/** The stable object of `--json`. */
+export interface DedupJson {
+  index: string
+  rows: number
+  threshold: number
+  groups: GroupJson[]
+  /** Rows that would go if one of each group stayed. */
+  duplicates: number
+  seconds: number
+  interrupted: boolean
+}
+
+export async function runDedupCommand(context: CommandContext, flags: DedupFlags): Promise<DedupJson> {
+  const threshold = parseSimilarity('--threshold', flags.threshold)
+  const tty = process.stderr.isTTY === true
+  const progress = createProgress({ stream: process.stderr, isTty: tty, json: context.json })
+  const stop = onStopSignals(progress.note)
+  const index = await openIndex(flags.index, { threads: effectiveCores() })
+  const began = performance.now()
+  let out: Output | undefined
+  try {
+    if (flags.out !== undefined) out = await openOutput(flags.out)
+    const found = await findDuplicates(index, {
+      threshold,
+      exact: flags.exact,
+      stop: stop.signal,
+      onProgress: (done, total) => {
+        if (tty) process.stderr.write(`\r\u001b[K${formatPercent(done / total)} of ${formatCount(total)} rows compared`)
+      },
+    })
+    if (tty) process.stderr.write('\r\u001b[K')
+    const groups = await describeGroups(index, found)
+    const duplicates = groups.reduce((sum, group) => sum + group.rows.length - 1, 0)
+    const seconds = (performance.now() - began) / 1000
+    if (out) {
+      for (const group of groups) out.stream.write(`${JSON.stringify(group)}\n`)
+      await out.finish()
+    }
+    if (!out && !context.json) {
+      for (const { score, rows } of groups)
+        process.stdout.write(
+          `${score.toFixed(4)}\n${rows.map((row) => `  ${printable(row.uri || row.key)}\n`).join('')}\n`,
+        )
+    }
+    progress.finish([
+      `${formatCount(groups.length)} groups, ${formatCount(duplicates)} of ${formatCount(index.manifest.rows)} rows are near-duplicates of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,
+    ])
+    const interrupted = stop.signal.aborted
+    if (interrupted) context.exitCode(EXIT.interrupted)
+    const { rows } = index.manifest
+    return { index: flags.index, rows, threshold, groups, duplicates, seconds: Number(seconds.toFixed(3)), interrupted }
+  } finally {
+    await out?.abort()
+    stop.release()
+    progress.close()
+    await index.close()
+  }
+}
+
+async function describeGroups(index: OpenIndex, groups: DuplicateGroup[]): Promise<GroupJson[]> {
+  const out: GroupJson[] = []
+  for (const { rows: ids, score } of groups) {
+    const rows = await index.reader.rows(ids)
+    out.push({
+      score: Number(score.toFixed(6)),
+      rows: rows.map(({ key, uri }, i) => ({ row: ids[i]!, key, uri })),
+    })
+  }
+  return out
+}

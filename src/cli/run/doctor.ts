@@ -1,0 +1,200 @@
+/** `vtp doctor`: what this machine will use and why, as an object and as text. */
+import { constants } from 'node:fs'
+import { access, readdir, stat, statfs } from 'node:fs/promises'
+import path from 'node:path'
+import type { Gpu } from '../../engine/cuda.js'
+import { type CpuReport, type Int8Unit, inspectMachine, type MachineReport } from '../../engine/devices.js'
+import { encoderLoad, fitBatch, GPU_BATCH, LANES_PER_GPU } from '../../engine/gpu-memory.js'
+import type { DeviceKind } from '../../engine/providers.js'
+import { planThreads, type ThreadPlan } from '../../engine/threads.js'
+import { EXIT, errorText } from '../../errors.js'
+import { defaultCacheDir } from '../../io/cache.js'
+import { hubSettings } from '../../model/hub/settings.js'
+import { configSchema } from '../../model/vtp/config.js'
+import { vtpVersion } from '../../version.js'
+import type { CommandContext } from '../base-command.js'
+import { formatBytes, formatTable } from '../terminal/format.js'
+
+export interface FolderReport {
+  path: string
+  /** Bytes of the files in it; 0 when it does not exist yet. */
+  bytes: number
+  freeBytes: number | null
+  /** Why nothing can be written to it; null when it can. */
+  problem: string | null
+}
+
+/** A finding that needs action. An `error` stops vtp from working, a `hint` makes it slower than it could be. */
+export interface Finding {
+  level: 'error' | 'hint'
+  what: string
+  fix: string
+}
+
+/** The stable object of `--json`. */
+export interface DoctorJson extends MachineReport {
+  vtp: string
+  /** What `--device auto` uses. */
+  device: string
+  precision: string
+  threads: ThreadPlan & { pool: number }
+  cache: FolderReport
+  hub: { endpoint: string; cache: FolderReport; token: boolean; offline: boolean }
+  findings: Finding[]
+  ok: boolean
+}
+
+/** Memory below which even the small models are tight. */
+const LOW_MEMORY = 2e9
+
+export async function runDoctor(context: CommandContext): Promise<DoctorJson> {
+  const machine = await inspectMachine()
+  const hub = await hubSettings()
+  const [cache, hubCache] = await Promise.all([inspectFolder(defaultCacheDir()), inspectFolder(hub.cacheDir)])
+  const chosen = machine.runtime.ok ? await autoDevice() : ({ kind: 'cpu', precision: 'fp32' } as const)
+  const findings = findProblems(machine, cache, hubCache)
+  const report: DoctorJson = {
+    vtp: vtpVersion(),
+    ...machine,
+    device: chosen.kind,
+    precision: chosen.precision,
+    threads: {
+      ...planThreads({ cores: machine.cpu.cores, device: chosen.kind }),
+      pool: Number(process.env.UV_THREADPOOL_SIZE ?? 4),
+    },
+    cache,
+    hub: { endpoint: hub.endpoint, cache: hubCache, token: hub.token !== undefined, offline: hub.offline },
+    findings,
+    ok: !findings.some(({ level }) => level === 'error'),
+  }
+  if (!context.json) process.stdout.write(`${describeDoctor(report).join('\n')}\n`)
+  if (!report.ok) context.exitCode(EXIT.rejects)
+  return report
+}
+
+/** Size, free space, and whether a file could be made there; makes nothing. */
+export async function inspectFolder(folder: string): Promise<FolderReport> {
+  let existing = path.resolve(folder)
+  while (!(await stat(existing).catch(() => undefined)) && path.dirname(existing) !== existing)
+    existing = path.dirname(existing)
+  const info = await stat(existing).catch(() => undefined)
+  const problem = info?.isDirectory()
+    ? await access(existing, constants.W_OK).then(() => null, errorText)
+    : `${existing} is no folder`
+  const disk = await statfs(existing).catch(() => undefined)
+  return { path: folder, bytes: await folderBytes(folder), freeBytes: disk ? disk.bavail * disk.bsize : null, problem }
+}
+
+async function folderBytes(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => [])
+  let bytes = 0
+  for (const entry of entries) {
+    if (entry.isFile()) bytes += (await stat(path.join(entry.parentPath, entry.name)).catch(() => undefined))?.size ?? 0
+  }
+  return bytes
+}
+
+/** What `--device auto --precision auto` means here. Loaded late: it needs ONNX Runtime. */
+async function autoDevice(): Promise<{ kind: DeviceKind; precision: string }> {
+  const { chooseDevice } = await import('../../engine/choose-device.js')
+  return chooseDevice({ device: 'auto', precision: 'auto', requireGpu: false })
+}
+
+function findProblems(machine: MachineReport, cache: FolderReport, hubCache: FolderReport): Finding[] {
+  const findings: Finding[] = []
+  const reinstall = 'install again with `npm ci` on this machine (libraries differ between systems)'
+  if (!machine.runtime.ok) {
+    findings.push({ level: 'error', what: `ONNX Runtime cannot be loaded: ${machine.runtime.error}`, fix: reinstall })
+  }
+  if (!machine.images.ok)
+    findings.push({ level: 'error', what: `sharp cannot be loaded: ${machine.images.error}`, fix: reinstall })
+  if (cache.problem) {
+    const fix = 'set VTP_CACHE to a folder that can be written'
+    findings.push({ level: 'error', what: `The cache ${cache.path} cannot be written: ${cache.problem}`, fix })
+  }
+  if (hubCache.problem) {
+    const fix = 'set HF_HOME to a folder that can be written, or give models as folders'
+    findings.push({
+      level: 'hint',
+      what: `The hub's cache ${hubCache.path} cannot be written: ${hubCache.problem}`,
+      fix,
+    })
+  }
+  if (machine.memory.usableBytes < LOW_MEMORY) {
+    const what = `Only ${formatBytes(machine.memory.usableBytes)} of memory may be used`
+    findings.push({ level: 'hint', what, fix: 'use a small --batch-size and few --workers, or raise the limit' })
+  }
+  const { quota, allowed } = machine.cpu
+  if (quota !== null && quota < allowed) {
+    const what = `The control group allows ${quota} of ${allowed} cores`
+    findings.push({ level: 'hint', what, fix: "raise the container's CPU limit if more cores are free" })
+  }
+  // Without any sign of a GPU its missing libraries are no finding.
+  if (machine.cuda.driver !== null) {
+    for (const piece of machine.cuda.missing)
+      findings.push({ level: 'hint', what: `Missing for CUDA: ${piece.what}`, fix: piece.fix })
+  }
+  return findings
+}
+
+/** The report as people read it. */
+export function describeDoctor(report: DoctorJson): string[] {
+  const { cpu, memory, runtime, images, cuda, threads, hub } = report
+  const cores = `${cpu.cores} of ${cpu.logical} cores${cpu.quota === null ? '' : ` (control group: ${cpu.quota})`}`
+  const limit = memory.limitBytes === null ? '' : `, limited to ${formatBytes(memory.limitBytes)} by the control group`
+  const folder = ({ path, bytes, freeBytes }: FolderReport): string =>
+    `${path} (${formatBytes(bytes)}, ${freeBytes === null ? 'free space unknown' : `${formatBytes(freeBytes)} free`})`
+  const rows = [
+    ['vtp', `${report.vtp} on Node ${report.node} (${report.platform})`],
+    ['will use', `${report.device}, ${report.precision}, ${cores}`],
+    ['threads', `${threads.encode} encode, ${threads.preprocess} preprocess, ${threads.pool} in the I/O pool`],
+    ['processor', `${cpu.model}: ${cpu.features.join(' ') || 'no known vector extensions'}`],
+    ['int8', describeInt8(cpu)],
+    ['memory', `${formatBytes(memory.totalBytes)}, ${formatBytes(memory.freeBytes)} free${limit}`],
+    ['onnxruntime', runtime.ok ? `${runtime.value.version}, providers: ${backendNames(report)}` : runtime.error],
+    ['sharp', images.ok ? `${images.value.sharp} with libvips ${images.value.libvips}` : images.error],
+    ['gpu', cuda.gpus.map(describeGpu).join(', ') || 'none found'],
+    ['cuda', cuda.usable ? `ready (driver ${cuda.driver})` : `not usable: ${cuda.missing.length} missing`],
+    // Where there is a driver, each is a finding, too, and stands below.
+    ...(cuda.driver === null ? cuda.missing : []).flatMap(({ what, fix }) => [
+      ['', `- ${what}`],
+      ['', `  ${fix}`],
+    ]),
+    ['cache', folder(report.cache)],
+    ['hub', `${hub.endpoint}, ${hub.token ? 'with a token' : 'no token'}${hub.offline ? ', offline' : ''}`],
+    ['hub cache', folder(hub.cache)],
+  ]
+  const findings = report.findings.flatMap(({ level, what, fix }) => [
+    `${level === 'error' ? 'Error' : 'Hint'}: ${what}`,
+    `Try: ${fix}`,
+  ])
+  const verdict = report.ok ? 'This machine is ready.' : 'This machine is not ready: see the errors above.'
+  return [...formatTable(rows), '', ...findings, ...(findings.length > 0 ? [''] : []), verdict]
+}
+
+/** VTP-L, the largest published shape. */
+const LARGE = { vision_embed_dim: 1024, vision_depth: 24, vision_num_heads: 16 }
+
+function describeGpu({ name, memoryBytes, freeBytes }: Gpu): string {
+  if (memoryBytes === null || freeBytes === null) return name
+  const rows = fitBatch(GPU_BATCH, freeBytes, LANES_PER_GPU, encoderLoad(configSchema.parse(LARGE), 256, 256, 'fp16'))
+  return `${name}: ${formatBytes(freeBytes)} of ${formatBytes(memoryBytes)} free, batches of ${rows} for VTP-L at 256²`
+}
+
+/** Ratios are those of docs/performance.md. */
+const INT8_SPEED: Record<Int8Unit, string> = {
+  matrix: 'matrix instructions: --precision int8 gains most here (`vtp model check` measures it)',
+  dot: 'dot products of bytes: --precision int8 is about 2.5 times as fast as fp32',
+  none: 'no instructions for bytes: --precision int8 is as exact as elsewhere, but only about 1.3 times as fast as fp32',
+}
+
+function describeInt8({ int8 }: Pick<CpuReport, 'int8'>): string {
+  return int8 === null ? 'not known on this system: `vtp model check` measures it' : INT8_SPEED[int8]
+}
+
+function backendNames({ runtime, cuda }: DoctorJson): string {
+  if (!runtime.ok) return ''
+  return runtime.value.backends
+    .map(({ name, bundled }) => (bundled || (name === 'cuda' && cuda.usable) ? name : `${name} (not installed)`))
+    .join(', ')
+}

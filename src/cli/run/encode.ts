@@ -1,0 +1,274 @@
+/** `vtp encode` between its flags and the pipeline: devices, signals, progress, and what is printed. */
+
+import { chooseDevice } from '../../engine/choose-device.js'
+import { planThreads } from '../../engine/threads.js'
+import { EXIT, type ExitCode, errorText, usageError, VtpError } from '../../errors.js'
+import { type DryRun, dryRun } from '../../pipeline/dry-run.js'
+import { type EncodeRequest, type EncodeResult, runEncode } from '../../pipeline/encode.js'
+import type { PlanRequest } from '../../pipeline/ledger/plan-request.js'
+import type { Output } from '../../pipeline/outputs.js'
+import type { CommandContext } from '../base-command.js'
+import { formatBytes, formatCount, formatDuration, formatRate } from '../terminal/format.js'
+import { createProgress } from '../terminal/progress.js'
+import { onStopSignals } from '../terminal/signals.js'
+import { openTelemetry } from '../terminal/telemetry.js'
+import type { PlanFlags } from './plan.js'
+import { resolveWorker } from './worker.js'
+
+export interface EncodeFlags {
+  source: string
+  /** Whether the source is lines of text. */
+  texts?: boolean
+  /** Embed captions, too, where the source has them. */
+  captionsToo?: boolean
+  out: string
+  model: string
+  outputs: Output[]
+  layers?: number[] | { last: number }
+  'layers-norm': boolean
+  flip: boolean
+  format: string
+  dtype?: string
+  transform?: string
+  imageSize?: { height: number; width: number }
+  'shard-rows': number
+  batchSize?: number
+  device: string
+  precision: string
+  'require-gpu': boolean
+  workers?: number
+  'worker-index'?: number
+  'worker-count'?: number
+  'help-others': boolean
+  units?: number[]
+  maxBad: number
+  'max-pixels': number
+  overwrite: boolean
+  'dry-run': boolean
+  'retry-rejects': boolean
+  'allow-private-urls': boolean
+  log?: string
+  metrics?: string
+}
+
+/** The stable object of `--json`. */
+export interface EncodeJson {
+  images: number
+  rejects: number
+  units: number
+  bytes: number
+  seconds: number
+  imagesPerSecond: number
+  bottleneck: string | null
+  device: string
+  precision: string
+  out: string
+  /** Rows written by this call; `images` counts all committed rows in `out`. */
+  newImages: number
+  unitsTotal: number
+  complete: boolean
+  interrupted: boolean
+  peakMemoryBytes: number
+}
+
+/** The part of a request that decides the plan, and where its images come from. */
+export function planRequest(
+  flags: Omit<PlanFlags, 'device' | 'precision'>,
+  device: { kind: string; precision: string },
+): PlanRequest {
+  const format = flags.format as PlanRequest['format']
+  return {
+    source: flags.source,
+    sourceOptions: {
+      stdin: flags.source === '-' ? process.stdin : undefined,
+      allowPrivateUrls: flags['allow-private-urls'],
+    },
+    dest: flags.out,
+    model: flags.model,
+    outputs: flags.outputs,
+    texts: flags.texts,
+    captionsToo: flags.captionsToo,
+    layers: flags.layers,
+    layersNorm: flags['layers-norm'],
+    flip: flags.flip,
+    format,
+    dtype: (flags.dtype ?? (format === 'safetensors' ? 'float32' : 'float16')) as 'float16' | 'float32',
+    transform: flags.transform,
+    imageSize: flags.imageSize,
+    shardRows: flags['shard-rows'],
+    precision: device.precision,
+    device: device.kind,
+    overwrite: flags.overwrite,
+  }
+}
+
+export async function runEncodeCommand(context: CommandContext, flags: EncodeFlags): Promise<EncodeJson | DryRun> {
+  const device = chooseDevice({
+    device: flags.device,
+    precision: flags.precision,
+    requireGpu: flags['require-gpu'],
+  })
+  const threads = planThreads({ cores: device.cores, device: device.kind, workers: flags.workers })
+  const worker = resolveWorker(flags['worker-index'], flags['worker-count'])
+  if (flags.overwrite && (worker.count > 1 || flags.units)) {
+    throw usageError(
+      'overwrite_by_workers',
+      '--overwrite with several workers would delete what the others have done',
+      ['run `vtp plan` with --overwrite once, then the workers without it'],
+    )
+  }
+  const telemetry = await openTelemetry({
+    log: flags.log,
+    metrics: flags.metrics,
+    worker,
+    storage: [flags.source, flags.out, flags.model].some((uri) => uri.startsWith('s3://')),
+  })
+  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const stop = onStopSignals(progress.note)
+  const request: EncodeRequest = {
+    ...planRequest(flags, device),
+    batchSize: flags.batchSize ?? device.batchSize,
+    fitsBatch: flags.batchSize === undefined,
+    threads,
+    providers: device.providers,
+    lanes: device.lanes,
+    worker,
+    units: flags.units,
+    helpOthers: flags['help-others'],
+    retryRejects: flags['retry-rejects'],
+    maxPixels: flags['max-pixels'],
+    stop: stop.signal,
+    signal: stop.signal,
+    onNote: progress.note,
+    onProgress: (snapshot) => {
+      progress.update(snapshot)
+      telemetry.progress(snapshot)
+    },
+    onEvent: telemetry.event,
+    onStart: ({ plan, resumed, unitsLeft }) => {
+      telemetry.log('run_started', {
+        plan: plan.hash,
+        images: plan.source.images,
+        units: plan.units.length,
+        unitsLeft,
+        workers: worker.count,
+        workerFrom: worker.from,
+        device: device.kind,
+        pid: process.pid,
+        vtp: plan.vtp,
+      })
+      const things = flags.texts ? 'texts' : plan.outputs.includes('text') ? 'images with captions' : 'images'
+      const amount = `${formatCount(plan.source.images)} ${things} in ${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
+      const how = flags.texts ? '' : ` · ${plan.transform}`
+      progress.note(`${amount} · model ${plan.model.name}${how} · ${device.summary}`)
+      if (worker.count > 1)
+        progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${unitsLeft} units to do`)
+      if (unitsLeft === 0)
+        progress.note(`Nothing is left to do: every unit ${worker.count > 1 ? 'of this worker ' : ''}is committed.`)
+      else if (resumed)
+        progress.note(
+          `Continuing: ${formatCount(plan.units.length - unitsLeft)} of ${formatCount(plan.units.length)} units are committed.`,
+        )
+    },
+  }
+  try {
+    if (flags['dry-run']) {
+      const plan = await dryRun(request)
+      progress.finish(describeDryRun(plan, request.dest))
+      return plan
+    }
+    const result = await runEncode(request)
+    progress.finish(describeResult(result, flags))
+    const code = encodeExitCode(result, flags.maxBad)
+    context.exitCode(code)
+    telemetry.log('run_ended', {
+      exitCode: code,
+      newRows: result.newRows,
+      rows: result.rows,
+      rejects: result.rejects,
+      unitsDone: result.unitsDone,
+      seconds: round(result.seconds),
+      bottleneck: result.bottleneck,
+      complete: result.complete,
+      interrupted: result.interrupted,
+    })
+    return {
+      images: result.rows,
+      rejects: result.rejects,
+      units: result.unitsDone,
+      bytes: result.bytes,
+      seconds: round(result.seconds),
+      imagesPerSecond: round(result.imagesPerSecond),
+      bottleneck: result.bottleneck,
+      device: device.kind,
+      precision: device.precision,
+      out: flags.out,
+      newImages: result.newRows,
+      unitsTotal: result.unitsTotal,
+      complete: result.complete,
+      interrupted: result.interrupted,
+      peakMemoryBytes: result.peakMemoryBytes,
+    }
+  } catch (error) {
+    const known = error instanceof VtpError ? error : undefined
+    telemetry.log('run_failed', { code: known?.code ?? 'internal_error', message: errorText(error) })
+    throw error
+  } finally {
+    stop.release()
+    progress.close()
+    await telemetry.close()
+  }
+}
+
+const round = (value: number): number => Number(value.toFixed(3))
+
+export function encodeExitCode(
+  result: Pick<EncodeResult, 'rows' | 'rejects' | 'interrupted'>,
+  maxBad: number,
+): ExitCode {
+  if (result.interrupted) return EXIT.interrupted
+  const total = result.rows + result.rejects
+  return total > 0 && result.rejects / total > maxBad ? EXIT.rejects : EXIT.ok
+}
+
+function describeResult(result: EncodeResult, flags: EncodeFlags): string[] {
+  const lines: string[] = []
+  const rate =
+    result.newRows > 0 ? ` at ${formatRate(result.imagesPerSecond, flags.texts ? 'texts/s' : 'images/s')}` : ''
+  lines.push(
+    `${formatCount(result.rows)} rows, ${formatCount(result.rejects)} rejects, ${result.unitsDone}/${result.unitsTotal} units, ` +
+      `${formatBytes(result.bytes)} in ${flags.out} · ${formatDuration(result.seconds)}${rate}`,
+  )
+  if (result.bottleneck) {
+    lines.push(`bottleneck: ${result.bottleneck} · peak memory ${formatBytes(result.peakMemoryBytes)}`)
+  }
+  if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')
+  else if (!result.complete)
+    lines.push('Units of other workers are not committed yet; the last worker writes the manifest.')
+  if (result.rejects > 0) {
+    const share = result.rejects / (result.rows + result.rejects)
+    lines.push(`rejects: see ${flags.out}/rejects-*.jsonl for each image and its reason`)
+    if (share > flags.maxBad) {
+      lines.push(
+        `${(share * 100).toFixed(2)} % of the images were rejected, more than --max-bad ${(flags.maxBad * 100).toFixed(2)} % (exit code 1). The rows are complete.`,
+      )
+    }
+  }
+  return lines
+}
+
+function describeDryRun(plan: DryRun, out: string): string[] {
+  const columns = plan.columns.map((c) => `${c.name} ${c.dtype}[${c.shape.join(',')}]`).join(', ')
+  const unit = plan.units === 1 ? 'unit' : 'units'
+  return [
+    `Dry run: nothing was written to ${out}${plan.resumed ? ' (it already holds this plan)' : ''}.`,
+    `  images    ${formatCount(plan.images)} in ${formatCount(plan.units)} ${unit}`,
+    `  model     ${plan.model}`,
+    `  transform ${plan.transform}`,
+    `  columns   ${columns}`,
+    `  batches   ${plan.batchSize} images per pass`,
+    `  size      ${formatBytes(plan.bytes)} (${formatBytes(plan.bytesPerImage)} per image)`,
+    `  speed     ${formatRate(plan.imagesPerSecond, 'images/s')}, measured on ${plan.sampled} images (${plan.sampleRejects} rejects)`,
+    `  time      ${formatDuration(plan.expectedSeconds)}`,
+  ]
+}

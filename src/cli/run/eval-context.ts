@@ -1,0 +1,114 @@
+/** What the evaluation commands share between flags and features: device, networks, progress, rejects. */
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { type ChosenDevice, chooseDevice } from '../../engine/choose-device.js'
+import { EXIT } from '../../errors.js'
+import { writeAtomically } from '../../io/cache.js'
+import { makeFolder } from '../../io/make-folder.js'
+import type { NetworkOptions } from '../../metrics/networks/open.js'
+import { defaultCacheDir } from '../../model/index.js'
+import type { Reject } from '../../types.js'
+import type { CommandContext } from '../base-command.js'
+import { createProgress, type Progress } from '../terminal/progress.js'
+import { onStopSignals, type StopSignals } from '../terminal/signals.js'
+
+export interface EvalFlags {
+  weights?: string
+  limit?: number
+  batchSize?: number
+  device: string
+  precision?: string
+  seed: number
+  'checkpoint-seconds': number
+  maxBad: number
+  'max-pixels': number
+}
+
+export interface EvalContext {
+  device: ChosenDevice
+  network: Omit<NetworkOptions, 'batchSize'>
+  progress: Progress
+  stop: StopSignals
+  /** Shows images done, of how many, and how fast. */
+  show(done: number, total: number | null, rejects: number): void
+  close(): void
+}
+
+export function openEvalContext(context: CommandContext, flags: EvalFlags): EvalContext {
+  const device = chooseDevice({ device: flags.device, precision: flags.precision ?? 'auto', requireGpu: false })
+  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const stop = onStopSignals(progress.note)
+  const began = performance.now()
+  let first: { done: number; at: number } | undefined
+  let last = 0
+  return {
+    device,
+    network: {
+      dir: flags.weights,
+      cacheDir: defaultCacheDir(),
+      baseUrl: process.env.VTP_WEIGHTS_URL,
+      providers: device.providers,
+      threads: device.cores,
+      onNote: progress.note,
+      signal: stop.signal,
+    },
+    progress,
+    stop,
+    show(done, total, rejects) {
+      const now = performance.now()
+      // A smaller number than before is of another set.
+      if (!first || done < last) first = { done, at: now }
+      last = done
+      const seconds = Math.max((now - first.at) / 1000, 1e-3)
+      const imagesPerSecond = done > first.done ? (done - first.done) / seconds : 0
+      progress.update({
+        done,
+        total,
+        rejects,
+        bytesRead: 0,
+        elapsedSeconds: (now - began) / 1000,
+        imagesPerSecond,
+        etaSeconds: total !== null && imagesPerSecond > 0 ? (total - done) / imagesPerSecond : null,
+        bottleneck: null,
+        unitsDone: 0,
+        unitsTotal: 0,
+      })
+    },
+    close() {
+      stop.release()
+      progress.close()
+    },
+  }
+}
+
+/** Rejects that are named. */
+export const TOLD = 5
+
+/** Tells of images that could not be read, by the first of them, and sets the exit code when they are too many. */
+export function reportRejects(
+  context: CommandContext,
+  progress: Progress,
+  first: readonly Reject[],
+  count: number,
+  images: number,
+  maxBad: number,
+): void {
+  if (count === 0) return
+  for (const { key, code, message } of first.slice(0, TOLD)) progress.note(`left out: ${key} (${code}: ${message})`)
+  if (count > TOLD) progress.note(`left out: ${count - TOLD} more`)
+  if (count / (images + count) <= maxBad) return
+  progress.note(`${count} of ${images + count} images were left out, more than --max-bad (exit code 1).`)
+  context.exitCode(EXIT.rejects)
+}
+
+/** Writes results where they were asked for, all or nothing; the folder is made. */
+export async function writeJsonFile(file: string, value: unknown): Promise<void> {
+  await makeFolder(path.dirname(path.resolve(file)))
+  await writeAtomically(file, (tmp) => writeFile(tmp, `${JSON.stringify(value, null, 2)}\n`))
+}
+
+/** "0.3571" with as many digits as matter; "inf" for infinity. */
+export function formatNumber(value: number, digits = 4): string {
+  if (value === Number.POSITIVE_INFINITY) return 'inf'
+  return Math.abs(value) >= 1e-3 || value === 0 ? value.toFixed(digits) : value.toExponential(3)
+}

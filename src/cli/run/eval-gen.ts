@@ -1,0 +1,115 @@
+/** `vtp eval-gen` between its flags and the metrics. */
+import { EXIT } from '../../errors.js'
+import { openSampleSet, sampleLists } from '../../generate/sample-set.js'
+import { compareSets, type FidMetric } from '../../metrics/fid/compare.js'
+import type { FidFlavour } from '../../model/inception/graph.js'
+import type { CommandContext } from '../base-command.js'
+import { formatDuration, formatTable } from '../terminal/format.js'
+import { type EvalFlags, formatNumber, openEvalContext, reportRejects } from './eval-context.js'
+
+export interface EvalGenFlags extends EvalFlags {
+  samples: string
+  reference: string
+  metrics: FidMetric[]
+  flavour: string
+  neighbour: number
+  'pr-images': number
+}
+
+/** The stable object of `--json`; metrics that were not asked for are absent. */
+export interface EvalGenJson {
+  fid?: number
+  sfid?: number
+  inceptionScore?: number
+  inceptionScoreStd?: number
+  precision?: number
+  recall?: number
+  /** Samples that were judged. */
+  images: number | null
+  protocol: string
+  /** How the samples were made; null where no run of `vtp generate` tells. */
+  samples: string | null
+  rejects: number
+  seconds: number
+  interrupted: boolean
+}
+
+export async function runEvalGenCommand(context: CommandContext, flags: EvalGenFlags): Promise<EvalGenJson> {
+  const began = performance.now()
+  const set = await openSampleSet(flags.samples)
+  const run = openEvalContext(context, flags)
+  try {
+    const result = await compareSets({
+      a: flags.reference,
+      b: flags.samples,
+      stdin: process.stdin,
+      lists: sampleLists({ [flags.samples]: set, [flags.reference]: await openSampleSet(flags.reference) }),
+      metrics: flags.metrics,
+      flavour: flags.flavour as FidFlavour,
+      dims: 2048,
+      network: run.network,
+      batchSize: flags.batchSize ?? run.device.batchSize,
+      limit: flags.limit,
+      checkpointSeconds: flags['checkpoint-seconds'],
+      seed: flags.seed,
+      kid: { subsets: 100, subsetSize: 1000 },
+      neighbour: flags.neighbour,
+      prImages: flags['pr-images'],
+      maxPixels: flags['max-pixels'],
+      stop: run.stop.signal,
+      onNote: run.progress.note,
+      onImages: run.show,
+    })
+    const { rejects, interrupted, images, kid: _kid, kidStd: _kidStd, ...numbers } = result
+    const seconds = (performance.now() - began) / 1000
+    const judged = images[1] ?? null
+    if (interrupted) {
+      context.exitCode(EXIT.interrupted)
+      run.progress.finish(['Interrupted. Run the same command again to continue.'])
+    } else {
+      reportRejects(context, run.progress, rejects, rejects.length, judged ?? 0, flags.maxBad)
+      if (judged !== null && judged < 50_000)
+        run.progress.note(`${judged} samples: numbers of papers are of 50,000; fewer give a larger FID.`)
+      const made = set ? [`samples: ${set.description}`] : []
+      run.progress.finish([
+        ...describe(numbers, judged),
+        `protocol: ${numbers.protocol}`,
+        ...made,
+        formatDuration(seconds),
+      ])
+    }
+    const protocol = numbers.protocol
+    return {
+      ...numbers,
+      images: judged,
+      protocol,
+      samples: set?.description ?? null,
+      rejects: rejects.length,
+      seconds: Number(seconds.toFixed(3)),
+      interrupted,
+    }
+  } finally {
+    run.close()
+  }
+}
+
+type Numbers = Pick<EvalGenJson, 'fid' | 'sfid' | 'inceptionScore' | 'inceptionScoreStd' | 'precision' | 'recall'>
+
+function describe(numbers: Numbers, images: number | null): string[] {
+  const rows: [string, number | undefined, number | undefined][] = [
+    [images === 50_000 ? 'FID-50K' : 'FID', numbers.fid, undefined],
+    ['sFID', numbers.sfid, undefined],
+    ['Inception Score', numbers.inceptionScore, numbers.inceptionScoreStd],
+    ['precision', numbers.precision, undefined],
+    ['recall', numbers.recall, undefined],
+  ]
+  return formatTable(
+    rows
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value, spread]) => [
+        name,
+        formatNumber(value!, 4),
+        spread === undefined ? '' : `± ${formatNumber(spread, 4)}`,
+      ]),
+  )
+}

@@ -1,0 +1,107 @@
+/** `vtp eval-probe` between its flags and the evaluation. */
+import path from 'node:path'
+import { EXIT } from '../../errors.js'
+import { evaluateProbe, type ProbeResult } from '../../metrics/probe/evaluate.js'
+import type { ProbeRequest } from '../../metrics/probe/request.js'
+import { defaultCacheDir } from '../../model/index.js'
+import type { CommandContext } from '../base-command.js'
+import { formatCount, formatDuration, formatTable } from '../terminal/format.js'
+import { type EvalFlags, openEvalContext, writeJsonFile } from './eval-context.js'
+
+export interface ProbeFlags extends EvalFlags {
+  train: string
+  val: string
+  stored: boolean
+  model: string
+  epochs: number
+  'epoch-length': number
+  blocks: number[]
+  avgpool: boolean[]
+  rates: number[]
+  'distinct-rates': boolean
+  neighbours: number
+  out?: string
+}
+
+/** The stable object of `--json`. */
+export interface ProbeJson extends ProbeResult {
+  seconds: number
+  out: string | null
+}
+
+/** The script's batch: it is part of the protocol here, not a matter of speed. */
+const PROTOCOL_BATCH = 128
+
+export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): Promise<ProbeJson> {
+  const began = performance.now()
+  const run = openEvalContext(context, flags)
+  const request: ProbeRequest = {
+    train: flags.train,
+    val: flags.val,
+    stored: flags.stored,
+    model: flags.model,
+    cacheDir: defaultCacheDir(),
+    batchSize: flags.batchSize ?? PROTOCOL_BATCH,
+    epochs: flags.epochs,
+    epochLength: flags['epoch-length'],
+    blocks: flags.blocks,
+    avgpool: flags.avgpool,
+    rates: flags.rates,
+    distinct: flags['distinct-rates'],
+    seed: flags.seed,
+    neighbours: flags.neighbours,
+    precision: run.device.precision,
+    device: run.device.kind,
+    providers: run.device.providers,
+    threads: run.device.cores,
+    limit: flags.limit,
+    maxPixels: flags['max-pixels'],
+    out: flags.out,
+    checkpointSeconds: flags['checkpoint-seconds'],
+    stop: run.stop.signal,
+    onNote: run.progress.note,
+    onProgress: run.show,
+  }
+  try {
+    const result = await evaluateProbe(request)
+    const json = { ...result, seconds: Number(((performance.now() - began) / 1000).toFixed(3)), out: flags.out ?? null }
+    if (result.interrupted) {
+      context.exitCode(EXIT.interrupted)
+      run.progress.finish(['Interrupted. Run the same command again to continue.'])
+      return json
+    }
+    if (flags.out !== undefined) {
+      await writeJsonFile(path.join(flags.out, 'probe.json'), json)
+    }
+    if (result.rejects > 0)
+      run.progress.note(`${formatCount(result.rejects)} readings of images failed and were left out.`)
+    if (result.rejects > flags.maxBad * result.readings) {
+      run.progress.note(
+        `${formatCount(result.rejects)} of ${formatCount(result.readings)} readings failed, more than --max-bad (exit code 1).`,
+      )
+      context.exitCode(EXIT.rejects)
+    }
+    run.progress.finish(describe(result, json.seconds))
+    return json
+  } finally {
+    run.close()
+  }
+}
+
+function describe(result: ProbeResult, seconds: number): string[] {
+  const percent = (value: number): string => `${value.toFixed(2)} %`
+  const lines = [`best ${percent(result.top1)}  ${result.bestHead}`, '']
+  lines.push(
+    ...formatTable(
+      Object.entries(result.accuracies).map(([name, value]) => [name, percent(value)]),
+      { right: [1], indent: '  ' },
+    ),
+    '',
+  )
+  if (result.knn !== undefined) lines.push(`k-NN  ${percent(result.knn)}`)
+  if (result.ridge) {
+    const each = result.ridge.accuracies.map(({ strength, top1 }) => `${strength}: ${percent(top1)}`).join(', ')
+    lines.push(`ridge ${percent(result.ridge.best)} (${each})`)
+  }
+  return [...lines, `protocol: ${result.protocol}`, formatDuration(seconds)]
+}

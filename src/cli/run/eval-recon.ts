@@ -1,0 +1,119 @@
+/** `vtp eval-recon` between its flags and the evaluation: files of --out, report, what is printed. */
+import path from 'node:path'
+import { choosePrecision } from '../../engine/choose-device.js'
+import { EXIT, usageError } from '../../errors.js'
+import { evaluateReconstruction, type ReconMetric, type ReconResult } from '../../metrics/recon/evaluate.js'
+import { writePerImage } from '../../metrics/recon/per-image.js'
+import { writeReport } from '../../metrics/recon/report.js'
+import type { StateOptions } from '../../metrics/resume/state.js'
+import type { Reject } from '../../types.js'
+import type { CommandContext } from '../base-command.js'
+import { formatCount, formatDuration, formatRate, formatTable } from '../terminal/format.js'
+import { type EvalFlags, formatNumber, openEvalContext, reportRejects, TOLD, writeJsonFile } from './eval-context.js'
+
+export interface EvalReconFlags extends EvalFlags {
+  source: string
+  model: string
+  metrics: ReconMetric[]
+  transform?: string
+  precision: string
+  'decoder-precision': string
+  out?: string
+  report?: string
+  'save-images': boolean
+  'protocol-batch': number
+  overwrite?: boolean
+  /** As in `StateOptions`. */
+  kept?: StateOptions['kept']
+}
+
+/** The stable object of `--json`. */
+export interface EvalReconJson extends ReconResult {
+  out: string | null
+  report: string | null
+  peakMemoryBytes: number
+}
+
+export async function runEvalRecon(context: CommandContext, flags: EvalReconFlags): Promise<EvalReconJson> {
+  if (flags['save-images'] && flags.out === undefined)
+    throw usageError('out_missing', '--save-images needs --out, the folder to write to', ['add --out DIR'])
+  const run = openEvalContext(context, flags)
+  const { progress } = run
+  let rejects: Reject[] = []
+  try {
+    const result = await evaluateReconstruction(
+      {
+        source: flags.source,
+        model: flags.model,
+        metrics: flags.metrics,
+        transform: flags.transform,
+        precision: run.device.precision,
+        decoderPrecision: choosePrecision('--decoder-precision', flags['decoder-precision'], run.device.kind),
+        device: run.device.kind,
+        network: run.network,
+        batchSize: flags.batchSize ?? run.device.batchSize,
+        protocolBatch: flags['protocol-batch'],
+        limit: flags.limit,
+        maxPixels: flags['max-pixels'],
+        out: flags.out,
+        saveImages: flags['save-images'],
+        overwrite: flags.overwrite,
+        checkpointSeconds: flags['checkpoint-seconds'],
+        kept: flags.kept,
+        stdin: process.stdin,
+        stop: run.stop.signal,
+        onNote: progress.note,
+        onImages: run.show,
+      },
+      async (done, engine, folder) => {
+        rejects = await folder.firstRejects(TOLD)
+        if (flags.out !== undefined) {
+          await writePerImage(folder, path.join(flags.out, 'per-image.parquet'))
+          await writeJsonFile(path.join(flags.out, 'results.json'), done)
+        }
+        if (flags.report === undefined) return
+        progress.note('Making the report.')
+        await writeReport(done, engine, folder, { file: flags.report, seed: flags.seed })
+      },
+    )
+    if (!result.interrupted) reportRejects(context, progress, rejects, result.rejects, result.images, flags.maxBad)
+    finish(context, flags, result, progress.finish)
+    return {
+      ...result,
+      out: flags.out ?? null,
+      report: flags.report ?? null,
+      peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    }
+  } finally {
+    run.close()
+  }
+}
+
+function finish(
+  context: CommandContext,
+  flags: EvalReconFlags,
+  result: ReconResult,
+  print: (lines: string[]) => void,
+): void {
+  if (result.interrupted) {
+    context.exitCode(EXIT.interrupted)
+    print(['Interrupted. Run the same command again to continue.'])
+    return
+  }
+  const lines = [...reconTable(result), `protocol: ${result.protocol}`]
+  if (flags.out !== undefined) lines.push(`results.json and per-image.parquet are in ${flags.out}`)
+  if (flags.report !== undefined) lines.push(`report: ${flags.report}`)
+  const rate = formatRate(result.images / Math.max(result.seconds, 1e-3), 'images/s')
+  lines.push(`${formatCount(result.images)} images · ${formatDuration(result.seconds)} · ${rate}`)
+  print(lines)
+}
+
+function reconTable(result: ReconResult): string[] {
+  const rows: string[][] = []
+  if (result.rfid !== undefined) rows.push(['rFID', formatNumber(result.rfid)])
+  if (result.psnr !== undefined) rows.push(['PSNR', result.psnr === null ? 'inf' : `${result.psnr.toFixed(3)} dB`])
+  if (result.psnr === null) rows.push(['', `${result.identical} images are identical`])
+  if (result.ssim !== undefined) rows.push(['SSIM', formatNumber(result.ssim)])
+  if (result.lpips !== undefined) rows.push(['LPIPS', formatNumber(result.lpips)])
+  return formatTable(rows)
+}

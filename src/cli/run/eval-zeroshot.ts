@@ -1,0 +1,96 @@
+/** `vtp eval-zeroshot` between its flags and the evaluation. */
+import { EXIT } from '../../errors.js'
+import type { StateOptions } from '../../metrics/resume/state.js'
+import { evaluateZeroshot, type ZeroshotResult } from '../../metrics/zeroshot/evaluate.js'
+import { defaultCacheDir } from '../../model/index.js'
+import type { CommandContext } from '../base-command.js'
+import { formatCount, formatDuration, formatTable } from '../terminal/format.js'
+import { type EvalFlags, openEvalContext, reportRejects, writeJsonFile } from './eval-context.js'
+
+export interface ZeroshotFlags extends EvalFlags {
+  source: string
+  model: string
+  classnames?: string
+  templates?: string
+  transform?: string
+  out?: string
+  /** Folder for what a later run continues from; the cache otherwise. */
+  stateDir?: string
+  /** As in `StateOptions`. */
+  kept?: StateOptions['kept']
+}
+
+/** The stable object of `--json`. */
+export interface ZeroshotJson extends Omit<ZeroshotResult, 'rejects'> {
+  rejects: number
+  seconds: number
+}
+
+const WORST = 10
+
+export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFlags): Promise<ZeroshotJson> {
+  const began = performance.now()
+  const run = openEvalContext(context, flags)
+  try {
+    const result = await evaluateZeroshot({
+      source: flags.source,
+      model: flags.model,
+      cacheDir: defaultCacheDir(),
+      classnames: flags.classnames,
+      templates: flags.templates,
+      transform: flags.transform,
+      precision: run.device.precision,
+      device: run.device.kind,
+      providers: run.device.providers,
+      threads: run.device.cores,
+      batchSize: flags.batchSize ?? run.device.batchSize,
+      limit: flags.limit,
+      maxPixels: flags['max-pixels'],
+      stateDir: flags.stateDir,
+      checkpointSeconds: flags['checkpoint-seconds'],
+      kept: flags.kept,
+      stdin: process.stdin,
+      stop: run.stop.signal,
+      onNote: run.progress.note,
+      onImages: run.show,
+    })
+    const seconds = Number(((performance.now() - began) / 1000).toFixed(3))
+    const json = { ...result, rejects: result.rejects.length, seconds }
+    if (result.interrupted) {
+      context.exitCode(EXIT.interrupted)
+      run.progress.finish(['Interrupted. Run the same command again to continue.'])
+      return json
+    }
+    reportRejects(context, run.progress, result.rejects, result.rejects.length, result.images, flags.maxBad)
+    if (flags.out !== undefined) await writeJsonFile(flags.out, json)
+    run.progress.finish(describe(result, seconds))
+    return json
+  } finally {
+    run.close()
+  }
+}
+
+function describe(result: ZeroshotResult, seconds: number): string[] {
+  const worst = [...result.classes].sort((a, b) => a.top1 - b.top1 || b.images - a.images).slice(0, WORST)
+  const percent = (value: number): string => `${value.toFixed(1)} %`
+  return [
+    ...formatTable([
+      ['top-1', `${result.top1.toFixed(3)} %`],
+      ['top-5', `${result.top5.toFixed(3)} %`],
+    ]),
+    '',
+    'Classes with the lowest top-1:',
+    ...formatTable(
+      worst.map((c) => [c.name, percent(c.top1), percent(c.top5), `${c.images} images`]),
+      { indent: '  ', right: [1, 2, 3] },
+    ),
+    ...(result.confusions.length > 0 ? ['', 'Most frequent mistakes:'] : []),
+    ...formatTable(
+      result.confusions.slice(0, WORST).map((c) => [`${c.label} taken for ${c.takenFor}`, String(c.images)]),
+      { indent: '  ', right: [1] },
+    ),
+    '',
+    `protocol: ${result.protocol}`,
+    `${formatCount(result.images)} images · ${formatDuration(seconds)}`,
+  ]
+}

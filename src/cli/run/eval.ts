@@ -1,0 +1,94 @@
+/** `vtp eval`: several models, one table. */
+import { writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { usageError } from '../../errors.js'
+import { writeAtomically } from '../../io/cache.js'
+import {
+  assertSameSet,
+  type ModelScores,
+  markdownTable,
+  mergeScores,
+  readScores,
+  toScores,
+} from '../../metrics/eval-table.js'
+import type { ReconMetric } from '../../metrics/recon/evaluate.js'
+import type { CommandContext } from '../base-command.js'
+import { type EvalFlags, writeJsonFile } from './eval-context.js'
+import { type EvalReconFlags, runEvalRecon } from './eval-recon.js'
+import { runEvalZeroshot } from './eval-zeroshot.js'
+
+export interface EvalCommandFlags extends EvalFlags {
+  source?: string
+  model: string[]
+  results: string[]
+  tasks: ('recon' | 'zeroshot')[]
+  metrics: ReconMetric[]
+  classnames?: string
+  templates?: string
+  precision: string
+  'decoder-precision': string
+  out?: string
+}
+
+/** The stable object of `--json`. */
+export interface EvalJson {
+  models: ModelScores[]
+  markdown: string
+  interrupted: boolean
+}
+
+export async function runEval(context: CommandContext, flags: EvalCommandFlags): Promise<EvalJson> {
+  const rows: ModelScores[] = await Promise.all(flags.results.map(readScores))
+  assertSameSet(rows)
+  const source = flags.source
+  if (source === undefined && rows.length === 0)
+    throw usageError('nothing_to_do', 'There is neither SOURCE nor --results', ['e.g. vtp eval photos --model nano'])
+  // The tables of the single runs would only repeat what the table at the end says.
+  const quiet: CommandContext = { ...context, json: true }
+  const kept: (() => Promise<void>)[] = []
+  let interrupted = false
+  for (const model of source === undefined ? [] : flags.model) {
+    const folder = flags.out === undefined ? undefined : path.join(flags.out, model.replaceAll(/[^\w.-]+/g, '_'))
+    for (const task of flags.tasks) {
+      if (interrupted) break
+      if (!context.json) process.stderr.write(`${task} of ${model}\n`)
+      const result = await runTask(quiet, { ...flags, kept }, source!, model, task, folder)
+      interrupted ||= result.interrupted
+      if (!result.interrupted) rows.push(toScores(result))
+    }
+  }
+  assertSameSet(rows)
+  const models = mergeScores(rows)
+  const markdown = models.length > 0 ? markdownTable(models) : ''
+  if (flags.out !== undefined && models.length > 0) {
+    await writeJsonFile(path.join(flags.out, 'results.json'), models)
+    await writeAtomically(path.join(flags.out, 'results.md'), (tmp) => writeFile(tmp, `${markdown}\n`))
+  }
+  // Models that are done wait in the cache until all are.
+  if (!interrupted) for (const remove of kept) await remove()
+  if (!context.json && markdown) process.stdout.write(`${markdown}\n`)
+  return { models, markdown, interrupted }
+}
+
+async function runTask(
+  context: CommandContext,
+  flags: EvalCommandFlags & Pick<EvalReconFlags, 'kept'>,
+  source: string,
+  model: string,
+  task: 'recon' | 'zeroshot',
+  folder: string | undefined,
+) {
+  if (task === 'zeroshot') {
+    const out = folder === undefined ? undefined : path.join(folder, 'zeroshot.json')
+    const stateDir = folder === undefined ? undefined : path.join(folder, '_zeroshot')
+    return runEvalZeroshot(context, { ...flags, source, model, out, stateDir })
+  }
+  return runEvalRecon(context, {
+    ...flags,
+    source,
+    model,
+    out: folder,
+    'save-images': false,
+    'protocol-batch': 32,
+  })
+}

@@ -1,0 +1,88 @@
+/** `vtp fid` between its flags and the metric. */
+import { EXIT } from '../../errors.js'
+import { openSampleSet, type SampleSet, sampleLists } from '../../generate/sample-set.js'
+import { type CompareResult, compareSets, type FidMetric } from '../../metrics/fid/compare.js'
+import type { FidDims, FidFlavour } from '../../model/inception/graph.js'
+import type { CommandContext } from '../base-command.js'
+import { formatDuration, formatTable } from '../terminal/format.js'
+import { type EvalFlags, formatNumber, openEvalContext, reportRejects } from './eval-context.js'
+
+export interface FidFlags extends EvalFlags {
+  a: string
+  b?: string
+  metrics: FidMetric[]
+  flavour: string
+  dims: number
+  'save-stats'?: string
+  'kid-subsets': number
+  'kid-subset-size': number
+  neighbour: number
+  'pr-images': number
+}
+
+/** The stable object of `--json`. */
+export interface FidJson extends Omit<CompareResult, 'rejects' | 'interrupted'> {
+  rejects: number
+  seconds: number
+  interrupted: boolean
+}
+
+export async function runFidCommand(context: CommandContext, flags: FidFlags): Promise<FidJson> {
+  const began = performance.now()
+  const sets: Record<string, SampleSet | undefined> = {}
+  for (const spec of [flags.a, flags.b]) if (spec !== undefined) sets[spec] = await openSampleSet(spec)
+  const run = openEvalContext(context, flags)
+  try {
+    const result = await compareSets({
+      a: flags.a,
+      b: flags.b,
+      metrics: flags.metrics,
+      flavour: flags.flavour as FidFlavour,
+      dims: flags.dims as FidDims,
+      saveStats: flags['save-stats'],
+      network: run.network,
+      batchSize: flags.batchSize ?? run.device.batchSize,
+      limit: flags.limit,
+      checkpointSeconds: flags['checkpoint-seconds'],
+      seed: flags.seed,
+      kid: { subsets: flags['kid-subsets'], subsetSize: flags['kid-subset-size'] },
+      neighbour: flags.neighbour,
+      prImages: flags['pr-images'],
+      maxPixels: flags['max-pixels'],
+      stdin: process.stdin,
+      lists: sampleLists(sets),
+      stop: run.stop.signal,
+      onNote: run.progress.note,
+      onImages: run.show,
+    })
+    const { rejects, interrupted, ...numbers } = result
+    const seconds = (performance.now() - began) / 1000
+    if (interrupted) {
+      context.exitCode(EXIT.interrupted)
+      run.progress.finish(['Interrupted. Run the same command again to continue.'])
+    } else {
+      const images = numbers.images.reduce<number>((sum, count) => sum + (count ?? 0), 0)
+      reportRejects(context, run.progress, rejects, rejects.length, images, flags.maxBad)
+      const saved = flags['save-stats'] ? [`statistics of ${flags.a} in ${flags['save-stats']}`] : []
+      run.progress.finish([...describe(numbers), ...saved, `protocol: ${numbers.protocol}`, formatDuration(seconds)])
+    }
+    return { ...numbers, rejects: rejects.length, seconds: Number(seconds.toFixed(3)), interrupted }
+  } finally {
+    run.close()
+  }
+}
+
+function describe(result: Omit<CompareResult, 'rejects' | 'interrupted'>): string[] {
+  const rows: string[][] = []
+  const add = (name: string, value: number | undefined, spread?: number): void => {
+    if (value !== undefined)
+      rows.push([name, formatNumber(value, 6), spread === undefined ? '' : `± ${formatNumber(spread, 6)}`])
+  }
+  add('FID', result.fid)
+  add('sFID', result.sfid)
+  add('KID', result.kid, result.kidStd)
+  add('Inception Score', result.inceptionScore, result.inceptionScoreStd)
+  add('precision', result.precision)
+  add('recall', result.recall)
+  return formatTable(rows)
+}

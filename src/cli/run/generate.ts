@@ -1,0 +1,247 @@
+/** `vtp generate` between its flags and the job: devices, signals, progress, and what is printed. */
+import { chooseDevice } from '../../engine/choose-device.js'
+import { EXIT, usageError } from '../../errors.js'
+import { type GenerateInfo, type GenerateResult, runGenerate } from '../../generate/job.js'
+import { type GenerateOptions, prepareGenerate } from '../../generate/prepare.js'
+import { isRecipe } from '../../generate/recipe.js'
+import { ditFlops } from '../../model/lightningdit/config.js'
+
+export { parseClasses } from '../../generate/labels.js'
+
+import { defaultCacheDir } from '../../io/cache.js'
+import { ditParameters } from '../../model/lightningdit/tensors.js'
+import type { CommandContext } from '../base-command.js'
+import { formatBytes, formatCount, formatDuration, formatRate } from '../terminal/format.js'
+import { createProgress } from '../terminal/progress.js'
+import { onStopSignals } from '../terminal/signals.js'
+import { resolveWorker } from './worker.js'
+
+export interface GenerateFlags
+  extends Omit<GenerateOptions, 'dest' | 'overwrite' | 'precision' | 'device' | 'cacheDir'> {
+  out: string
+  npz: boolean
+  batchSize?: number
+  device: string
+  precision: string
+  'require-gpu': boolean
+  'worker-index'?: number
+  'worker-count'?: number
+  'help-others': boolean
+  units?: number[]
+  overwrite: boolean
+  'dry-run': boolean
+}
+
+/** The stable object of `--json`. */
+export interface GenerateJson {
+  /** Committed images, those of this call, and those of the plan. */
+  images: number
+  newImages: number
+  num: number
+  units: number
+  unitsTotal: number
+  bytes: number
+  seconds: number
+  imagesPerSecond: number
+  parameters: number
+  device: string
+  precision: string
+  out: string
+  extras: string[]
+  complete: boolean
+  interrupted: boolean
+  peakMemoryBytes: number
+}
+
+export interface GenerateDryRun {
+  num: number
+  units: number
+  dit: string
+  parameters: number
+  model: string
+  labels: string
+  sampler: object
+  guidance: object | null
+  image: { height: number; width: number }
+  /** Of the transformer per image, a multiplication and an addition counted as two; null where the tolerances decide. */
+  teraflops: number | null
+}
+
+/** Samples per run of the engine on a CPU and on a GPU. */
+const BATCH = { cpu: 4, gpu: 64 }
+
+export async function runGenerateCommand(
+  context: CommandContext,
+  flags: GenerateFlags,
+): Promise<GenerateJson | GenerateDryRun> {
+  const device = chooseDevice({
+    device: flags.device,
+    precision: flags.precision,
+    requireGpu: flags['require-gpu'],
+  })
+  const worker = resolveWorker(flags['worker-index'], flags['worker-count'])
+  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const options: GenerateOptions = {
+    ...flags,
+    dest: flags.out,
+    precision: device.precision,
+    device: device.kind,
+    cacheDir: defaultCacheDir(),
+    onNote: progress.note,
+  }
+  const stop = onStopSignals(progress.note)
+  const planned = { num: 0, parameters: 0 }
+  try {
+    if (flags['dry-run']) {
+      const plan = await dryRun(options)
+      progress.finish(describeDryRun(plan))
+      return plan
+    }
+    const result = await runGenerate({
+      ...options,
+      batchSize: flags.batchSize ?? BATCH[device.kind === 'cpu' ? 'cpu' : 'gpu'],
+      threads: device.cores,
+      lanes: device.lanes,
+      worker,
+      units: flags.units,
+      helpOthers: flags['help-others'],
+      npz: flags.npz,
+      stop: stop.signal,
+      onProgress: progress.update,
+      onStart: (info) => {
+        planned.num = info.plan.num
+        planned.parameters = ditParameters(info.prepared.dit.config)
+        for (const line of describeStart(info, device.summary)) progress.note(line)
+        if (worker.count > 1)
+          progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${info.unitsLeft} units to do`)
+      },
+    })
+    progress.finish(describeResult(result, flags.out))
+    if (result.interrupted) context.exitCode(EXIT.interrupted)
+    return {
+      images: result.rows,
+      newImages: result.newImages,
+      num: planned.num,
+      units: result.unitsDone,
+      unitsTotal: result.unitsTotal,
+      bytes: result.bytes,
+      seconds: Number(result.seconds.toFixed(3)),
+      imagesPerSecond: Number(result.imagesPerSecond.toFixed(4)),
+      parameters: planned.parameters,
+      device: device.kind,
+      precision: device.precision,
+      out: flags.out,
+      extras: result.extras,
+      complete: result.complete,
+      interrupted: result.interrupted,
+      peakMemoryBytes: result.peakMemoryBytes,
+    }
+  } finally {
+    stop.release()
+    progress.close()
+  }
+}
+
+async function dryRun(options: GenerateOptions): Promise<GenerateDryRun> {
+  const prepared = await prepareGenerate(options, true)
+  const { plan, dit } = prepared
+  await prepared.close()
+  const perImage = modelRuns(plan.sampler) * (plan.guidance ? 2 : 1)
+  return {
+    num: plan.num,
+    units: plan.units.length,
+    dit: plan.dit.name,
+    parameters: ditParameters(dit.config),
+    model: plan.model.name,
+    labels: plan.labels.mode,
+    sampler: plan.sampler,
+    guidance: plan.guidance,
+    image: plan.image,
+    teraflops: plan.sampler.adaptive ? null : Number(((perImage * ditFlops(dit.config)) / 1e12).toFixed(3)),
+  }
+}
+
+const modelRuns = ({ method, steps }: { method: string; steps: number }): number =>
+  (steps - 1) * (method === 'heun' ? 2 : 1)
+
+function describeStart({ plan, resumed, unitsLeft, prepared }: GenerateInfo, device: string): string[] {
+  const { sampler, guidance } = plan
+  const count = formatCount(ditParameters(prepared.dit.config))
+  const grid = `${sampler.method}, ${sampler.steps} points of time${sampler.timestepShift > 0 ? `, shift ${sampler.timestepShift}` : ''}`
+  const guided = guidance
+    ? `guidance ${guidance.scale}${guidance.intervalStart > 0 ? ` from t = ${guidance.intervalStart}` : ''}`
+    : 'no guidance'
+  const lines = [
+    `${formatCount(plan.num)} images of ${plan.image.height}×${plan.image.width}, ${plan.labels.mode}, in ${plan.units.length} unit${plan.units.length === 1 ? '' : 's'}`,
+    `${plan.dit.name}, ${count} parameters · decoder ${plan.model.name} · ${grid} · ${guided} · ${device}`,
+  ]
+  if (unitsLeft === 0) lines.push('Nothing is left to do: every unit is committed.')
+  else if (resumed)
+    lines.push(`Continuing: ${plan.units.length - unitsLeft} of ${plan.units.length} units are committed.`)
+  return lines
+}
+
+function describeResult(result: GenerateResult, out: string): string[] {
+  const rate = result.newImages > 0 ? ` at ${formatRate(result.imagesPerSecond, 'images/s')}` : ''
+  const lines = [
+    `${formatCount(result.rows)} images, ${result.unitsDone}/${result.unitsTotal} units, ${formatBytes(result.bytes)} in ${out} · ${formatDuration(result.seconds)}${rate}`,
+  ]
+  if (result.extras.length > 0) lines.push(`also ${result.extras.map((name) => `${out}/${name}`).join(', ')}`)
+  if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')
+  else if (!result.complete)
+    lines.push('Units of other workers are not committed yet; the last worker writes the manifest.')
+  return lines
+}
+
+function describeDryRun(plan: GenerateDryRun): string[] {
+  const lines = [
+    'Dry run: nothing was written.',
+    `  images    ${formatCount(plan.num)} of ${plan.image.height}×${plan.image.width} in ${formatCount(plan.units)} unit${plan.units === 1 ? '' : 's'}, ${plan.labels}`,
+    `  model     ${plan.dit}, ${formatCount(plan.parameters)} parameters; decoder ${plan.model}`,
+    `  sampler   ${JSON.stringify(plan.sampler)}`,
+    `  guidance  ${plan.guidance ? JSON.stringify(plan.guidance) : 'none'}`,
+  ]
+  if (plan.teraflops !== null) lines.push(`  work      ${plan.teraflops} TFLOP per image at most`)
+  return lines
+}
+
+/** "4x8" → rows and columns. Throws usage error `bad_grid`. */
+export function parseGrid(text: string | undefined): { rows: number; columns: number } | undefined {
+  if (text === undefined) return undefined
+  const match = /^(\d{1,3})[x×](\d{1,3})$/i.exec(text)
+  const rows = Number(match?.[1])
+  const columns = Number(match?.[2])
+  if (match && rows > 0 && columns > 0) return { rows, columns }
+  throw usageError('bad_grid', `--grid ${text} is no grid`, ['write ROWSxCOLUMNS, e.g. 4x8'])
+}
+
+/** A number that may be written as 1e-6. Throws usage error `bad_number`. */
+export function parseNumber(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const value = Number(text)
+  if (text.trim() === '' || !Number.isFinite(value)) throw usageError('bad_number', `${flag} ${text} is no number`)
+  return value
+}
+
+/** "3" or "all". Throws usage error `bad_count`. */
+export function parseChannels(text: string | undefined): number | 'all' | undefined {
+  if (text === undefined || text === 'all') return text
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value > 0) return value
+  throw usageError('bad_count', `--cfg-channels ${text} is neither a number of channels nor all`)
+}
+
+/**
+ * `--config FILE` may name one of the reference's configuration files, whose keys are not flags: it is then
+ * taken as --dit-config. Returns the arguments as they are meant.
+ */
+export async function recipeFromConfig(argv: readonly string[]): Promise<string[]> {
+  const out = [...argv]
+  for (let i = 0; i < out.length && out[i] !== '--'; i++) {
+    const joined = /^--config=(.+)$/.exec(out[i]!)
+    const file = joined?.[1] ?? (out[i] === '--config' ? out[i + 1] : undefined)
+    if (file === undefined || !(await isRecipe(file))) continue
+    out.splice(i, joined ? 1 : 2, '--dit-config', file)
+  }
+  return out
+}

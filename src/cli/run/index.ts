@@ -1,0 +1,106 @@
+/** `vtp index` between its flags and the builder. */
+import { freemem } from 'node:os'
+import { cgroupLimits } from '../../engine/cgroup.js'
+import { effectiveCores } from '../../engine/cores.js'
+import { EXIT } from '../../errors.js'
+import { buildIndex } from '../../retrieval/build.js'
+import type { BuildProgress } from '../../retrieval/build-graph.js'
+import { HNSW_DEFAULTS } from '../../retrieval/hnsw.js'
+import type { IndexKind, Storage } from '../../retrieval/manifest.js'
+import type { CommandContext } from '../base-command.js'
+import { formatBytes, formatCount, formatDuration, formatPercent } from '../terminal/format.js'
+import { createProgress } from '../terminal/progress.js'
+import { onStopSignals } from '../terminal/signals.js'
+
+export interface IndexFlags {
+  embeddings: string[]
+  out: string
+  kind: string
+  column?: string
+  storage: string
+  connectivity: number
+  'expansion-add': number
+  'expansion-search': number
+  append: boolean
+  model?: string
+  workers?: number
+}
+
+/** The stable object of `--json`. */
+export interface IndexJson {
+  rows: number
+  added: number
+  dim: number
+  kind: string
+  bytes: number
+  seconds: number
+  interrupted: boolean
+  out: string
+}
+
+/** What an HNSW graph may take: most of what is free, within the control group's limit. */
+function freeMemory(): number {
+  return 0.8 * Math.min(freemem(), cgroupLimits().memoryBytes ?? Number.POSITIVE_INFINITY)
+}
+
+export async function runIndexCommand(context: CommandContext, flags: IndexFlags): Promise<IndexJson> {
+  const tty = process.stderr.isTTY === true
+  const progress = createProgress({ stream: process.stderr, isTty: tty, json: context.json })
+  const stop = onStopSignals(progress.note)
+  let shown = 0
+  const onProgress = ({ phase, done, total }: BuildProgress): void => {
+    const now = performance.now()
+    if (now - shown < (tty ? 100 : 10_000)) return
+    shown = now
+    const what = phase === 'copy' ? 'rows read' : 'vectors in the index'
+    const line = `${formatPercent(done / total)} · ${formatCount(done)}/${formatCount(total)} ${what}`
+    if (tty) process.stderr.write(`\r\u001b[K${line}`)
+    else progress.note(line)
+  }
+  try {
+    const result = await buildIndex({
+      embeddings: flags.embeddings,
+      out: flags.out,
+      kind: flags.kind as IndexKind,
+      column: flags.column,
+      hnsw: {
+        ...HNSW_DEFAULTS,
+        storage: flags.storage as Storage,
+        connectivity: flags.connectivity,
+        expansionAdd: flags['expansion-add'],
+        expansionSearch: flags['expansion-search'],
+      },
+      threads: flags.workers ?? effectiveCores(),
+      append: flags.append,
+      modelRef: flags.model,
+      memoryBytes: freeMemory(),
+      stop: stop.signal,
+      onProgress,
+      onNote: progress.note,
+    })
+    if (tty && shown > 0) process.stderr.write('\r\u001b[K')
+    const { manifest, added, bytes, seconds, interrupted } = result
+    if (interrupted) {
+      context.exitCode(EXIT.interrupted)
+      progress.finish(['Interrupted. Run the same command again to continue.'])
+    } else {
+      const grown = added < manifest.rows && added > 0 ? ` (${formatCount(added)} of them new)` : ''
+      progress.finish([
+        `${formatCount(manifest.rows)} rows${grown} × ${manifest.dim} · ${manifest.kind} · ${formatBytes(bytes)} in ${flags.out} · ${formatDuration(seconds)}`,
+      ])
+    }
+    return {
+      rows: manifest.rows,
+      added,
+      dim: manifest.dim,
+      kind: manifest.kind,
+      bytes,
+      seconds: Number(seconds.toFixed(3)),
+      interrupted,
+      out: flags.out,
+    }
+  } finally {
+    stop.release()
+    progress.close()
+  }
+}

@@ -1,0 +1,276 @@
+/** `vtp model info|export|pull` between their flags and the model code. */
+import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { usageError, VtpError } from '../../errors.js'
+import { writeAtomically } from '../../io/cache.js'
+import { resolveHubModel } from '../../model/hub/index.js'
+import {
+  compileDecoder,
+  compileEncoder,
+  compileText,
+  describeOutputs,
+  type EncoderOutput,
+  type GraphFile,
+  type Model,
+  openModel,
+  type ParameterCounts,
+  parameterCounts,
+  type VtpConfig,
+} from '../../model/index.js'
+import type { TensorColumn } from '../../types.js'
+import type { CommandContext } from '../base-command.js'
+import { formatBytes, formatCount, formatTable } from '../terminal/format.js'
+import { createProgress } from '../terminal/progress.js'
+import { onStopSignals } from '../terminal/signals.js'
+
+/** The stable object of `vtp model info --json`. */
+export interface ModelInfoJson {
+  name: string
+  folder: string
+  /** SHA-256 over configuration and weights; part of every plan. */
+  digest: string
+  /** Parameters per tower, as the model card counts them. */
+  parameters: ParameterCounts
+  imageSize: number
+  /** What one pass gives for an image of that size, per image. */
+  outputs: TensorColumn[]
+  towers: Tower[]
+  config: VtpConfig
+}
+
+export const TOWERS = ['encoder', 'decoder', 'text'] as const
+export type Tower = (typeof TOWERS)[number]
+
+function towersOf(config: VtpConfig): Tower[] {
+  return TOWERS.filter(
+    (tower) => tower === 'encoder' || (tower === 'decoder' ? config.train_reconstruction : config.train_clip),
+  )
+}
+
+/** Opens a model with progress on stderr, does something with it, and closes it. */
+export async function withModel<T>(
+  context: CommandContext,
+  ref: string,
+  use: (model: Model, note: (line: string) => void) => Promise<T>,
+): Promise<T> {
+  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const model = await openModel(ref, { onNote: progress.note })
+  try {
+    return await use(model, progress.note)
+  } finally {
+    await model.close()
+    progress.close()
+  }
+}
+
+export function runModelInfo(context: CommandContext, ref: string): Promise<ModelInfoJson> {
+  return withModel(context, ref, async (model) => {
+    const size = model.config.image_size
+    const info: ModelInfoJson = {
+      name: model.name,
+      folder: path.resolve(model.folder),
+      digest: model.digest,
+      parameters: parameterCounts(model.config),
+      imageSize: size,
+      outputs: describeOutputs(model, size, size),
+      towers: towersOf(model.config),
+      config: model.config,
+    }
+    if (!context.json) process.stdout.write(`${describeInfo(info).join('\n')}\n`)
+    return info
+  })
+}
+
+const millions = (count: number): string => `${(count / 1e6).toFixed(1)} M`
+
+function describeInfo(info: ModelInfoJson): string[] {
+  const { parameters, towers } = info
+  const counts = [['vision encoder', millions(parameters.visionEncoder)]]
+  if (towers.includes('decoder')) counts.push(['pixel decoder', millions(parameters.pixelDecoder)])
+  if (towers.includes('text')) counts.push(['text encoder', millions(parameters.textEncoder)])
+  counts.push(['total', millions(parameters.total)])
+  const outputs = info.outputs.map(({ name, shape }) => [name, `[${shape.join(', ')}]`])
+  const settings = Object.entries(info.config).map(([key, value]) => [key, JSON.stringify(value)])
+  const indent = '  '
+  return [
+    `${info.name} (${info.folder})`,
+    `digest ${info.digest}`,
+    '',
+    'Parameters:',
+    ...formatTable(counts, { right: [1], indent }),
+    '',
+    `Outputs of one pass for an image of ${info.imageSize}×${info.imageSize}:`,
+    ...formatTable(outputs, { indent }),
+    '',
+    'Configuration:',
+    ...formatTable(settings, { indent }),
+  ]
+}
+
+export interface ExportFlags {
+  model: string
+  out: string
+  towers?: Tower[]
+  outputs?: EncoderOutput[]
+  layers?: number[] | { last: number }
+  imageSize?: { height: number; width: number }
+  dtype: 'float16' | 'float32'
+}
+
+export interface ExportedGraph {
+  tower: Tower
+  file: string
+  /** The weights lie beside the graph, under the name that the graph holds. */
+  weights: string
+  bytes: number
+  inputs: GraphFile['inputs']
+  outputs: GraphFile['outputs']
+}
+
+/** The stable object of `vtp model export --json`; also written to the folder as export.json. */
+export interface ModelExportJson {
+  model: string
+  digest: string
+  imageSize: { height: number; width: number }
+  graphs: ExportedGraph[]
+}
+
+export function runModelExport(context: CommandContext, flags: ExportFlags): Promise<ModelExportJson> {
+  return withModel(context, flags.model, async (model) => {
+    const { config } = model
+    const size = flags.imageSize ?? { height: config.image_size, width: config.image_size }
+    const available = towersOf(config)
+    const towers = flags.towers ?? available
+    const absent = towers.find((tower) => !available.includes(tower))
+    if (absent) {
+      throw usageError('no_such_tower', `--towers: the model ${model.name} has no ${absent} tower`, [
+        `it has ${available.join(', ')}`,
+      ])
+    }
+    await mkdir(flags.out, { recursive: true }).catch((error: unknown) => {
+      const suggestions = ['choose another --out']
+      throw new VtpError(`The folder ${flags.out} cannot be made: ${String(error)}`, {
+        code: 'out_unwritable',
+        suggestions,
+      })
+    })
+    const graphs: ExportedGraph[] = []
+    for (const tower of towers) {
+      const graph = await compileTower(model, tower, size, flags)
+      graphs.push(await copyGraph(graph, tower, flags.out))
+      if (!context.json) process.stderr.write(`${graphs.at(-1)!.file}: ${formatBytes(graphs.at(-1)!.bytes)}\n`)
+    }
+    const result: ModelExportJson = { model: model.name, digest: model.digest, imageSize: size, graphs }
+    await writeFile(path.join(flags.out, 'export.json'), `${JSON.stringify(result, null, 2)}\n`)
+    if (!context.json) process.stdout.write(`${describeExport(result).join('\n')}\n`)
+    return result
+  })
+}
+
+function compileTower(
+  model: Model,
+  tower: Tower,
+  size: { height: number; width: number },
+  flags: ExportFlags,
+): Promise<GraphFile> {
+  const { config } = model
+  const patch = config.vision_patch_size
+  if (tower === 'text') return compileText(model)
+  if (tower === 'decoder') {
+    const grid = { height: Math.floor(size.height / patch), width: Math.floor(size.width / patch) }
+    return compileDecoder(model, { ...grid, outputs: ['pixels', 'image'] })
+  }
+  const layers = Array.isArray(flags.layers)
+    ? flags.layers
+    : Array.from(
+        { length: flags.layers?.last ?? 0 },
+        (_, i) => config.vision_depth - (flags.layers as { last: number }).last + i,
+      )
+  const wrong = layers.find((layer) => layer < 0 || layer >= config.vision_depth)
+  if (wrong !== undefined) {
+    throw usageError('bad_layers', `--layers: the model ${model.name} has no block ${wrong}`, [
+      `blocks run from 0 to ${config.vision_depth - 1}`,
+    ])
+  }
+  const known = describeOutputs(model, size.height, size.width).map(({ name }) => name)
+  const outputs = flags.outputs ?? (known as EncoderOutput[])
+  const absent = outputs.find((name) => name !== 'layers' && !known.includes(name))
+  if (absent)
+    throw usageError('unknown_output', `--outputs: the model ${model.name} has no output "${absent}"`, [
+      `it has ${known.join(', ')}`,
+    ])
+  return compileEncoder(model, {
+    ...size,
+    outputs: layers.length > 0 && !outputs.includes('layers') ? [...outputs, 'layers'] : outputs,
+    layers,
+    dtype: flags.dtype,
+    precision: 'fp32',
+    device: 'cpu',
+  })
+}
+
+/** A graph and its weights as `encoder.onnx` and `encoder.weights`. */
+async function copyGraph(graph: GraphFile, tower: Tower, out: string): Promise<ExportedGraph> {
+  const file = path.join(out, `${tower}.onnx`)
+  const weights = path.join(out, `${tower}.weights`)
+  await writeAtomically(weights, (tmp) => copyFile(graph.weights, tmp))
+  await writeAtomically(file, async (tmp) => writeFile(tmp, await readFile(graph.path)))
+  const bytes = (await stat(file)).size + (await stat(weights)).size
+  return { tower, file, weights, bytes, inputs: graph.inputs, outputs: graph.outputs }
+}
+
+function describeExport({ graphs }: ModelExportJson): string[] {
+  return graphs.flatMap(({ file, inputs, outputs }) => [
+    file,
+    ...[...inputs.map((port) => ['in', port] as const), ...outputs.map((port) => ['out', port] as const)].map(
+      ([way, { name, dtype, shape }]) => `  ${way.padEnd(3)} ${name} ${dtype}[${shape.join(', ')}]`,
+    ),
+  ])
+}
+
+/** The stable object of `vtp model pull --json`. */
+export interface ModelPullJson {
+  model: string
+  folder: string
+  /** The commit that the snapshot belongs to. */
+  commit: string
+  files: { name: string; bytes: number }[]
+}
+
+export async function runModelPull(context: CommandContext, ref: string): Promise<ModelPullJson> {
+  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const stop = onStopSignals(progress.note)
+  const shown = new Map<string, number>()
+  try {
+    const folder = await resolveHubModel(ref, {
+      verify: true,
+      signal: stop.signal,
+      onProgress: progress.note,
+      onBytes: ({ file, done, total }) => {
+        // A line per tenth of a file.
+        const tenth = Math.floor((done / total) * 10)
+        if (total < 1e6 || tenth === (shown.get(file) ?? 0)) return
+        shown.set(file, tenth)
+        progress.note(`${file}: ${formatBytes(done)} of ${formatBytes(total)}`)
+      },
+    })
+    const files: ModelPullJson['files'] = []
+    for (const name of (await readdir(folder)).sort())
+      files.push({ name, bytes: (await stat(path.join(folder, name))).size })
+    const result: ModelPullJson = { model: ref, folder, commit: path.basename(folder), files }
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+    progress.finish([`${ref}: ${formatCount(files.length)} files, ${formatBytes(bytes)}, checked`])
+    if (!context.json) process.stdout.write(`${folder}\n`)
+    return result
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+    throw new VtpError(`The download of ${ref} was interrupted`, {
+      code: 'interrupted',
+      exitCode: 4,
+      suggestions: ['run the same command again: it goes on where it stopped'],
+    })
+  } finally {
+    stop.release()
+    progress.close()
+  }
+}

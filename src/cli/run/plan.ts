@@ -1,0 +1,86 @@
+/** `vtp plan`: lists the source and stores the plan, so that workers start encoding at once. */
+import { chooseDevice, KNOWN_PRECISIONS } from '../../engine/choose-device.js'
+import { preparePlan } from '../../pipeline/ledger/prepare-plan.js'
+import type { CommandContext } from '../base-command.js'
+import { formatCount, formatDuration } from '../terminal/format.js'
+import { createProgress } from '../terminal/progress.js'
+import { onStopSignals } from '../terminal/signals.js'
+import { type EncodeFlags, planRequest } from './encode.js'
+
+export type PlanFlags = Pick<
+  EncodeFlags,
+  | 'source'
+  | 'texts'
+  | 'captionsToo'
+  | 'out'
+  | 'model'
+  | 'outputs'
+  | 'layers'
+  | 'layers-norm'
+  | 'flip'
+  | 'format'
+  | 'dtype'
+  | 'transform'
+  | 'imageSize'
+  | 'shard-rows'
+  | 'device'
+  | 'precision'
+  | 'allow-private-urls'
+  | 'overwrite'
+>
+
+/** The stable object of `--json`. */
+export interface PlanJson {
+  images: number
+  units: number
+  plan: string
+  out: string
+  /** Whether DEST held this plan already. */
+  resumed: boolean
+  seconds: number
+}
+
+/** A plan may be made on a machine without the workers' GPU: the device is then taken at its word. */
+function plannedDevice(flags: PlanFlags): { kind: string; precision: string } {
+  const kind = (['cuda', 'webgpu'] as const).find((name) => flags.device.startsWith(name))
+  if (kind) {
+    const known: string[] = KNOWN_PRECISIONS[kind]
+    const precision = flags.precision === 'auto' ? known[0]! : flags.precision
+    if (known.includes(precision)) return { kind, precision }
+  }
+  return chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
+}
+
+const NOTE_EVERY_MS = 10_000
+
+export async function runPlanCommand(context: CommandContext, flags: PlanFlags): Promise<PlanJson> {
+  const began = performance.now()
+  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const stop = onStopSignals(progress.note)
+  let notedAt = began
+  try {
+    const prepared = await preparePlan({
+      ...planRequest(flags, plannedDevice(flags)),
+      signal: stop.signal,
+      onNote: progress.note,
+      onListing: (images) => {
+        const now = performance.now()
+        if (now - notedAt < NOTE_EVERY_MS) return
+        notedAt = now
+        progress.note(`${formatCount(images)} images listed`)
+      },
+    })
+    const { plan, resumed } = prepared
+    await prepared.close()
+    const seconds = Number(((performance.now() - began) / 1000).toFixed(3))
+    const units = `${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
+    progress.finish([
+      `${resumed ? 'The plan is there already' : 'Planned'}: ${formatCount(plan.source.images)} images in ${units} (0 to ${plan.units.length - 1}) · ${formatDuration(seconds)}`,
+      'Now start `vtp encode` with the same flags, on as many machines as you like.',
+    ])
+    return { images: plan.source.images, units: plan.units.length, plan: plan.hash, out: flags.out, resumed, seconds }
+  } finally {
+    stop.release()
+    progress.close()
+  }
+}

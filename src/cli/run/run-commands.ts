@@ -1,0 +1,119 @@
+/** `vtp status`, `verify`, `gc` and `finalize`: what they print. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { EXIT } from '../../errors.js'
+import { type FinishResult, finishRun } from '../../pipeline/ledger/finish.js'
+import { collectGarbage, type GcResult } from '../../pipeline/ledger/gc.js'
+import { type RunStatus, runStatus } from '../../pipeline/ledger/status.js'
+import { type VerifyResult, verifyRun } from '../../pipeline/ledger/verify.js'
+import type { CommandContext } from '../base-command.js'
+import { formatBytes, formatCount, formatDuration, formatPercent, formatRate, formatTable } from '../terminal/format.js'
+
+const write = (lines: string[]): void => void process.stdout.write(`${lines.join('\n')}\n`)
+
+export async function runStatusCommand(
+  context: CommandContext,
+  dest: string,
+  watch: boolean,
+  everySeconds: number,
+): Promise<RunStatus> {
+  for (;;) {
+    const status = await runStatus(dest)
+    if (!context.json) write(statusLines(status))
+    if (!watch || status.finalized) return status
+    if (!context.json) process.stdout.write('\n')
+    await sleep(everySeconds * 1000)
+  }
+}
+
+const SHOWN_UNITS = 20
+
+export function statusLines(status: RunStatus): string[] {
+  const { images, imagesDone, units, unitsDone, started } = status
+  const rows: string[][] = [
+    ['images', `${formatCount(imagesDone)} of ${formatCount(images)} (${formatPercent(imagesDone / images)})`],
+    ['units', `${formatCount(unitsDone)} of ${formatCount(units)} committed, ${formatCount(started.length)} started`],
+  ]
+  if (status.rejects !== null) rows.push(['rejects', formatCount(status.rejects)])
+  if (status.imagesPerSecond !== null)
+    rows.push(['speed', `${formatRate(status.imagesPerSecond, 'images/s')} over the last ten minutes, all workers`])
+  if (status.etaSeconds !== null) rows.push(['left', formatDuration(status.etaSeconds)])
+  if (status.seconds && Object.keys(status.seconds).length > 0) {
+    const stages = Object.entries(status.seconds).map(([stage, seconds]) => `${stage} ${formatDuration(seconds)}`)
+    rows.push(['work', stages.join(', ')])
+  }
+  rows.push([
+    'state',
+    status.finalized ? 'done' : status.complete ? 'all units committed; run `vtp finalize`' : 'in progress',
+  ])
+  const lines = formatTable(rows)
+  if (started.length > 0 && !status.complete) {
+    lines.push('', 'Started and not committed (being encoded, or left by a worker that ended):')
+    const table = started
+      .slice(0, SHOWN_UNITS)
+      .map(({ unit, attempts, secondsAgo }) => [
+        `unit ${unit}`,
+        `attempt ${attempts}`,
+        secondsAgo === null ? '' : `started ${formatDuration(secondsAgo)} ago`,
+      ])
+    lines.push(...formatTable(table, { indent: '  ' }))
+    if (started.length > SHOWN_UNITS) lines.push(`  and ${started.length - SHOWN_UNITS} more`)
+  }
+  return lines
+}
+
+export async function runVerifyCommand(context: CommandContext, dest: string, partial: boolean): Promise<VerifyResult> {
+  const result = await verifyRun(dest)
+  if (result.problemCount > 0 || (!result.complete && !partial)) context.exitCode(EXIT.rejects)
+  if (!context.json) write(verifyLines(result, partial))
+  return result
+}
+
+function verifyLines(result: VerifyResult, partial: boolean): string[] {
+  const lines = [
+    `${formatCount(result.rows)} rows and ${formatCount(result.rejects)} rejects in ${formatCount(result.unitsDone)} of ${formatCount(result.units)} units; ${formatBytes(result.bytes)} in ${formatCount(result.files)} files read again`,
+    ...result.problems.map((problem) => `problem: ${problem}`),
+  ]
+  if (result.problemCount > result.problems.length)
+    lines.push(`and ${formatCount(result.problemCount - result.problems.length)} more problems`)
+  if (result.problemCount > 0) {
+    lines.push('Delete the commits (_vtp/commits/NNNNN.json) and parts of damaged units and run `vtp encode` again.')
+  } else if (!result.complete) {
+    lines.push(
+      `${formatCount(result.units - result.unitsDone)} units are not committed yet${partial ? '' : ' (--partial accepts that)'}; what is there is right.`,
+    )
+  } else {
+    lines.push('Everything is as the commits say: checksums, rows, order; every key once.')
+    if (!result.finalized) lines.push('There is no manifest yet: run `vtp finalize`.')
+  }
+  return lines
+}
+
+export async function runGcCommand(
+  context: CommandContext,
+  dest: string,
+  olderThanMs: number,
+  dryRun: boolean,
+): Promise<GcResult> {
+  const result = await collectGarbage(dest, { olderThanMs, dryRun })
+  if (!context.json) {
+    write([
+      ...result.removed.map((name) => `${dryRun ? 'would remove' : 'removed'} ${name}`),
+      `${dryRun ? 'Would remove' : 'Removed'} ${formatCount(result.attempts)} attempt markers, ${formatCount(result.files)} files (${formatBytes(result.bytes)}), ${formatCount(result.uploads)} unfinished uploads.`,
+    ])
+  }
+  return result
+}
+
+export async function runFinalizeCommand(context: CommandContext, dest: string): Promise<FinishResult> {
+  const result = await finishRun(dest)
+  if (!result.complete) context.exitCode(EXIT.rejects)
+  if (!context.json) {
+    const { totals, missing, missingCount } = result
+    write([
+      totals
+        ? `${formatCount(totals.rows)} rows, ${formatCount(totals.rejects)} rejects, ${formatBytes(totals.bytes)}: the manifest is written.`
+        : `${formatCount(missingCount)} units are not committed: ${missing.slice(0, 20).join(',')}${missingCount > 20 ? ',…' : ''}. Run \`vtp encode\` again to finish them.`,
+    ])
+  }
+  return result
+}

@@ -1,0 +1,47 @@
+/** `vtp serve` between its flags and the server. */
+import { once } from 'node:events'
+import { choosePrecision } from '../../engine/choose-device.js'
+import { effectiveCores } from '../../engine/cores.js'
+import { openIndexEmbedder } from '../../retrieval/embedder.js'
+import { openIndex } from '../../retrieval/open-index.js'
+import { startServer } from '../../retrieval/serve/server.js'
+import { onStopSignals } from '../terminal/signals.js'
+
+export interface ServeFlags {
+  index: string
+  host: string
+  port: number
+  model?: string
+  precision: string
+  json: boolean
+}
+
+/** Runs until SIGINT or SIGTERM. The address goes to stdout as soon as it answers. */
+export async function runServeCommand(flags: ServeFlags): Promise<{ url: string; index: string }> {
+  const note = (line: string): void => void process.stderr.write(`${line}\n`)
+  const precision = choosePrecision('--precision', flags.precision, 'cpu')
+  const threads = effectiveCores()
+  const index = await openIndex(flags.index, { threads, hold: true })
+  try {
+    const embedder = await openIndexEmbedder(index.manifest, { model: flags.model, threads, precision, onNote: note })
+    try {
+      // The first search should not wait for the model.
+      await embedder.texts(['a photo'])
+      const { host, port } = flags
+      const server = await startServer(index, embedder, { host, port, onError: note })
+      const stop = onStopSignals(() => {})
+      const { rows, kind } = index.manifest
+      note(`${rows} rows · ${kind} · model ${embedder.model.name} at ${precision} · press Ctrl-C to stop`)
+      if (!flags.json) process.stdout.write(`${server.url}\n`)
+      else note(server.url)
+      if (!stop.signal.aborted) await once(stop.signal, 'abort')
+      await server.close()
+      stop.release()
+      return { url: server.url, index: flags.index }
+    } finally {
+      await embedder.close()
+    }
+  } finally {
+    await index.close()
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * Models from a Hugging Face hub: `org/name[@revision]` → the folder of a snapshot in the standard cache.
+ * Only config.json and the weight files are taken. The hub is asked which commit a branch points to;
+ * when it does not answer, the snapshot that is on this disk is used. Metadata requests go through
+ * @huggingface/hub; downloads are ours (hub-download.ts), because the library neither resumes nor checks.
+ */
+import { readFile, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { usageError, VtpError } from '../../errors.js'
+import { vtpVersion } from '../../version.js'
+import {
+  CONFIG,
+  cachedSnapshot,
+  fileExists,
+  type HubRef,
+  isCommit,
+  isCompleteSnapshot,
+  linkIntoSnapshot,
+  repoFolder,
+  shardNames,
+  WEIGHTS,
+  WEIGHTS_INDEX,
+  writeRef,
+} from './cache.js'
+import { blobHash, downloadBlob, type RemoteFile } from './download.js'
+import { HubNetworkError, HubStatusError, hubError, isPassing } from './errors.js'
+import { type HubOptions, type HubSettings, hubSettings } from './settings.js'
+
+export interface ResolveOptions extends HubOptions {
+  /** Lines for people: what is downloaded, repeated tries, use of the cache. */
+  onProgress?: (line: string) => void
+  /** Bytes of a file that are on disk, as they come. */
+  onBytes?: (progress: { file: string; done: number; total: number }) => void
+  signal?: AbortSignal
+  /** Check the bytes of files that are in the cache already (`vtp model pull`). */
+  verify?: boolean
+  /** Base of the waiting time between tries; for tests. */
+  retryDelayMs?: number
+  /** Silence after which a connection is given up; for tests. */
+  stallMs?: number
+  /** Age after which a lock of a dead process is ignored; for tests. */
+  staleLockMs?: number
+  env?: NodeJS.ProcessEnv
+}
+
+const METADATA_TRIES = 3
+const METADATA_TIMEOUT_MS = 20_000
+
+/** `org/name[@revision]` in parts. Throws a usage error. */
+export function parseHubRef(ref: string): HubRef {
+  const match = /^([\w][\w.-]*\/[\w][\w.-]*)(?:@([\w][\w./-]*))?$/.exec(ref)
+  const parts = `${match?.[1]}/${match?.[2] ?? ''}`.split('/')
+  if (!match || parts.some((part) => part === '..' || part === '.' || part.includes('--'))) {
+    throw usageError('bad_hub_id', `"${ref}" is no hub id`, [
+      'write org/name or org/name@revision, e.g. MiniMaxAI/VTP-Large-f16d64',
+    ])
+  }
+  return { repo: match[1]!, revision: match[2] }
+}
+
+/**
+ * The snapshot folder of a model, downloaded if needed. Throws VtpErrors `hub_*` that name the address and
+ * the status; an abort throws the signal's reason.
+ */
+export async function resolveHubModel(ref: string, options: ResolveOptions = {}): Promise<string> {
+  const { repo, revision } = parseHubRef(ref)
+  const settings = await hubSettings(options, options.env)
+  const repoDir = repoFolder(settings.cacheDir, repo)
+  const cached = await cachedSnapshot(repoDir, revision)
+  if (settings.offline) {
+    if (cached) return cached
+    throw new VtpError(
+      `${ref} is not in the cache (${settings.cacheDir}), and the hub is switched off (HF_HUB_OFFLINE)`,
+      {
+        code: 'hub_offline',
+        suggestions: [
+          `unset HF_HUB_OFFLINE to download it from ${settings.endpoint}/${repo}`,
+          `or run \`vtp model pull ${ref}\` on a machine with a network and copy ${path.basename(repoDir)} into the cache`,
+        ],
+      },
+    )
+  }
+  // A commit never changes.
+  if (cached && revision && isCommit(revision) && !options.verify) return cached
+  try {
+    return await downloadSnapshot(ref, { repo, revision }, settings, repoDir, cached, options)
+  } catch (error) {
+    options.signal?.throwIfAborted()
+    if (cached && isPassing(error) && !options.verify) {
+      options.onProgress?.(`The hub does not answer (${(error as Error).message}); using the cached copy of ${ref}`)
+      return cached
+    }
+    throw hubError(error, { ref, endpoint: settings.endpoint, hasToken: settings.token !== undefined })
+  }
+}
+
+async function downloadSnapshot(
+  ref: string,
+  { repo, revision = 'main' }: HubRef,
+  settings: HubSettings,
+  repoDir: string,
+  cached: string | undefined,
+  options: ResolveOptions,
+): Promise<string> {
+  const hubFetch = createHubFetch(settings, options.signal)
+  const { listFiles, modelInfo } = await import('@huggingface/hub')
+  const common = { hubUrl: settings.endpoint, fetch: hubFetch }
+  // With a copy at hand one short try is enough.
+  const tries = cached ? 1 : METADATA_TRIES
+  const info = await retry(tries, options, () =>
+    modelInfo({ ...common, name: repo, revision, additionalFields: ['sha'] }),
+  )
+  const commit = info.sha
+  if (!isCommit(commit))
+    throw new HubNetworkError(settings.endpoint, new Error(`the hub answered no commit for ${ref}`))
+  const snapshot = path.join(repoDir, 'snapshots', commit)
+  if (!options.verify && (await isCompleteSnapshot(snapshot))) {
+    await writeRef(repoDir, revision, commit)
+    return snapshot
+  }
+  const remote = new Map<string, RemoteFile>()
+  await retry(tries, options, async () => {
+    for await (const entry of listFiles({ ...common, repo, revision: commit })) {
+      if (entry.type !== 'file' || !entry.oid) continue
+      remote.set(entry.path, {
+        name: entry.path,
+        url: `${settings.endpoint}/${repo}/resolve/${commit}/${entry.path}`,
+        size: entry.lfs?.size ?? entry.size,
+        etag: entry.lfs?.oid ?? entry.oid,
+        hash: entry.lfs ? 'sha256' : 'git-sha1',
+      })
+    }
+  })
+
+  const take = async (name: string): Promise<string> => {
+    const file = remote.get(name)
+    if (!file || !/^[0-9a-f]{40,64}$/.test(file.etag)) throw notACheckpoint(ref, name, [...remote.keys()])
+    await takeFile(file, repoDir, path.join(snapshot, name), hubFetch, options)
+    return path.join(snapshot, name)
+  }
+  await take(CONFIG)
+  if (remote.has(WEIGHTS)) await take(WEIGHTS)
+  else {
+    const index = await take(WEIGHTS_INDEX)
+    for (const name of shardNames(await readFile(index, 'utf8'), index)) await take(name)
+  }
+  await writeRef(repoDir, revision, commit)
+  return snapshot
+}
+
+async function takeFile(
+  file: RemoteFile,
+  repoDir: string,
+  target: string,
+  hubFetch: typeof fetch,
+  options: ResolveOptions,
+): Promise<void> {
+  const blob = path.join(repoDir, 'blobs', file.etag)
+  if (options.verify && (await fileExists(blob)) && (await blobHash(blob, file.size, file.hash)) !== file.etag) {
+    options.onProgress?.(`${file.name}: the cached file is damaged; downloading it again`)
+    await rm(blob, { force: true })
+  }
+  await downloadBlob(file, blob, {
+    fetch: hubFetch,
+    signal: options.signal,
+    retryDelayMs: options.retryDelayMs,
+    stallMs: options.stallMs,
+    staleLockMs: options.staleLockMs,
+    onNote: options.onProgress,
+    onBytes: (done) => options.onBytes?.({ file: file.name, done, total: file.size }),
+  })
+  await linkIntoSnapshot(blob, target)
+}
+
+function notACheckpoint(ref: string, missing: string, files: string[]): VtpError {
+  const other = files.filter((name) => /\.(bin|pt|pth|ckpt|h5|msgpack)$/.test(name))
+  const suggestions = ['give a VTP checkpoint, e.g. MiniMaxAI/VTP-Large-f16d64']
+  if (other.length > 0)
+    suggestions.unshift(`it has ${other[0]}: convert it to model.safetensors first (pickles are not read)`)
+  const what = missing === WEIGHTS_INDEX ? 'model.safetensors' : missing
+  return new VtpError(`The hub's ${ref} has no ${what}`, { code: 'hub_no_checkpoint', exitCode: 2, suggestions })
+}
+
+/** `fetch` with our name, the token for the hub's own address only, a time limit, and errors that can be told apart. */
+function createHubFetch({ endpoint, token }: HubSettings, stop: AbortSignal | undefined): typeof fetch {
+  const home = new URL(endpoint).origin
+  return async (input, init) => {
+    const url = input instanceof Request ? input.url : String(input)
+    const headers = new Headers(init?.headers)
+    headers.set('user-agent', `vtp/${vtpVersion()}; node/${process.version}`)
+    if (token && new URL(url).origin === home) headers.set('authorization', `Bearer ${token}`)
+    // Downloads bring their own limit on silence; metadata is small.
+    const signal = init?.signal ?? AbortSignal.any([AbortSignal.timeout(METADATA_TIMEOUT_MS), ...(stop ? [stop] : [])])
+    let response: Response
+    try {
+      response = await fetch(url, { ...init, headers, signal })
+    } catch (error) {
+      stop?.throwIfAborted()
+      throw new HubNetworkError(url, error)
+    }
+    if (response.ok) return response
+    const text = await response.text().catch(() => '')
+    const detail = response.headers.get('x-error-message') ?? jsonError(text) ?? ''
+    throw new HubStatusError(
+      url,
+      response.status,
+      response.headers.get('x-error-code') ?? undefined,
+      detail.slice(0, 200),
+    )
+  }
+}
+
+function jsonError(text: string): string | undefined {
+  try {
+    const error = (JSON.parse(text) as { error?: unknown }).error
+    return typeof error === 'string' ? error : undefined
+  } catch {
+    return undefined
+  }
+}
+
+async function retry<T>(tries: number, options: ResolveOptions, ask: () => Promise<T>): Promise<T> {
+  for (let n = 1; ; n++) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!isPassing(error) || n >= tries) throw error
+      await sleep((options.retryDelayMs ?? 1000) * 2 ** (n - 1), undefined, { signal: options.signal })
+    }
+  }
+}

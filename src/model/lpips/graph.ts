@@ -1,0 +1,121 @@
+/**
+ * What is compared after decoding, as one graph: reference and reconstruction are brought back to 0…1 in
+ * the official script's arithmetic (tools/test_reconstruction_hf.py), clamped, truncated to 8 bits, and
+ * compared by LPIPS with VGG16 (vtp/utils/lpips.py; Zhang et al. 2018, version 0.1).
+ *
+ * LPIPS leaves the graph as five maps per image, which are averaged outside in float64: the order in
+ * which ONNX Runtime sums over an image may change with the batch, a result here may not.
+ */
+
+import type { GraphBuilder } from '../../graph/onnx.js'
+import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
+import type { ReadWeight } from '../inception/graph.js'
+
+/** torchvision's `features` of VGG16: [index, in, out], cut before each of the four pools. */
+const SLICES: [number, number, number][][] = [
+  [
+    [0, 3, 64],
+    [2, 64, 64],
+  ],
+  [
+    [5, 64, 128],
+    [7, 128, 128],
+  ],
+  [
+    [10, 128, 256],
+    [12, 256, 256],
+    [14, 256, 256],
+  ],
+  [
+    [17, 256, 512],
+    [19, 512, 512],
+    [21, 512, 512],
+  ],
+  [
+    [24, 512, 512],
+    [26, 512, 512],
+    [28, 512, 512],
+  ],
+]
+export const LPIPS_LAYERS = SLICES.length
+
+/** The scaling layer's constants: mean and deviation of ImageNet, of values in −1…1. */
+const SHIFT = [-0.03, -0.088, -0.188]
+const SCALE = [0.458, 0.448, 0.45]
+
+export interface PairSpec {
+  /** Whether the VGG and LPIPS weights are there and `lpips.0` … `lpips.4` are wanted. */
+  lpips: boolean
+}
+
+/**
+ * Inputs: `pixels` uint8 [N,H,W,3], the preprocessed original; `image` float32 [N,3,H,W], the decoder's
+ * output (normalised). Outputs: `reference`, `reconstruction` float32 [N,3,H,W] in 0…1; `reference_u8`,
+ * `reconstruction_u8` uint8 [N,H,W,3] as the script saves them; `lpips.k` float32 [N,1,h,w].
+ */
+export async function buildPair(graph: GraphBuilder, read: ReadWeight, spec: PairSpec): Promise<void> {
+  const perChannel = (values: number[]): string => graph.constant(values, [1, 3, 1, 1])
+  const pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', 'H', 'W', 3] })
+  const image = graph.input({ name: 'image', dtype: 'float32', shape: ['N', 3, 'H', 'W'] })
+
+  // ToTensor and Normalize, as the loader does: the way back does not undo them exactly, and that counts.
+  const planes = graph.op('Transpose', [graph.op('Cast', [pixels], { to: 1 })], { perm: [0, 3, 1, 2] })
+  const unit = graph.op('Div', [planes, graph.scalar(255)])
+  const centred = graph.op('Sub', [unit, perChannel([...IMAGENET_MEAN])])
+  const normalised = graph.op('Div', [centred, perChannel([...IMAGENET_STD])])
+
+  const mean = perChannel(IMAGENET_MEAN.map((m, c) => -m / IMAGENET_STD[c]!))
+  const std = perChannel(IMAGENET_STD.map((s) => 1 / s))
+  const back = (x: string): string => {
+    const y = graph.op('Div', [graph.op('Sub', [x, mean]), std])
+    return graph.op('Clip', [y, graph.scalar(0), graph.scalar(1)])
+  }
+  const reference = back(normalised)
+  const reconstruction = back(image)
+  for (const [name, value] of [
+    ['reference', reference],
+    ['reconstruction', reconstruction],
+  ] as const) {
+    graph.output(value, { name, dtype: 'float32', shape: ['N', 3, 'H', 'W'] })
+    const scaled = graph.op('Mul', [graph.op('Transpose', [value], { perm: [0, 2, 3, 1] }), graph.scalar(255)])
+    const bytes = graph.op('Cast', [scaled], { to: 2 })
+    graph.output(bytes, { name: `${name}_u8`, dtype: 'uint8', shape: ['N', 'H', 'W', 3] })
+  }
+  if (!spec.lpips) return
+
+  const scaled = (x: string): string => {
+    const y = graph.op('Sub', [graph.op('Mul', [x, graph.scalar(2)]), graph.scalar(1)])
+    return graph.op('Div', [graph.op('Sub', [y, perChannel(SHIFT)]), perChannel(SCALE)])
+  }
+  let [a, b] = [scaled(reference), scaled(reconstruction)]
+  for (const [k, slice] of SLICES.entries()) {
+    if (k > 0) [a, b] = [pool(graph, a), pool(graph, b)]
+    for (const [index, inner, out] of slice) {
+      const name = `features.${index}`
+      const weight = graph.weight(`${name}.weight`, [out, inner, 3, 3], () => read(`${name}.weight`))
+      const bias = graph.weight(`${name}.bias`, [out], () => read(`${name}.bias`))
+      const conv = (x: string): string =>
+        graph.op('Relu', [graph.op('Conv', [x, weight, bias], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] })])
+      ;[a, b] = [conv(a), conv(b)]
+    }
+    const channels = slice.at(-1)![2]
+    const head = graph.weight(`lin${k}`, [1, channels, 1, 1], () => read(`lin${k}.model.1.weight`))
+    const ones = graph.constant(new Float32Array(channels).fill(1), [1, channels, 1, 1])
+    // Sums over channels are 1 × 1 convolutions: their order does not depend on the batch.
+    const unitLength = (x: string): string => {
+      const squares = graph.op('Conv', [graph.op('Mul', [x, x]), ones], { kernel_shape: [1, 1] })
+      return graph.op('Div', [x, graph.op('Add', [graph.op('Sqrt', [squares]), graph.scalar(1e-10)])])
+    }
+    const difference = graph.op('Sub', [unitLength(a), unitLength(b)])
+    const map = graph.op('Conv', [graph.op('Mul', [difference, difference]), head], { kernel_shape: [1, 1] })
+    graph.output(map, { name: `lpips.${k}`, dtype: 'float32', shape: ['N', 1, `h${k}`, `w${k}`] })
+  }
+}
+
+function pool(graph: GraphBuilder, x: string): string {
+  return graph.op('MaxPool', [x], { kernel_shape: [2, 2], strides: [2, 2] })
+}
+
+/** Names of every tensor that LPIPS reads, by the file that holds it. */
+export const VGG_TENSORS = SLICES.flat().flatMap(([index]) => [`features.${index}.weight`, `features.${index}.bias`])
+export const LPIPS_TENSORS = SLICES.map((_, k) => `lin${k}.model.1.weight`)

@@ -1,0 +1,92 @@
+/**
+ * Commits and attempts. A unit is done when, and only when, its commit exists; the commit is written
+ * last, once. An attempt marker is left before a unit starts and taken away on a clean stop, so its
+ * number tells how often a unit has died.
+ */
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import { z } from 'zod'
+import { VtpError } from '../../errors.js'
+import { type Store, uriScheme } from '../../io/store.js'
+import { ATTEMPTS, attemptName, COMMITS, commitName, unitName } from './layout.js'
+
+const commitSchema = z.object({
+  unit: z.int(),
+  plan: z.string(),
+  rows: z.int(),
+  rejects: z.int(),
+  files: z.array(z.object({ name: z.string(), bytes: z.int(), sha256: z.string() })),
+  /** Per-channel statistics of the unit's latents: count, mean and sum of squared deviations, in float64. */
+  moments: z.object({ count: z.number(), mean: z.array(z.number()), m2: z.array(z.number()) }).nullable(),
+  /** Seconds of work per stage, for people; everything else is a pure function of the plan. */
+  seconds: z.record(z.string(), z.number()),
+})
+
+export type Commit = z.infer<typeof commitSchema>
+
+/** Writes the commit; true when this call made it, false when another worker was first. */
+export async function writeCommit(store: Store, commit: Commit): Promise<boolean> {
+  return store.putIfAbsent(commitName(commit.unit), Buffer.from(`${JSON.stringify(commit)}\n`))
+}
+
+/** Replaces a commit: only for a unit whose rejects were tried again. */
+export async function replaceCommit(store: Store, commit: Commit): Promise<void> {
+  await store.put(commitName(commit.unit), Buffer.from(`${JSON.stringify(commit)}\n`))
+}
+
+export async function readCommit(store: Store, unit: number): Promise<Commit> {
+  const name = commitName(unit)
+  try {
+    return commitSchema.parse(JSON.parse(Buffer.from(await store.get(name)).toString()))
+  } catch (error) {
+    if (error instanceof VtpError) throw error
+    throw new VtpError(`The commit ${name} in ${store.uri} is damaged`, {
+      code: 'commit_unreadable',
+      suggestions: [`delete ${name} and run the same command again: its unit is encoded anew`],
+      cause: error,
+    })
+  }
+}
+
+/** The numbers of all committed units, from names alone. */
+export async function committedUnits(store: Store): Promise<Set<number>> {
+  const done = new Set<number>()
+  // A bucket lists 1,000 names per round trip: by their first digit, ten lists run at once. A disk is read once.
+  const starts = uriScheme(store.uri) === 's3' ? Array.from({ length: 10 }, (_, digit) => String(digit)) : ['']
+  await Promise.all(
+    starts.map(async (start) => {
+      for await (const name of store.names(COMMITS + start)) {
+        const match = /^(\d{5,})\.json$/.exec(name.slice(COMMITS.length))
+        if (match) done.add(Number(match[1]))
+      }
+    }),
+  )
+  return done
+}
+
+/** Whether a unit is done. */
+export async function isCommitted(store: Store, unit: number): Promise<boolean> {
+  return (await store.stat(commitName(unit))) !== undefined
+}
+
+export interface Attempt {
+  /** 1 for the first. */
+  number: number
+  /** Takes the marker away: the attempt ended cleanly without a commit. */
+  withdraw(): Promise<void>
+}
+
+/** Leaves the marker of the next attempt at a unit. */
+export async function startAttempt(store: Store, unit: number): Promise<Attempt> {
+  let last = 0
+  const prefix = `${ATTEMPTS}${unitName(unit)}.`
+  for await (const name of store.names(prefix)) last = Math.max(last, Number(name.slice(prefix.length)) || 0)
+  const marker = Buffer.from(`${JSON.stringify({ host: hostname(), pid: process.pid, id: randomUUID() })}\n`)
+  for (let number = last + 1; ; number++) {
+    const name = attemptName(unit, number)
+    // No two markers are alike, so it is certain whose a marker is even when the store's answer is lost.
+    if (await store.putIfAbsent(name, marker)) {
+      return { number, withdraw: () => store.delete(name) }
+    }
+  }
+}

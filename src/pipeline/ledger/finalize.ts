@@ -1,0 +1,141 @@
+/**
+ * What is written once all units are committed: `_manifest.json` and, for latents, their statistics.
+ * Everything is a pure function of the commits, so any number of workers may do it.
+ */
+
+import { createLimiter } from '../../async/stages.js'
+import { EXIT, VtpError } from '../../errors.js'
+import type { Store } from '../../io/store.js'
+import { encodeLatentsStats } from '../../io/torch-stats.js'
+import { type Moments, mergeMoments, momentsToStats } from '../../math/moments.js'
+import { type Commit, readCommit } from './commits.js'
+import { CARD_MARK, DATASET_CARD, datasetCard } from './dataset-card.js'
+import { LATENTS_STATS, MANIFEST } from './layout.js'
+import type { Plan } from './plan.js'
+
+/** Commits of an unfinished run that are read for its totals, at most. */
+const MOST_COMMITS_READ = 2_000
+
+export interface Totals {
+  rows: number
+  rejects: number
+  bytes: number
+  moments: Moments | null
+}
+
+/** Reads the commits of the given units, in order, and calls `visit` for each. */
+export async function visitCommits(store: Store, units: number[], visit: (commit: Commit) => void): Promise<void> {
+  const limit = createLimiter(32)
+  for (let i = 0; i < units.length; i += 256) {
+    const part = units.slice(i, i + 256)
+    const commits = await Promise.all(part.map((unit) => limit(() => readCommit(store, unit))))
+    commits.forEach(visit)
+  }
+}
+
+export interface ManifestFile {
+  name: string
+  rows: number
+  bytes: number
+  sha256: string
+}
+
+/** Writes the manifest (and `latents_stats.pt` for safetensors). Call it when every unit has its commit. */
+export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
+  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
+  const files: ManifestFile[] = []
+  await visitCommits(store, [...plan.units.keys()], (commit) => {
+    totals.rows += commit.rows
+    totals.rejects += commit.rejects
+    for (const file of commit.files) {
+      totals.bytes += file.bytes
+      files.push({ ...file, rows: commit.rows })
+    }
+    if (commit.moments) totals.moments = totals.moments ? mergeMoments(totals.moments, commit.moments) : commit.moments
+  })
+  await assertFilesThere(store, files)
+  const stats = totals.moments && totals.moments.count > 1 ? momentsToStats(totals.moments) : null
+  if (stats && plan.format === 'safetensors') {
+    await store.put(LATENTS_STATS, encodeLatentsStats(stats.mean, stats.std))
+  }
+  if (plan.format === 'parquet') await putCard(store, datasetCard(plan))
+  const manifest = {
+    version: 1,
+    plan: plan.hash,
+    images: plan.source.images,
+    rows: totals.rows,
+    rejects: totals.rejects,
+    bytes: totals.bytes,
+    format: plan.format,
+    columns: plan.columns,
+    classes: plan.classes,
+    statistics: stats
+      ? { latents: { mean: [...stats.mean], std: [...stats.std], count: totals.moments!.count } }
+      : null,
+    provenance: provenance(plan),
+    source: plan.source,
+    files,
+  }
+  await store.put(MANIFEST, Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`))
+  return totals
+}
+
+/** A commit says that its files were written; the manifest says that they are there. Throws VtpError `parts_missing`. */
+async function assertFilesThere(store: Store, files: ManifestFile[]): Promise<void> {
+  const sizes = new Map<string, number>()
+  for await (const { name, size } of store.list('')) sizes.set(name, size)
+  const lost = files.filter(({ name, bytes }) => sizes.get(name) !== bytes)
+  if (lost.length === 0) return
+  const more = lost.length > 1 ? ` and ${lost.length - 1} more` : ''
+  throw new VtpError(`${lost[0]!.name}${more} in ${store.uri} is committed, but missing or of another size`, {
+    code: 'parts_missing',
+    exitCode: EXIT.rejects,
+    suggestions: [
+      `see what is wrong with \`vtp verify ${store.uri}\``,
+      'put the files back, or delete the commits of their units (_vtp/commits/NNNNN.json) and run the same command again',
+    ],
+  })
+}
+
+/** Writes the dataset card, unless somebody has written a README of their own. */
+async function putCard(store: Store, card: string): Promise<void> {
+  if (await store.putIfAbsent(DATASET_CARD, Buffer.from(card))) return
+  const there = Buffer.from(await store.get(DATASET_CARD)).toString()
+  if (there.includes(CARD_MARK)) await store.put(DATASET_CARD, Buffer.from(card))
+}
+
+/** What every shard says of its origin. No timestamps and no paths of this machine: bytes must repeat. */
+export function provenance(plan: Plan): Record<string, string> {
+  return {
+    'vtp.plan': plan.hash,
+    'vtp.model': plan.model.name,
+    'vtp.model_digest': plan.model.digest,
+    'vtp.transform': plan.transform,
+    'vtp.outputs': plan.outputs.join(','),
+    'vtp.precision': plan.precision,
+    'vtp.device': plan.device,
+    'vtp.engine': plan.engine,
+    'vtp.version': plan.vtp,
+  }
+}
+
+/** Sums over the commits that are there; over this worker's own where there are too many to read by every worker. */
+export async function totalsSoFar(store: Store, all: number[], committed: Set<number>, own: Totals): Promise<Totals> {
+  if (committed.size <= MOST_COMMITS_READ) return partialTotals(store, all, committed)
+  return { rows: own.rows, rejects: own.rejects, bytes: own.bytes, moments: null }
+}
+
+/** Totals of the units that are committed. */
+export async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
+  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
+  await visitCommits(
+    store,
+    all.filter((unit) => committed.has(unit)),
+    (commit) => {
+      totals.rows += commit.rows
+      totals.rejects += commit.rejects
+      for (const file of commit.files) totals.bytes += file.bytes
+    },
+  )
+  return totals
+}

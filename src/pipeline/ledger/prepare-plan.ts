@@ -1,0 +1,264 @@
+/**
+ * From what the user asked for to a stored plan: resolves source, model and transform, lists the source
+ * and compares with the plan that DEST may already hold.
+ */
+import { mkdtemp, realpath, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { EXIT, usageError, VtpError } from '../../errors.js'
+import type { Transform } from '../../image/transform.js'
+import { storageError } from '../../io/local-store.js'
+import { makeFolder } from '../../io/make-folder.js'
+import { openSource } from '../../io/sources/index.js'
+import { openTextLines } from '../../io/sources/text-lines.js'
+import { openStore, type Store, uriScheme } from '../../io/store.js'
+import { type Model, openModel } from '../../model/index.js'
+import type { Source } from '../../types.js'
+import { engineVersion, vtpVersion } from '../../version.js'
+import { OUTPUTS } from '../outputs.js'
+import { isRunFile, listingName, PLAN } from './layout.js'
+import { openListingLog } from './listing-log.js'
+import { assertSamePlan, claimPlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
+import { type PlanRequest, planColumns, planTransform, resolveLayers } from './plan-request.js'
+
+export interface PreparedPlan {
+  plan: Plan
+  source: Source
+  model: Model
+  transform: Transform
+  store: Store
+  /** The listing as a local file, where this call made it; removed by `close`. */
+  listingFile: string | undefined
+  /** Whether DEST already holds this plan. */
+  resumed: boolean
+  close(): Promise<void>
+}
+
+async function assertDestOutsideSource(source: Source, dest: string): Promise<void> {
+  if (source.kind === 'folder' && `${dest}/`.startsWith(`${source.uri}/`) && source.uri.startsWith('s3://')) {
+    throw usageError('dest_inside_source', `The output ${dest} lies inside the source ${source.uri}`, [
+      'choose an --out prefix outside the images: the next run would read its own output',
+    ])
+  }
+  if (source.uri.startsWith('s3://') || source.kind !== 'folder' || /^[a-z][a-z0-9+.-]*:\/\//i.test(dest)) return
+  const root = await realpath(source.uri)
+  // DEST may not exist yet: resolve the nearest ancestor that does.
+  let existing = path.resolve(dest)
+  const rest: string[] = []
+  while (!(await stat(existing).catch(() => undefined))) {
+    rest.unshift(path.basename(existing))
+    existing = path.dirname(existing)
+  }
+  const target = path.join(await realpath(existing), ...rest)
+  const relative = path.relative(root, target)
+  if (relative === '' || (!relative.startsWith('..') && !path.isAbsolute(relative))) {
+    throw usageError('dest_inside_source', `The output folder ${dest} lies inside the source ${source.uri}`, [
+      'choose an --out folder outside the images: the next run would read its own output',
+    ])
+  }
+}
+
+function isAddress(uri: string): boolean {
+  return uriScheme(uri) !== undefined
+}
+
+/** Deletes what a run has written into DEST. */
+export async function removeRun(store: Store): Promise<void> {
+  // The plan goes first: without it nothing that is left counts as committed work of it.
+  await store.delete(PLAN)
+  const names: string[] = []
+  for await (const entry of store.list('')) if (isRunFile(entry.name)) names.push(entry.name)
+  for (const name of names) await store.delete(name)
+}
+
+/** Resolves, lists and stores (or finds) the plan. Writes to DEST only its plan and listing, and only unless `dryRun`. */
+export async function preparePlan(request: PlanRequest, dryRun = false): Promise<PreparedPlan> {
+  const model = await openModel(request.model, { cacheDir: request.cacheDir, onNote: request.onNote })
+  const needsModel = request.outputs.some((output) => output !== 'pixels' && output !== 'text')
+  const source = request.texts
+    ? await openTextLines(request.source, request.sourceOptions ?? {})
+    : await openSource(request.source, request.sourceOptions)
+  try {
+    return await planSource(request, dryRun, model, needsModel, source)
+  } catch (error) {
+    await source.close().catch(() => {})
+    throw error
+  }
+}
+
+async function planSource(
+  request: PlanRequest,
+  dryRun: boolean,
+  model: Model,
+  needsModel: boolean,
+  source: Source,
+): Promise<PreparedPlan> {
+  // Pixels that were preprocessed before are taken as they are, unless something else is asked for.
+  const imageSize = request.imageSize ?? (request.transform === undefined ? source.pixelSize : undefined)
+  const transform = planTransform({ transform: request.transform, imageSize }, model, needsModel)
+  const layers = request.outputs.includes('layers') ? resolveLayers(request.layers, model.config.vision_depth) : []
+  if (request.format === 'safetensors' && !request.outputs.includes('latents')) {
+    throw usageError(
+      'format_needs_latents',
+      'The safetensors format is the LightningDiT layout and needs the output "latents"',
+      ['add latents to --outputs, or use --format arrow or parquet'],
+    )
+  }
+  const wanted = new Set(request.outputs)
+  planColumns(model, request, transform, layers) // wrong outputs are told before the listing
+  if (request.format === 'npy' && request.outputs.some((output) => output !== 'clip' && output !== 'text')) {
+    throw usageError('format_needs_clip', 'The npy format is for embeddings: it holds clip and text, nothing else', [
+      'use --format arrow or parquet for other outputs',
+    ])
+  }
+  let store: Store | undefined
+  const tmp = await mkdtemp(path.join(tmpdir(), 'vtp-plan-'))
+  try {
+    await assertDestOutsideSource(source, request.dest)
+    if (!dryRun && !/^[a-z][a-z0-9+.-]*:\/\//i.test(request.dest)) await makeDest(request.dest)
+    store = await openStore(request.dest)
+    if (request.overwrite && !dryRun) await removeRun(store)
+
+    const before = await loadPlan(store)
+    // A plan is made once: workers and buckets would spend hours on listing again what is listed.
+    const adopts = source.uri !== '-' && (request.shared || isAddress(source.uri)) && !dryRun
+    const known = adopts && before?.source.uri === source.uri ? before : undefined
+    const log =
+      known || dryRun || !isAddress(source.uri)
+        ? undefined
+        : await openListingLog(store, source.uri, (pieces) =>
+            request.onNote?.(`Going on with a listing that was interrupted (${pieces} pieces of it are stored).`),
+          )
+    const listingFile = known ? undefined : path.join(tmp, 'listing.jsonl')
+    const listing = listingFile
+      ? await writeListing(source, listingFile, request.shardRows, {
+          signal: request.signal,
+          log,
+          onProgress: request.onListing,
+        })
+      : undefined
+    if (listing?.images === 0 && request.texts) {
+      throw usageError('no_texts', `No line of text found in ${source.uri}`, [
+        '--text is a file with one text per line',
+      ])
+    }
+    if (listing?.images === 0) {
+      throw usageError(
+        'no_images',
+        `No image found in ${source.uri}${source.ignored > 0 ? ` (${source.ignored} other files passed over)` : ''}`,
+        [
+          'SOURCE is a folder, a list (.txt, .jsonl), tar shards or Parquet files; images are jpg, png, webp, gif, bmp or tiff',
+        ],
+      )
+    }
+    const captions = listing?.captions ?? known!.source.captions
+    if (request.captionsToo && captions && model.config.train_clip) wanted.add('text')
+    if (wanted.has('text') && !captions) {
+      throw usageError('no_captions', `${source.uri} has no captions to embed`, ['leave "text" out of --outputs'])
+    }
+    const outputs = OUTPUTS.filter((name) => wanted.has(name))
+    const columns = planColumns(model, { ...request, outputs }, transform, layers)
+    const settings: PlanSettings = {
+      version: 1,
+      source: listing
+        ? {
+            kind: source.kind,
+            uri: source.uri,
+            images: listing.images,
+            listing: { sha256: listing.sha256, bytes: listing.bytes },
+            captions: listing.captions,
+          }
+        : known!.source,
+      model: { name: model.name, digest: model.digest },
+      transform: transform.spec,
+      outputs,
+      layers,
+      layersNorm: request.layersNorm,
+      flip: request.flip,
+      format: request.format,
+      columns,
+      precision: request.precision,
+      device: request.device,
+      shardRows: request.shardRows,
+      engine: engineVersion(),
+    }
+    // Of workers that listed at the same time, the first plan counts; what came and went meanwhile is no difference.
+    const check = (there: Plan): void => {
+      const same = adopts && there.source.uri === source.uri
+      assertSamePlan(there, same ? { ...settings, source: there.source } : settings, request.dest)
+    }
+    const stored = known ?? (await loadPlan(store))
+    let plan: Plan
+    if (stored) {
+      check(stored)
+      plan = stored
+    } else {
+      const { sha256, units } = listing!
+      plan = {
+        ...settings,
+        hash: planHash(settings),
+        vtp: vtpVersion(),
+        listingFile: listingName(sha256),
+        classes: source.classes ? [...source.classes] : null,
+        units,
+      }
+    }
+    if (!stored && !dryRun) {
+      await store.putFile(plan.listingFile, listingFile!, { ifAbsent: true, keep: true })
+      const target = store
+      plan = await claimPlan(store, plan, () => loadPlan(target), check)
+    }
+    await log?.clear()
+    const opened = store
+    return {
+      plan,
+      source,
+      model,
+      transform,
+      store,
+      listingFile,
+      resumed: stored !== undefined,
+      close: async () => {
+        await Promise.allSettled([source.close(), opened.close(), rm(tmp, { recursive: true, force: true })])
+      },
+    }
+  } catch (error) {
+    await Promise.allSettled([store?.close(), rm(tmp, { recursive: true, force: true })])
+    if (request.signal?.aborted && !(error instanceof VtpError)) throw interrupted()
+    throw error
+  }
+}
+
+function interrupted(): VtpError {
+  return new VtpError('Interrupted while the source was listed', {
+    code: 'interrupted',
+    exitCode: EXIT.interrupted,
+    suggestions: ['run the same command again'],
+  })
+}
+
+/** Makes the folder. Throws VtpError `storage_…`. */
+export async function makeDest(dest: string): Promise<void> {
+  try {
+    await makeFolder(path.resolve(dest))
+  } catch (error) {
+    throw storageError('Cannot make the output folder', dest, error)
+  }
+}
+
+/** The lines of one unit, from the listing in DEST. Throws VtpError `listing_damaged`. */
+export async function readUnitLines(
+  { plan, store }: Pick<PreparedPlan, 'plan' | 'store'>,
+  unit: number,
+): Promise<string[]> {
+  const { offset, bytes, rows } = plan.units[unit]!
+  const text = Buffer.from(await store.get(plan.listingFile, { offset, size: bytes })).toString()
+  const lines = text.split('\n').slice(0, -1)
+  if (lines.length !== rows || Buffer.byteLength(text) !== bytes) {
+    throw new VtpError(
+      `The listing ${plan.listingFile} in ${store.uri} is damaged: unit ${unit} has ${lines.length} of ${rows} lines`,
+      { code: 'listing_damaged', suggestions: ['start anew with --overwrite'] },
+    )
+  }
+  return lines
+}

@@ -1,0 +1,51 @@
+/** The stages of a run for one batch at a time, for what is not a whole run: a sample, or rejects tried again. */
+
+import { createLimiter } from '../../async/stages.js'
+import { createPreprocessPool } from '../../image/pool/pool.js'
+import { closeModels, type EncodeRequest, openModels } from '../encode.js'
+import type { PreparedPlan } from '../ledger/prepare-plan.js'
+import {
+  type BatchJob,
+  createPixelBuffers,
+  type EncodedBatch,
+  encodeBatch,
+  fetchBatch,
+  prepareBatch,
+} from './batches.js'
+import { createMeter } from './meter.js'
+import { encodeTextBatch } from './texts.js'
+
+export interface BatchEncoder {
+  /** Reads, preprocesses and encodes a batch; images that fail are its rejects. */
+  encode(batch: BatchJob): Promise<EncodedBatch>
+  close(): Promise<void>
+}
+
+/** With `isolated`, images are decoded in child processes. */
+export async function openBatchEncoder(
+  prepared: PreparedPlan,
+  request: EncodeRequest,
+  isolated: boolean,
+): Promise<BatchEncoder> {
+  const { plan, source, transform } = prepared
+  const { height, width } = transform
+  const models = await openModels(prepared, request)
+  const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
+  const { preprocess } = request.threads
+  const pool = createPreprocessPool({ transform: plan.transform, limits, flip: plan.flip }, preprocess, isolated)
+  const limit = createLimiter(preprocess * 2)
+  const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
+  const widths = { preprocess: 1, encode: 1, write: 1 }
+  const meter = createMeter({ total: 0, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
+  const context = { ...models, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+  return {
+    async encode(batch) {
+      if (source.kind === 'text') return encodeTextBatch(batch, models.texts!, plan.columns[0]!, meter)
+      const fetched = await fetchBatch(batch, { source, meter })
+      return encodeBatch(await prepareBatch(fetched, { pool: () => pool, limit, buffers, meter }), context)
+    },
+    async close() {
+      await Promise.allSettled([pool.close(), closeModels(models)])
+    },
+  }
+}

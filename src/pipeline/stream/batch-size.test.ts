@@ -1,0 +1,38 @@
+import { expect, it } from 'vitest'
+import { configSchema } from '../../model/vtp/config.js'
+import type { EncodeRequest } from '../encode.js'
+import { withBatchSize } from './batch-size.js'
+
+const config = configSchema.parse({ vision_embed_dim: 1024, vision_depth: 24, vision_num_heads: 16 })
+const prepared = {
+  plan: { precision: 'fp16' },
+  model: { config },
+  source: { kind: 'folder' },
+  transform: { height: 256, width: 256 },
+} as Parameters<typeof withBatchSize>[0]
+const request = (changes: Partial<EncodeRequest>): EncodeRequest =>
+  ({ batchSize: 128, fitsBatch: true, lanes: [['cuda:0', 'cpu']], ...changes }) as EncodeRequest
+const free = (gibibytes: number) => async (): Promise<number[]> => [gibibytes * 2 ** 30]
+
+it('a batch that nobody asked for fits into the free memory of the GPU, and people are told', async () => {
+  const notes: string[] = []
+  const onNote = (line: string): number => notes.push(line)
+  const small = await withBatchSize(prepared, request({ onNote }), free(2.5))
+  expect(small.batchSize).toBeLessThan(128)
+  expect(notes).toEqual([`batches of ${small.batchSize}: more would not fit into the GPU's free memory`])
+  expect((await withBatchSize(prepared, request({ onNote }), free(40))).batchSize).toBe(128)
+  expect(notes).toHaveLength(1)
+})
+
+it('a batch that was asked for stays as it is, and so does one on a CPU', async () => {
+  expect((await withBatchSize(prepared, request({ fitsBatch: false }), free(1))).batchSize).toBe(128)
+  const neverAsked = (): never => expect.fail('no GPU is looked at')
+  expect((await withBatchSize(prepared, request({ lanes: [['cpu']], batchSize: 8 }), neverAsked)).batchSize).toBe(8)
+})
+
+it('texts go in larger batches than images', async () => {
+  const texts = { ...prepared, source: { kind: 'text' } } as typeof prepared
+  expect((await withBatchSize(texts, request({ lanes: [['cpu']], batchSize: 4 }))).batchSize).toBe(32)
+  expect((await withBatchSize(texts, request({}))).batchSize).toBe(128)
+  expect((await withBatchSize(texts, request({ batchSize: 4, fitsBatch: false }))).batchSize).toBe(4)
+})
