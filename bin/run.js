@@ -4,6 +4,8 @@
 const { availableParallelism } = require('node:os')
 const path = require('node:path')
 
+// Before anything can load ONNX Runtime (src/engine/telemetry-off.ts).
+process.env.ORT_DISABLE_TELEMETRY = '1'
 process.env.UV_THREADPOOL_SIZE ??= String(Math.max(4, availableParallelism() + 2))
 import('../dist/cli/main.js').then(
   ({ main }) => main({ root: path.join(__dirname, '..'), argv: process.argv.slice(2) }),

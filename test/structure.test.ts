@@ -101,11 +101,24 @@ describe('imports', () => {
   })
 })
 
+describe('ONNX Runtime', () => {
+  it('is loaded in one place, behind the switch for its telemetry', () => {
+    const programs = ['src', 'test', 'bench', 'scripts'].flatMap((folder) =>
+      (readdirSync(path.join(repoRoot, folder), { recursive: true }) as string[])
+        .filter((name) => /\.(ts|js|mjs)$/.test(name))
+        .map((name) => path.join(folder, name)),
+    )
+    const loads = /(from|import|import\(|require\()\s*'onnxruntime-node'/
+    const loaders = programs.filter((name) => loads.test(readFileSync(path.join(repoRoot, name), 'utf8')))
+    expect(loaders).toEqual(['src/engine/runtime.ts'])
+  })
+})
+
 describe('below the command line', () => {
   it('nothing prints, reads arguments or ends the process (but workers their own)', () => {
     const wrong: string[] = []
     for (const file of files.filter(
-      (name) => !['commands', 'cli'].includes(layer(name)) && !name.endsWith('-worker.ts'),
+      (name) => !['commands', 'cli'].includes(layer(name)) && !/[-/]worker\.ts$/.test(name),
     )) {
       const text = readFileSync(path.join(source, file), 'utf8')
       for (const [call] of text.matchAll(/\b(process\.(argv|exit\(|exitCode|stdout|stderr)|console\.\w+)/g))

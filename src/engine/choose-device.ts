@@ -3,13 +3,14 @@
  * be used, at fp16, and else the CPU at fp32; nobody gets int8 unasked. A device that this build cannot use
  * is a clear error, never a silent fallback.
  */
-import { listSupportedBackends } from 'onnxruntime-node'
+
 import { usageError, VtpError } from '../errors.js'
 import type { Precision } from '../model/index.js'
 import { effectiveCores } from './cores.js'
 import { countGpus } from './cuda.js'
 import { GPU_BATCH, LANES_PER_GPU } from './gpu-memory.js'
 import { type DeviceKind, hasCudaProvider } from './providers.js'
+import { listSupportedBackends } from './runtime.js'
 
 export interface ChosenDevice {
   kind: DeviceKind

@@ -120,7 +120,7 @@ async function attempt<T>(load: () => Promise<T>): Promise<Loaded<T>> {
 }
 
 async function inspectRuntime(): Promise<RuntimeReport> {
-  const { listSupportedBackends } = await import('onnxruntime-node')
+  const { listSupportedBackends } = await import('./runtime.js')
   const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string }
   return { version, backends: listSupportedBackends().map(({ name, bundled }) => ({ name, bundled })) }
 }

@@ -4,8 +4,9 @@
  * `session.x64quantprecision`, makes the weights unsigned; but where the processor has dot products it would only
  * take the fast kernel away. So one small product is tried, and the remedy taken where it comes out wrong.
  */
-import * as ort from 'onnxruntime-node'
+
 import { GraphBuilder } from '../graph/onnx.js'
+import * as ort from './runtime.js'
 
 /** Rows enough that the kernel for matrices is taken, not the one for a single row. */
 const SIZE = 16

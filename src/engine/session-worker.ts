@@ -5,8 +5,8 @@
  */
 import { readFile } from 'node:fs/promises'
 import { parentPort, workerData } from 'node:worker_threads'
-import * as ort from 'onnxruntime-node'
 import { providerOption } from './providers.js'
+import * as ort from './runtime.js'
 import type { SessionRequest, TensorValue, WorkerReply, WorkerSettings } from './session.js'
 
 const port = parentPort!

@@ -2,6 +2,7 @@
  * ONNX Runtime sessions, each in a worker thread of its own (session-worker.ts). A `Session` is a
  * resource: close it. Runs may be posted ahead; results come back in order.
  */
+import './telemetry-off.js'
 import { Worker } from 'node:worker_threads'
 import { SMALL_HEAP, workerUrl } from '../async/worker-url.js'
 import { VtpError } from '../errors.js'

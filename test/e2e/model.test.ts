@@ -1,11 +1,11 @@
 /** `vtp model` and `vtp doctor` as users run them. */
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
 import type { DoctorJson } from '../../src/cli/run/doctor.js'
 import type { ModelExportJson, ModelInfoJson, ModelPullJson } from '../../src/cli/run/model.js'
 import type { ModelCheckJson } from '../../src/cli/run/model-check.js'
+import * as ort from '../../src/engine/runtime.js'
 import { repoRoot, runCli, tempDir } from '../support/cli.js'
 import { COMMIT_A, startHub } from '../support/hub-server.js'
 

@@ -5,8 +5,8 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import * as ort from 'onnxruntime-node'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import * as ort from '../../src/engine/runtime.js'
 import { openSafetensors, type SafetensorsFile } from '../../src/io/safetensors.js'
 import {
   compileDecoder,
