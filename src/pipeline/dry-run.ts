@@ -5,7 +5,7 @@
 import { open } from 'node:fs/promises'
 import { parseListingEntry } from '../io/listing.js'
 import type { TensorColumn } from '../types.js'
-import type { EncodeRequest } from './encode.js'
+import type { EncodeRequest } from './encode-request.js'
 import { preparePlan } from './ledger/prepare-plan.js'
 import { openBatchEncoder } from './stream/batch-encoder.js'
 import { withBatchSize } from './stream/batch-size.js'

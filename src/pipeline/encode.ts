@@ -8,43 +8,33 @@
  */
 
 import { createLimiter, mapOrdered, untilStopped } from '../async/stages.js'
-import type { Session } from '../engine/session.js'
-import { openSessions } from '../engine/session-pool.js'
-import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
-import type { ThreadPlan } from '../engine/threads.js'
 import { createPreprocessPool, type PreprocessPool } from '../image/pool/pool.js'
 import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
-import { compileEncoder, type EncoderOutput, type Precision } from '../model/index.js'
+import type { EncodeRequest } from './encode-request.js'
 import { type Attempt, committedUnits, startAttempt } from './ledger/commits.js'
 import { finalizeRun, provenance, type Totals, totalsSoFar } from './ledger/finalize.js'
 import { COMMIT_WAIT_MS } from './ledger/parts.js'
-import type { Plan } from './ledger/plan.js'
-import type { PlanRequest } from './ledger/plan-request.js'
 import { type PreparedPlan, preparePlan, readUnitLines } from './ledger/prepare-plan.js'
 import { assertUnitsExist, ownUnits, unitsToHelp, withoutCommit } from './ledger/units.js'
 import { retryRejects } from './retry-rejects.js'
+import type { BatchJob, EncodedBatch, UnitJob } from './stream/batch.js'
 import { withBatchSize } from './stream/batch-size.js'
 import {
-  type BatchJob,
   createPixelBuffers,
-  type EncodedBatch,
   encodeBatch,
   fetchBatch,
   fetchedBytes,
   listedBytes,
   prepareBatch,
-  type UnitJob,
 } from './stream/batches.js'
 import { createCommitter } from './stream/committer.js'
-import { type BottleneckStage, createMeter, type Meter, type ProgressSnapshot } from './stream/meter.js'
+import { type BottleneckStage, createMeter, type Meter } from './stream/meter.js'
+import { closeModels, openModels } from './stream/models.js'
 import { prefetch } from './stream/prefetch.js'
-import type { RunEvent } from './stream/run-events.js'
 import { encodeTextBatch } from './stream/texts.js'
 import { createUnitWriter } from './stream/unit-writer.js'
-
-export { partialTotals } from './ledger/finalize.js'
 
 /** Source bytes that are read ahead, at most (and one batch more). */
 const FETCH_BYTES = 256 * 2 ** 20
@@ -56,37 +46,6 @@ const PREPARE_AHEAD = 3
 const encodeAhead = (request: EncodeRequest): number => (request.lanes?.length ?? 1) + 1
 /** From this attempt on at a unit, images are decoded in child processes. */
 const ISOLATE_FROM_ATTEMPT = 3
-
-export interface EncodeRequest extends PlanRequest {
-  /** Images per pass of the model. It does not change the output. */
-  batchSize: number
-  /** Whether nobody asked for just this `batchSize`: on a GPU it is then made to fit into the free memory. */
-  fitsBatch?: boolean
-  threads: ThreadPlan
-  /** Execution providers of one session, as the engine names them. */
-  providers: string[]
-  /** Providers of every session that runs at once; default one session with `providers`. */
-  lanes?: string[][]
-  worker: { index: number; count: number }
-  /** Work only on these units. */
-  units?: number[]
-  helpOthers: boolean
-  /** Before the units that are left: encode again what was rejected in committed units, and nothing else of them. */
-  retryRejects?: boolean
-  maxPixels: number
-  /** Stops cleanly: the batches in flight are finished, nothing new is started. */
-  stop?: AbortSignal
-  onStart?: (info: RunInfo) => void
-  onProgress?: (snapshot: ProgressSnapshot) => void
-  onEvent?: (event: RunEvent) => void
-}
-
-export interface RunInfo {
-  plan: Plan
-  resumed: boolean
-  /** Units of this worker that have no commit yet. */
-  unitsLeft: number
-}
 
 export interface EncodeResult extends Totals {
   /** Rows of units committed by this run. */
@@ -172,66 +131,6 @@ interface RunTotals {
   bytes: number
   units: number
   interrupted: boolean
-}
-
-/** What computes a plan's outputs. */
-export interface Models {
-  /** Undefined when only pixels or texts are wanted. */
-  session: Session | undefined
-  /** Undefined when the plan has no texts. */
-  texts: TextEncoder | undefined
-}
-
-/** Opens what the plan's outputs need: all of it, or nothing when one of them fails. */
-export async function openModels(prepared: PreparedPlan, request: EncodeRequest): Promise<Models> {
-  const session = await openEncoder(prepared, request)
-  try {
-    return { session, texts: await openTexts(prepared, request) }
-  } catch (error) {
-    await session?.close()
-    throw error
-  }
-}
-
-/** Never throws. */
-export async function closeModels({ session, texts }: Models): Promise<void> {
-  await Promise.allSettled([session?.close(), texts?.close()])
-}
-
-async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Promise<Session | undefined> {
-  const { plan, model, transform } = prepared
-  const outputs = plan.outputs.filter((name): name is EncoderOutput => name !== 'pixels' && name !== 'text')
-  if (outputs.length === 0) return undefined
-  const column = plan.columns.find((c) => c.dtype !== 'uint8')!
-  const { height, width } = transform
-  const graph = await compileEncoder(
-    model,
-    {
-      height,
-      width,
-      outputs,
-      layers: plan.layers,
-      layersNorm: plan.layersNorm,
-      dtype: column.dtype as 'float16' | 'float32',
-      precision: plan.precision as Precision,
-      device: plan.device,
-    },
-    { cacheDir: request.cacheDir },
-  )
-  return openSessions({
-    graph,
-    lanes: request.lanes ?? [request.providers],
-    threads: request.threads.encode,
-    batchSize: request.batchSize,
-    onNote: request.onNote,
-  })
-}
-
-async function openTexts(prepared: PreparedPlan, request: EncodeRequest): Promise<TextEncoder | undefined> {
-  if (!prepared.plan.outputs.includes('text')) return undefined
-  const { providers, threads, cacheDir } = request
-  const precision = prepared.plan.precision as Precision
-  return openTextEncoder(prepared.model, { providers, threads: threads.encode, precision, cacheDir, many: true })
 }
 
 /** Runs the pipeline over the units that `nextUnits` yields. */

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { VtpError } from '../errors.js'
 import { type ListingEntry, RejectError, type Source } from '../types.js'
-import { type BatchJob, fetchBatch } from './stream/batches.js'
+import type { BatchJob } from './stream/batch.js'
+import { fetchBatch } from './stream/batches.js'
 import { createMeter } from './stream/meter.js'
 
 const widths = { preprocess: 1, encode: 1, write: 1 }

@@ -17,7 +17,7 @@ import {
   openModel,
   type Precision,
 } from '../../model/index.js'
-import type { PreparedBatch } from '../../pipeline/stream/batches.js'
+import type { PreparedBatch } from '../../pipeline/stream/batch.js'
 import { engineVersion } from '../../version.js'
 import { type Collector, createCollector } from '../fid/collector.js'
 import { frechetDistance } from '../fid/frechet.js'

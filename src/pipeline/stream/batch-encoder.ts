@@ -2,17 +2,12 @@
 
 import { createLimiter } from '../../async/stages.js'
 import { createPreprocessPool } from '../../image/pool/pool.js'
-import { closeModels, type EncodeRequest, openModels } from '../encode.js'
+import type { EncodeRequest } from '../encode-request.js'
 import type { PreparedPlan } from '../ledger/prepare-plan.js'
-import {
-  type BatchJob,
-  createPixelBuffers,
-  type EncodedBatch,
-  encodeBatch,
-  fetchBatch,
-  prepareBatch,
-} from './batches.js'
+import type { BatchJob, EncodedBatch } from './batch.js'
+import { createPixelBuffers, encodeBatch, fetchBatch, prepareBatch } from './batches.js'
 import { createMeter } from './meter.js'
+import { closeModels, openModels } from './models.js'
 import { encodeTextBatch } from './texts.js'
 
 export interface BatchEncoder {

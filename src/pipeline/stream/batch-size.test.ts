@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { configSchema } from '../../model/vtp/config.js'
-import type { EncodeRequest } from '../encode.js'
+import type { EncodeRequest } from '../encode-request.js'
 import { withBatchSize } from './batch-size.js'
 
 const config = configSchema.parse({ vision_embed_dim: 1024, vision_depth: 24, vision_num_heads: 16 })

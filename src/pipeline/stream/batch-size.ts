@@ -1,6 +1,6 @@
 /** Rows per pass where the user gave no number: what suits the device, and on a GPU no more than fit into its free memory. */
 import { encoderLoad, fitLanes, freeGpuMemory } from '../../engine/gpu-memory.js'
-import type { EncodeRequest } from '../encode.js'
+import type { EncodeRequest } from '../encode-request.js'
 import type { PreparedPlan } from '../ledger/prepare-plan.js'
 
 /** Texts are short: a pass takes at least this many. */

@@ -7,7 +7,7 @@ import { openStore, type Store } from '../../io/store.js'
 import { type Commit, readCommit, writeCommit } from '../ledger/commits.js'
 import { settleLate, settleReplaced } from '../ledger/parts.js'
 import type { Plan } from '../ledger/plan.js'
-import type { EncodedBatch } from './batches.js'
+import type { EncodedBatch } from './batch.js'
 import { createCommitter } from './committer.js'
 import { createMeter } from './meter.js'
 

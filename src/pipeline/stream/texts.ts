@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import type { TextEncoder } from '../../engine/text-encoder.js'
 import { float32ToFloat16 } from '../../math/half.js'
 import type { RowMeta, TensorColumn, TensorData } from '../../types.js'
-import type { BatchJob, EncodedBatch } from './batches.js'
+import type { BatchJob, EncodedBatch } from './batch.js'
 import type { Meter } from './meter.js'
 
 /** The column of caption embeddings beside images. */
