@@ -19,7 +19,7 @@ import { parseArgs } from 'node:util'
 import { createLimiter } from '../src/async/stages.js'
 import { effectiveCores } from '../src/engine/cores.js'
 import { openSessions } from '../src/engine/session-pool.js'
-import { createPreprocessPool } from '../src/image/pool/pool.js'
+import { openPixelPool } from '../src/image/pool/pool.js'
 import { parseTransform } from '../src/image/transform.js'
 import { compileEncoder, openModel, type Precision } from '../src/model/index.js'
 import { createPixelBuffers } from '../src/pipeline/stream/batches.js'
@@ -83,19 +83,24 @@ async function engine(): Promise<number> {
 }
 
 async function preprocessing(): Promise<number> {
-  const pool = createPreprocessPool(
-    { transform: transform.spec, limits: { maxPixels: 1e8, timeoutMs: 60_000 }, flip: false },
-    cores,
-    false,
-  )
+  const pool = openPixelPool(cores)
+  const views = [{ kind: 'transform' as const, spec: transform.spec }]
   const buffer = createPixelBuffers(files.length, pixels, false).take()
-  await pool.run(new Uint8Array(readFileSync(files[0]!)), { target: buffer.memory, offset: 0, flipOffset: 0 })
+  await pool.run({
+    bytes: new Uint8Array(readFileSync(files[0]!)),
+    views,
+    place: { target: buffer.memory, offsets: [0] },
+  })
   const limit = createLimiter(cores * 4)
   const began = performance.now()
   await Promise.all(
     files.map((file, i) =>
       limit(() =>
-        pool.run(new Uint8Array(readFileSync(file)), { target: buffer.memory, offset: i * pixels, flipOffset: 0 }),
+        pool.run({
+          bytes: new Uint8Array(readFileSync(file)),
+          views,
+          place: { target: buffer.memory, offsets: [i * pixels] },
+        }),
       ),
     ),
   )

@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { createLimiter } from '../../src/async/stages.js'
 import { DEFAULT_LIMITS, decodeImage } from '../../src/image/decode.js'
-import { createPreprocessPool } from '../../src/image/pool/pool.js'
+import { openPixelPool } from '../../src/image/pool/pool.js'
 import { applyTransform, parseTransform } from '../../src/image/transform.js'
 import type { RgbImage } from '../../src/types.js'
 
@@ -20,20 +20,20 @@ export interface PreprocessJob {
 
 const decode = (file: string): Promise<RgbImage> => decodeImage(readFileSync(file), DEFAULT_LIMITS, 'here')
 
-const pools = new Map<string, ReturnType<typeof createPreprocessPool>>()
+const pools = new Map<string, ReturnType<typeof openPixelPool>>()
 
 async function run({ transform, files }: PreprocessJob): Promise<void> {
   const { spec, width, height } = parseTransform(transform)
   let pool = pools.get(spec)
   if (!pool) {
-    pool = createPreprocessPool({ transform: spec, limits: DEFAULT_LIMITS, flip: false }, 1, false)
+    pool = openPixelPool(1)
     pools.set(spec, pool)
   }
   const target = new SharedArrayBuffer(width * height * 3 * 8)
   const limit = createLimiter(4)
   const one = async (file: string, i: number): Promise<void> => {
-    const place = { target, offset: (i % 8) * width * height * 3, flipOffset: 0 }
-    const result = await pool.run(await readFile(file), place)
+    const place = { target, offsets: [(i % 8) * width * height * 3] }
+    const result = await pool.run({ bytes: await readFile(file), views: [{ kind: 'transform', spec }], place })
     if ('reject' in result) throw new Error(`${file}: ${result.reject.message}`)
   }
   await Promise.all(files.map((file, i) => limit(() => one(file, i))))

@@ -6,9 +6,11 @@
 import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { mapOrdered } from '../async/stages.js'
-import { decodeImage } from '../image/decode.js'
+import { effectiveCores } from '../engine/cores.js'
 import { grid as makeGrid } from '../image/montage.js'
 import { encodePng } from '../image/png.js'
+import { onePicture, openPixelPool } from '../image/pool/pool.js'
+import { ORIGINAL } from '../image/pool/views.js'
 import { writeNpz } from '../io/numpy/npz-writer.js'
 import type { Store } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
@@ -66,13 +68,19 @@ export async function finishGenerate(
   return { totals, extras: made }
 }
 
-async function readImage(store: Store, index: number): Promise<RgbImage> {
-  return decodeImage(Buffer.from(await store.get(sampleImageName(index))))
-}
-
 /** All images in order, a few read ahead. */
-function readImages(store: Store, count: number): AsyncGenerator<RgbImage> {
-  return mapOrdered(Array(count).keys(), 8, (index) => readImage(store, index))
+async function* readImages(store: Store, count: number): AsyncGenerator<RgbImage> {
+  const pool = openPixelPool(effectiveCores())
+  const readImage = async (index: number): Promise<RgbImage> => {
+    const bytes = Uint8Array.from(await store.get(sampleImageName(index)))
+    const { data, width, height } = await onePicture(pool, bytes, ORIGINAL)
+    return { data: data as Uint8Array, width, height }
+  }
+  try {
+    yield* mapOrdered(Array(count).keys(), 8, readImage)
+  } finally {
+    await pool.close()
+  }
 }
 
 async function putNpz({ plan, store, labels }: PreparedGenerate): Promise<string> {

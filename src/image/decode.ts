@@ -8,20 +8,14 @@
 import sharp, { type Sharp } from 'sharp'
 import { RejectError, type RgbImage } from '../types.js'
 import { decodeBmp } from './bmp.js'
+import { DEFAULT_LIMITS, type DecodeLimits } from './decode-limits.js'
 import { decodeGif } from './gif.js'
 import { decodeBaselineJpeg } from './jpeg/decode-baseline.js'
 import { checkJpeg } from './jpeg-check.js'
 import { checkPng } from './png-check.js'
 import { type ImageFormat, sniffFormat } from './sniff.js'
 
-export interface DecodeLimits {
-  /** Images with more pixels are rejected before they are decoded. */
-  maxPixels: number
-  /** Decoding that takes longer is given up. */
-  timeoutMs: number
-}
-
-export const DEFAULT_LIMITS: DecodeLimits = { maxPixels: 100_000_000, timeoutMs: 60_000 }
+export { DEFAULT_LIMITS, type DecodeLimits }
 
 /**
  * `pool`: sharp decodes in libuv's threads, and the calling thread stays free. `here`: JPEGs are decoded on

@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { expect, it } from 'vitest'
-import { type ModelScores, mergeScores } from './eval-table.js'
+import { tempDir } from '../../test/support/cli.js'
+import { type ModelScores, mergeScores, readScores } from './eval-table.js'
 
 const row = (modelDigest: string, more: Partial<ModelScores>): ModelScores => ({
   model: 'checkpoint',
@@ -42,4 +45,20 @@ it('two numbers of one model for one column are two rows, in their order', () =>
     ['checkpoint (protocol 1)', 30, 0.9],
     ['checkpoint (protocol 2)', 28, undefined],
   ])
+})
+
+it('a table that was written is read back row by row, and so are the results of one evaluation', async () => {
+  const file = path.join(tempDir(), 'results.json')
+  const table = mergeScores([row('aaaaaaaa1', { psnr: null, protocols: ['p'] }), row('bbbbbbbb2', { psnr: 20 })])
+  writeFileSync(file, JSON.stringify(table))
+  expect(await readScores(file)).toEqual(table)
+  const { protocols: _, ...one } = row('a', { top1: 50 })
+  writeFileSync(file, JSON.stringify({ ...one, protocol: 'q', rejects: 0 }))
+  expect(await readScores(file)).toEqual([row('a', { top1: 50, protocols: ['q'] })])
+})
+
+it.each(['[]', '[1]', 'null', '{"model":"a"}', '{'])('%s is not taken for results', async (text) => {
+  const file = path.join(tempDir(), 'results.json')
+  writeFileSync(file, text)
+  await expect(readScores(file)).rejects.toMatchObject({ code: 'bad_results', exitCode: 2 })
 })

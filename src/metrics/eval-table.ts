@@ -57,22 +57,32 @@ export function markdownTable(rows: ModelScores[]): string {
   ].join('\n')
 }
 
-/** Reads what `vtp eval-recon --out` or `vtp eval-zeroshot --out` wrote. Throws usage error `bad_results`. */
-export async function readScores(file: string): Promise<ModelScores> {
+/**
+ * Reads what `vtp eval-recon --out` or `vtp eval-zeroshot --out` wrote of one model, or `vtp eval --out` of
+ * several. Throws usage error `bad_results`.
+ */
+export async function readScores(file: string): Promise<ModelScores[]> {
   try {
-    const json = JSON.parse(await readFile(file, 'utf8')) as Partial<ModelScores> & { protocol?: string }
-    if (typeof json.model !== 'string' || typeof json.listingDigest !== 'string' || typeof json.images !== 'number')
-      throw new Error('it names no model, listing and number of images')
-    return toScores(json as ModelScores & { protocol: string })
+    const json = JSON.parse(await readFile(file, 'utf8')) as unknown
+    const rows = (Array.isArray(json) ? json : [json]) as (Partial<Evaluated> | null)[]
+    if (rows.length === 0) throw new Error('it is an empty list')
+    return rows.map((row) => {
+      if (typeof row?.model !== 'string' || typeof row.listingDigest !== 'string' || typeof row.images !== 'number')
+        throw new Error('it does not name a model, a listing and a number of images')
+      return toScores(row as Evaluated)
+    })
   } catch (error) {
-    throw usageError('bad_results', `${file} holds no results: ${errorText(error)}`, [
-      'give a results.json of `vtp eval-recon --out`',
+    throw usageError('bad_results', `${file} does not hold results: ${errorText(error)}`, [
+      'give a results.json of `vtp eval --out` or `vtp eval-recon --out`, or what `vtp eval-zeroshot --out` wrote',
     ])
   }
 }
 
-export function toScores(result: Omit<ModelScores, 'protocols'> & { protocol: string }): ModelScores {
-  const { model, modelDigest, precision, images, listingDigest, protocol } = result
+/** One evaluation says how its numbers came to be, a row of a table how all of them did. */
+type Evaluated = Omit<ModelScores, 'protocols'> & { protocol?: string; protocols?: string[] }
+
+export function toScores(result: Evaluated): ModelScores {
+  const { model, modelDigest, precision, images, listingDigest, protocol, protocols } = result
   const scores = Object.fromEntries(
     COLUMNS.map(({ key }) => [key, result[key]]).filter(([, value]) => value !== undefined),
   )
@@ -80,7 +90,14 @@ export function toScores(result: Omit<ModelScores, 'protocols'> & { protocol: st
     ...(modelDigest === undefined ? {} : { modelDigest }),
     ...(precision === undefined ? {} : { precision }),
   }
-  return { model, ...known, images, listingDigest, protocols: [protocol], ...scores }
+  return {
+    model,
+    ...known,
+    images,
+    listingDigest,
+    protocols: protocols ?? (protocol === undefined ? [] : [protocol]),
+    ...scores,
+  }
 }
 
 /**

@@ -8,10 +8,9 @@ import { mapOrdered } from '../async/stages.js'
 import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
 import { usageError, VtpError } from '../errors.js'
-import { decodeImage } from '../image/decode.js'
 import { sideBySide } from '../image/montage.js'
 import { encodePng } from '../image/png.js'
-import { applyTransform } from '../image/transform.js'
+import { onePicture, openPixelPool } from '../image/pool/pool.js'
 import { findShards, openShard } from '../io/shards/index.js'
 import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
@@ -107,11 +106,16 @@ async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omi
   const transform = planTransform(request, model, true)
   const { height, width } = transform
   let original: RgbImage
+  const pool = openPixelPool(1)
   try {
-    original = applyTransform(await decodeImage(await readImage(request.input)), transform)
+    const view = { kind: 'transform', spec: transform.spec } as const
+    const { data } = await onePicture(pool, await readImage(request.input), view)
+    original = { data: data as Uint8Array, height, width }
   } catch (error) {
     if (!(error instanceof RejectError)) throw error
     throw new VtpError(`${request.input} cannot be decoded: ${error.message} (${error.code})`, { code: error.code })
+  } finally {
+    await pool.close()
   }
   const graph = await compileEncoder(
     model,

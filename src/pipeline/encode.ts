@@ -8,7 +8,7 @@
  */
 
 import { createLimiter, mapOrdered, untilStopped } from '../async/stages.js'
-import { createPreprocessPool, type PreprocessPool } from '../image/pool/pool.js'
+import { openPixelPool, type PixelPool } from '../image/pool/pool.js'
 import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
 import type { ShardSpec } from '../io/shards/index.js'
@@ -28,6 +28,7 @@ import {
   fetchedBytes,
   listedBytes,
   prepareBatch,
+  runViews,
 } from './stream/batches.js'
 import { createCommitter } from './stream/committer.js'
 import { type BottleneckStage, createMeter, type Meter } from './stream/meter.js'
@@ -155,16 +156,13 @@ async function encodeUnits(
   }
   const tmpDir = await store.tempDir()
   const writer = createUnitWriter({ spec, tmpDir })
-  const pools = new Map<boolean, PreprocessPool>()
-  const pool = (isolated: boolean): PreprocessPool => {
+  const views = runViews(plan.transform, plan.flip)
+  const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
+  const pools = new Map<boolean, PixelPool>()
+  const pool = (isolated: boolean): PixelPool => {
     let found = pools.get(isolated)
     if (!found) {
-      const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
-      found = createPreprocessPool(
-        { transform: plan.transform, limits, flip: plan.flip },
-        request.threads.preprocess,
-        isolated,
-      )
+      found = openPixelPool(request.threads.preprocess, isolated)
       pools.set(isolated, found)
     }
     return found
@@ -229,7 +227,7 @@ async function encodeUnits(
         },
       })
       const preparedBatches = mapOrdered(untilStopped(fetched, stop), PREPARE_AHEAD, (batch) =>
-        prepareBatch(batch, { pool, limit, buffers, meter, stop }),
+        prepareBatch(batch, { pool, views, limits, limit, buffers, meter, stop }),
       )
       return mapOrdered(untilStopped(preparedBatches, stop), encodeAhead(request), async (batch) => {
         if (batch.last) ending.add(batch.job.index)

@@ -5,12 +5,12 @@
  * values to bfloat16 as the simulated graph does, so its error stands beside the others; its speed does not, and
  * it runs on the CPU too.
  */
+import { mapOrdered } from '../async/stages.js'
 import type { Session } from '../engine/session.js'
 import { openSessions } from '../engine/session-pool.js'
 import { usageError } from '../errors.js'
-import { decodeImage } from '../image/decode.js'
-import { unpackRawRgb } from '../image/raw-rgb.js'
-import { applyTransform, parseTransform } from '../image/transform.js'
+import { openPixelPool } from '../image/pool/pool.js'
+import { parseTransform } from '../image/transform.js'
 import { openSource } from '../io/sources/index.js'
 import {
   compileDecoder,
@@ -20,7 +20,7 @@ import {
   type Model,
   type Precision,
 } from '../model/index.js'
-import { RejectError } from '../types.js'
+import { readEntryPixels } from './stream/entry-pixels.js'
 
 export interface ModelCheckRequest {
   model: Model
@@ -106,21 +106,20 @@ export async function runModelCheck(request: ModelCheckRequest): Promise<ModelCh
 async function readPixels(request: ModelCheckRequest, spec: string): Promise<{ pixels: Pixels; rejects: number }> {
   const transform = parseTransform(spec)
   const source = await openSource(request.source)
+  const pool = openPixelPool(request.threads)
   const images: Uint8Array[] = []
   let rejects = 0
   try {
-    for await (const entry of source.list(request.stop)) {
+    const read = mapOrdered(source.list(request.stop), pool.capacity, (entry) =>
+      readEntryPixels(source, pool, entry, { views: [{ kind: 'transform', spec }], stop: request.stop }),
+    )
+    for await (const one of read) {
       if (images.length === request.limit) break
-      try {
-        const bytes = await source.read(entry, request.stop)
-        const image = unpackRawRgb(bytes)?.image ?? (await decodeImage(bytes))
-        images.push(applyTransform(image, transform).data)
-      } catch (error) {
-        if (!(error instanceof RejectError)) throw error
-        rejects++
-      }
+      if ('reject' in one) rejects++
+      else images.push(one.pictures[0]!.data as Uint8Array)
     }
   } finally {
+    await pool.close()
     await source.close()
   }
   if (images.length === 0) {

@@ -2,8 +2,8 @@
 import { openSession, type Session } from '../engine/session.js'
 import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import { usageError } from '../errors.js'
-import { decodeImage } from '../image/decode.js'
-import { applyTransform, parseTransform, type Transform } from '../image/transform.js'
+import { onePicture, openPixelPool, type PixelPool } from '../image/pool/pool.js'
+import { parseTransform, type Transform } from '../image/transform.js'
 import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../model/index.js'
 import type { Manifest } from './manifest.js'
 
@@ -44,6 +44,8 @@ export async function openEmbedder(options: EmbedderOptions): Promise<Embedder> 
   const { providers = ['cpu'], threads = 1, precision = 'fp32', device = 'cpu', cacheDir } = options
   let text: Promise<TextEncoder> | undefined
   let vision: Promise<Session> | undefined
+  // One thread: a query is one image, and whoever waits for it may have others to answer.
+  let pool: PixelPool | undefined
   return {
     model,
     dim,
@@ -53,8 +55,9 @@ export async function openEmbedder(options: EmbedderOptions): Promise<Embedder> 
     },
     async image(bytes, maxPixels = 100_000_000) {
       vision ??= openVision(model, transform, { providers, threads, precision, device, cacheDir })
-      const image = await decodeImage(bytes, { maxPixels, timeoutMs: 30_000 })
-      const { data } = applyTransform(image, transform)
+      pool ??= openPixelPool(1)
+      const view = { kind: 'transform', spec: transform.spec } as const
+      const { data } = await onePicture(pool, bytes, view, { maxPixels, timeoutMs: 30_000 })
       const pixels = { data, dtype: 'uint8', dims: [1, transform.height, transform.width, 3] }
       const { outputs } = await (await vision).run({ pixels }, ['clip'])
       return outputs.clip!.data as Float32Array
@@ -62,6 +65,7 @@ export async function openEmbedder(options: EmbedderOptions): Promise<Embedder> 
     async close() {
       const opened = await Promise.allSettled([text, vision])
       await Promise.allSettled(opened.map((r) => (r.status === 'fulfilled' ? r.value?.close() : undefined)))
+      await pool?.close()
       await model.close()
     },
   }

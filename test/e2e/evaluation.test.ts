@@ -214,6 +214,17 @@ describe('vtp eval-recon', () => {
     expect(good.markdown).toMatch(/\| vtp-nano \|/)
   })
 
+  it('a table that vtp eval --out wrote is read by vtp eval --results, alone and with more', async () => {
+    const out = path.join(dir, 'table')
+    const made = await json(['eval', photos, '--metrics', 'psnr', '--limit', '4', '--out', out])
+    const results = ['--results', path.join(out, 'results.json')]
+    const read = await json(['eval', ...results])
+    expect([read.models, read.markdown]).toEqual([made.models, made.markdown])
+    const more = await json(['eval', photos, '--metrics', 'ssim', '--limit', '4', ...results])
+    expect(more.models).toMatchObject([{ model: 'vtp-nano', images: 4, psnr: made.models[0].psnr }])
+    expect(more.models[0].ssim).toBeGreaterThan(0)
+  })
+
   it('encoder and decoder each have a precision, the protocol names both, and one table holds them apart', async () => {
     const results = async (name: string, ...precision: string[]) => {
       const out = path.join(dir, name)

@@ -38,7 +38,7 @@ export interface EvalJson {
 }
 
 export async function runEval(context: CommandContext, flags: EvalCommandFlags): Promise<EvalJson> {
-  const rows: ModelScores[] = await Promise.all(flags.results.map(readScores))
+  const rows: ModelScores[] = (await Promise.all(flags.results.map(readScores))).flat()
   assertSameSet(rows)
   const source = flags.source
   if (source === undefined && rows.length === 0)

@@ -1,100 +1,101 @@
 /**
- * A pool of preprocessing workers (preprocess-worker.ts). Threads by default; child processes when
- * `isolated`, where a dead child ends the image it held as reject `crashed_decoder` and is replaced.
- * Each worker holds at most two images: one decodes in libuv's pool while the other is resampled.
+ * The way from bytes to pixels: a pool of workers (pixel-worker.ts) that decode an image once and make the views
+ * that are wanted of it, or say why it is rejected. Threads by default; child processes when `isolated`, where a
+ * dead child ends the image it held as reject `crashed_decoder` and is replaced. A thread holds at most two
+ * images: one decodes in libuv's pool while the other is resampled.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { SMALL_HEAP, workerUrl } from '../../async/worker-url.js'
 import { VtpError } from '../../errors.js'
-import type { RejectCode, Stage } from '../../types.js'
-import type { DecodeLimits } from '../decode.js'
+import { type RejectCode, RejectError, type Stage } from '../../types.js'
+import { DEFAULT_LIMITS, type DecodeLimits } from '../decode-limits.js'
+import type { Picture, View } from './views.js'
 
-export interface PreprocessSettings {
-  /** Canonical transform spec. */
-  transform: string
-  limits: DecodeLimits
-  /** Whether the mirrored pixels are wanted too. */
-  flip: boolean
+/** Where the bytes of each view go: from these offsets on in shared memory. */
+export interface Place {
+  target: SharedArrayBuffer
+  offsets: number[]
 }
 
-export interface PreprocessRequest {
-  id: number
+export interface PixelRequest {
+  /** The encoded image, or packed pixels (raw-rgb.ts). They may be transferred away. */
   bytes: Uint8Array
-  /** Where the pixels go; absent for a child process. */
-  target?: SharedArrayBuffer
-  /** Byte offset of the pixels in `target`. */
-  offset: number
-  /** Byte offset of the mirrored pixels, used when `flip` is set. */
-  flipOffset: number
+  views: readonly View[]
+  limits?: DecodeLimits
+  /** Without one the pictures come with the answer. */
+  place?: Place
 }
 
-export type PreprocessReply =
-  | { id: number; width: number; height: number; sha256: Uint8Array; pixels?: Uint8Array; flipped?: Uint8Array }
-  | { id: number; reject: { code: RejectCode; stage: Stage; message: string } }
+export type RejectedImage = { reject: { code: RejectCode; stage: Stage; message: string } }
 
-export type Preprocessed =
-  | { width: number; height: number; sha256: Uint8Array }
-  | { reject: { code: RejectCode; stage: Stage; message: string } }
+export interface PixelResult {
+  /** Size and SHA-256 of the original image. */
+  width: number
+  height: number
+  sha256: Uint8Array
+  /** In the order of the views; none where they went to their place. */
+  pictures: Picture[]
+}
 
-/** Where the pixels of one image go. */
-export type Place = Required<Pick<PreprocessRequest, 'target' | 'offset' | 'flipOffset'>>
+export type WorkerRequest = Omit<PixelRequest, 'limits'> & { id: number; limits: DecodeLimits }
+export type WorkerReply = { id: number } & (PixelResult | RejectedImage)
 
-export interface PreprocessPool {
-  /** Preprocesses one image into its place in a batch; its bytes are transferred away. */
-  run(bytes: Uint8Array, place: Place): Promise<Preprocessed>
+export interface PixelPool {
+  /** Images that are worked on at once; more wait in line. */
+  readonly capacity: number
+  run(request: PixelRequest): Promise<PixelResult | RejectedImage>
   close(): Promise<void>
 }
 
 interface Job {
-  bytes: Uint8Array
-  place: Place
-  resolve(result: Preprocessed): void
+  request: PixelRequest
+  resolve(result: PixelResult | RejectedImage): void
   reject(error: unknown): void
 }
 
 interface Member {
   jobs: Map<number, Job>
-  send(request: PreprocessRequest): void
+  send(request: WorkerRequest): void
   stop(): Promise<void>
 }
 
 const IMAGES_PER_THREAD = 2
+const FILE = './pixel-worker.js'
 
-export function createPreprocessPool(settings: PreprocessSettings, size: number, isolated: boolean): PreprocessPool {
+export function openPixelPool(size: number, isolated = false): PixelPool {
   const members: Member[] = []
   const waiting: Job[] = []
   let nextId = 0
   let closed = false
   // One image at a time in a child: when it dies, it is known which image did it.
-  const capacity = isolated ? 1 : IMAGES_PER_THREAD
+  const perMember = isolated ? 1 : IMAGES_PER_THREAD
 
   const dispatch = (): void => {
     for (;;) {
       if (waiting.length === 0) return
       const free = members.reduce<Member | undefined>(
-        (best, m) => (m.jobs.size < capacity && (!best || m.jobs.size < best.jobs.size) ? m : best),
+        (best, m) => (m.jobs.size < perMember && (!best || m.jobs.size < best.jobs.size) ? m : best),
         undefined,
       )
       if (!free) return
       const job = waiting.shift()!
       const id = nextId++
       free.jobs.set(id, job)
-      const { target, ...offsets } = job.place
-      free.send({ id, bytes: job.bytes, target: isolated ? undefined : target, ...offsets })
+      const { bytes, views, limits = DEFAULT_LIMITS, place } = job.request
+      free.send({ id, bytes, views, limits, ...(isolated || !place ? {} : { place }) })
     }
   }
-  const settle = (member: Member, reply: PreprocessReply): void => {
-    const job = member.jobs.get(reply.id)
-    member.jobs.delete(reply.id)
+  const settle = (member: Member, { id, ...result }: WorkerReply): void => {
+    const job = member.jobs.get(id)
+    member.jobs.delete(id)
     if (!job) return
-    if ('reject' in reply) job.resolve({ reject: reply.reject })
+    if ('reject' in result) job.resolve(result)
     else {
-      const { target, offset, flipOffset } = job.place
-      if (reply.pixels) new Uint8Array(target, offset, reply.pixels.length).set(reply.pixels)
-      if (reply.flipped) new Uint8Array(target, flipOffset, reply.flipped.length).set(reply.flipped)
-      job.resolve({ width: reply.width, height: reply.height, sha256: Uint8Array.from(reply.sha256) })
+      const { place } = job.request
+      if (place && result.pictures.length > 0) placePictures(result.pictures, place)
+      job.resolve({ ...result, sha256: Uint8Array.from(result.sha256), pictures: place ? [] : result.pictures })
     }
     dispatch()
   }
@@ -113,26 +114,23 @@ export function createPreprocessPool(settings: PreprocessSettings, size: number,
   }
 
   function startThread(): Member {
-    const worker = new Worker(workerUrl(import.meta.url, './worker.js'), {
-      workerData: settings,
-      resourceLimits: SMALL_HEAP,
-    })
+    const worker = new Worker(workerUrl(import.meta.url, FILE), { resourceLimits: SMALL_HEAP })
     const member: Member = {
       jobs: new Map(),
       send: (request) => {
-        const whole = request.bytes.byteLength === request.bytes.buffer.byteLength
-        worker.postMessage(request, whole ? [request.bytes.buffer as ArrayBuffer] : [])
+        const { buffer, byteLength } = request.bytes
+        const whole = byteLength === buffer.byteLength && buffer instanceof ArrayBuffer
+        worker.postMessage(request, whole ? [buffer] : [])
       },
       stop: async () => void (await worker.terminate()),
     }
-    worker.on('message', (reply: PreprocessReply) => settle(member, reply))
+    worker.on('message', (reply: WorkerReply) => settle(member, reply))
     worker.on('error', (error) => replace(member, error.message))
     return member
   }
 
   function startChild(): Member {
-    const file = fileURLToPath(workerUrl(import.meta.url, './worker.js'))
-    const child: ChildProcess = fork(file, [], {
+    const child: ChildProcess = fork(fileURLToPath(workerUrl(import.meta.url, FILE)), [], {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     })
@@ -141,17 +139,17 @@ export function createPreprocessPool(settings: PreprocessSettings, size: number,
       send: (request) => void child.send(request),
       stop: async () => void child.kill('SIGKILL'),
     }
-    child.send({ settings })
-    child.on('message', (reply) => settle(member, reply as PreprocessReply))
+    child.on('message', (reply) => settle(member, reply as WorkerReply))
     child.on('exit', (code, signal) => replace(member, signal ?? `exit code ${code}`))
     return member
   }
 
   for (let i = 0; i < size; i++) members.push(isolated ? startChild() : startThread())
   return {
-    run(bytes, place) {
+    capacity: size * perMember,
+    run(request) {
       return new Promise((resolve, reject) => {
-        waiting.push({ bytes, place, resolve, reject })
+        waiting.push({ request, resolve, reject })
         dispatch()
       })
     },
@@ -160,4 +158,24 @@ export function createPreprocessPool(settings: PreprocessSettings, size: number,
       await Promise.all(members.map((member) => member.stop()))
     },
   }
+}
+
+/** Writes every picture to its offset. */
+export function placePictures(pictures: readonly Picture[], { target, offsets }: Place): void {
+  for (const [i, { data }] of pictures.entries()) {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    new Uint8Array(target, offsets[i]!, bytes.length).set(bytes)
+  }
+}
+
+/** One picture of one image. Throws RejectError for anything wrong with it. */
+export async function onePicture(
+  pool: PixelPool,
+  bytes: Uint8Array,
+  view: View,
+  limits?: DecodeLimits,
+): Promise<Picture> {
+  const result = await pool.run({ bytes, views: [view], limits })
+  if ('reject' in result) throw new RejectError(result.reject.code, result.reject.stage, result.reject.message)
+  return result.pictures[0]!
 }

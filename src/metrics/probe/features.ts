@@ -8,16 +8,16 @@ import { createLimiter } from '../../async/stages.js'
 import type { Session } from '../../engine/session.js'
 import { openSessions } from '../../engine/session-pool.js'
 import { usageError } from '../../errors.js'
-import { decodeImage } from '../../image/decode.js'
-import { applyTransform, parseTransform } from '../../image/transform.js'
+import { openPixelPool } from '../../image/pool/pool.js'
+import type { View } from '../../image/pool/views.js'
+import { parseTransform } from '../../image/transform.js'
 import { findShards, openShard } from '../../io/shards/index.js'
 import { float16ToFloat32 } from '../../math/half.js'
-import { createRandom } from '../../math/random.js'
 import { compileEncoder, type EncoderSpec, type Model, type Precision } from '../../model/index.js'
-import { RejectError, type RgbImage, type TensorData } from '../../types.js'
+import { readEntryPixels } from '../../pipeline/stream/entry-pixels.js'
+import type { TensorData } from '../../types.js'
 import { createFeatureFile, type FeatureFile, type TemporaryFeatureFile } from '../fid/feature-file.js'
 import { stampFiles } from '../sets/stamp.js'
-import { augment } from './augment.js'
 import type { ListingIndex } from './listing-index.js'
 
 /** Width of a CLS token, and how many of them a row has. */
@@ -95,22 +95,16 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
     batchSize: options.batchSize,
   })
   const layout: FeatureLayout = { dim: model.config.vision_embed_dim, blocks: layers.length, patches: true }
-  const transform = parseTransform(EVAL_TRANSFORM)
+  const evaluated: View = { kind: 'transform', spec: parseTransform(EVAL_TRANSFORM).spec }
+  const pool = openPixelPool(options.threads)
   const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
   const limit = createLimiter(options.threads * 2 + 4)
   const bytes = PROBE_SIZE * PROBE_SIZE * 3
   const load = async (listing: ListingIndex, index: number, draw: number | undefined) => {
     const entry = await listing.entry(index)
-    try {
-      if (entry.at.kind === 'bad') throw new RejectError(entry.at.code, 'list', entry.at.message)
-      const image: RgbImage = await decodeImage(await listing.source.read(entry), limits)
-      const { data } =
-        draw === undefined ? applyTransform(image, transform) : augment(image, PROBE_SIZE, createRandom(draw))
-      return { data, label: entry.label! }
-    } catch (error) {
-      if (!(error instanceof RejectError)) throw error
-      return undefined
-    }
+    const view: View = draw === undefined ? evaluated : { kind: 'augmented', size: PROBE_SIZE, seed: draw }
+    const read = await readEntryPixels(listing.source, pool, entry, { views: [view], limits })
+    return 'reject' in read ? undefined : { data: read.pictures[0]!.data, label: entry.label! }
   }
   const last = layers.at(-1)!
   return {
@@ -130,7 +124,10 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
         labels: Int32Array.from(images, (image) => image.label),
       }
     },
-    close: () => session.close(),
+    async close() {
+      await pool.close()
+      await session.close()
+    },
   }
 }
 

@@ -5,10 +5,10 @@
  */
 
 import { createLimiter, mapOrdered } from '../../async/stages.js'
-import { createPreprocessPool } from '../../image/pool/pool.js'
+import { openPixelPool } from '../../image/pool/pool.js'
 import { parseTransform, type Transform } from '../../image/transform.js'
 import type { PreparedBatch } from '../../pipeline/stream/batch.js'
-import { createPixelBuffers, fetchBatch, prepareBatch } from '../../pipeline/stream/batches.js'
+import { createPixelBuffers, fetchBatch, prepareBatch, runViews } from '../../pipeline/stream/batches.js'
 import { createMeter } from '../../pipeline/stream/meter.js'
 import type { ListingEntry } from '../../types.js'
 import type { StoredListing } from './listing.js'
@@ -50,7 +50,8 @@ export async function openPreparedSet(listing: StoredListing, options: PreparedS
   const digest = await keysDigest()
   const { height, width } = transform
   const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
-  const pool = createPreprocessPool({ transform: transform.spec, limits, flip: false }, options.threads, false)
+  const pool = openPixelPool(options.threads)
+  const views = runViews(transform.spec, false)
   const buffers = createPixelBuffers(options.batchSize, height * width * 3, false)
   const widths = { read: 1, preprocess: 1, encode: 1, write: 1 }
   const meter = createMeter({ total, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
@@ -58,7 +59,7 @@ export async function openPreparedSet(listing: StoredListing, options: PreparedS
   const prepare = async (entries: ListingEntry[], start: number): Promise<PreparedBatch> => {
     const job = { index: 0, unit: { rows: entries.length, offset: 0, bytes: 0 }, isolated: false }
     const fetched = await fetchBatch({ job, start, entries, last: false }, { source, meter })
-    return prepareBatch(fetched, { pool: () => pool, limit, buffers, meter })
+    return prepareBatch(fetched, { pool: () => pool, views, limits, limit, buffers, meter })
   }
   return {
     uri: source.uri,

@@ -1,11 +1,11 @@
 /** The stages of a run for one batch at a time, for what is not a whole run: a sample, or rejects tried again. */
 
 import { createLimiter } from '../../async/stages.js'
-import { createPreprocessPool } from '../../image/pool/pool.js'
+import { openPixelPool } from '../../image/pool/pool.js'
 import type { EncodeRequest } from '../encode-request.js'
 import type { PreparedPlan } from '../ledger/prepare-plan.js'
 import type { BatchJob, EncodedBatch } from './batch.js'
-import { createPixelBuffers, encodeBatch, fetchBatch, prepareBatch } from './batches.js'
+import { createPixelBuffers, encodeBatch, fetchBatch, prepareBatch, runViews } from './batches.js'
 import { createMeter } from './meter.js'
 import { closeModels, openModels } from './models.js'
 import { encodeTextBatch } from './texts.js'
@@ -27,7 +27,8 @@ export async function openBatchEncoder(
   const models = await openModels(prepared, request)
   const limits = { maxPixels: request.maxPixels, timeoutMs: 60_000 }
   const { preprocess } = request.threads
-  const pool = createPreprocessPool({ transform: plan.transform, limits, flip: plan.flip }, preprocess, isolated)
+  const pool = openPixelPool(preprocess, isolated)
+  const views = runViews(plan.transform, plan.flip)
   const limit = createLimiter(preprocess * 2)
   const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
   const widths = { preprocess: 1, encode: 1, write: 1 }
@@ -37,7 +38,10 @@ export async function openBatchEncoder(
     async encode(batch) {
       if (source.kind === 'text') return encodeTextBatch(batch, models.texts!, plan.columns[0]!, meter)
       const fetched = await fetchBatch(batch, { source, meter })
-      return encodeBatch(await prepareBatch(fetched, { pool: () => pool, limit, buffers, meter }), context)
+      return encodeBatch(
+        await prepareBatch(fetched, { pool: () => pool, views, limits, limit, buffers, meter }),
+        context,
+      )
     },
     async close() {
       await Promise.allSettled([pool.close(), closeModels(models)])

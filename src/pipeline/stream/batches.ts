@@ -8,7 +8,9 @@ import type { Limiter } from '../../async/stages.js'
 import type { Session } from '../../engine/session.js'
 import type { TextEncoder } from '../../engine/text-encoder.js'
 import { VtpError } from '../../errors.js'
-import type { PreprocessPool } from '../../image/pool/pool.js'
+import type { DecodeLimits } from '../../image/decode-limits.js'
+import type { PixelPool } from '../../image/pool/pool.js'
+import type { View } from '../../image/pool/views.js'
 import {
   type ListingEntry,
   type Reject,
@@ -19,6 +21,7 @@ import {
   type TensorColumn,
 } from '../../types.js'
 import type { BatchJob, EncodedBatch, FetchedBatch, PixelBuffer, PlacedReject, PreparedBatch } from './batch.js'
+import { rejectOf } from './entry-pixels.js'
 import type { Meter } from './meter.js'
 import { CAPTION_COLUMN, embedCaptions } from './texts.js'
 
@@ -39,6 +42,13 @@ export function createPixelBuffers(capacity: number, imageBytes: number, flip: b
     give: (buffer: PixelBuffer): void => void free.push(buffer),
   }
 }
+/** What is wanted of every image of a run. */
+export function runViews(spec: string, flip: boolean): View[] {
+  const views: View[] = [{ kind: 'transform', spec }]
+  if (flip) views.push({ kind: 'transform', spec, mirrored: true })
+  return views
+}
+
 export type PixelBuffers = ReturnType<typeof createPixelBuffers>
 
 /** Refusals of object storage that may be those of one object, or of all. */
@@ -73,7 +83,7 @@ export async function fetchBatch(
       stop?.throwIfAborted() // what fails while it is ended is no fault of the image
       if (!(error instanceof RejectError)) throw error
       if (error.cause instanceof VtpError && REFUSALS.includes(error.cause.code)) refusals.push(error.cause)
-      return { key, uri, stage: error.stage, code: error.code, message: error.message }
+      return rejectOf(entry, error)
     }
   }
   // All of them end before the first error is told: no read outlives its batch.
@@ -105,7 +115,10 @@ export function fetchedBytes({ sources }: FetchedBatch): number {
 export interface PrepareContext {
   /** As many at once as the pool works on: images that wait in line are no work. */
   limit: Limiter
-  pool(isolated: boolean): PreprocessPool
+  pool(isolated: boolean): PixelPool
+  /** The image, and where the buffers have room for it the mirrored one. */
+  views: readonly View[]
+  limits: DecodeLimits
   buffers: PixelBuffers
   meter: Meter
   /** Leaves out what is not begun yet; `prepareBatch` throws the signal's reason then. */
@@ -115,7 +128,7 @@ export interface PrepareContext {
 /** Preprocesses the images of a batch. Never throws for a single image. */
 export async function prepareBatch(fetched: FetchedBatch, context: PrepareContext): Promise<PreparedBatch> {
   const { sources, ...batch } = fetched
-  const { limit, buffers, meter, stop } = context
+  const { limit, buffers, meter, stop, views, limits } = context
   const pixels = buffers.take()
   const { imageBytes, capacity } = pixels
   const pool = context.pool(batch.job.isolated)
@@ -124,17 +137,19 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
     const bytes = sources[slot]!
     if (!(bytes instanceof Uint8Array)) return bytes
     try {
-      const place = { target: pixels.memory, offset: slot * imageBytes, flipOffset: (capacity + slot) * imageBytes }
+      const place = {
+        target: pixels.memory,
+        offsets: [slot * imageBytes, (capacity + slot) * imageBytes].slice(0, views.length),
+      }
       const result = await limit(async () => {
         stop?.throwIfAborted()
-        return meter.clocks.preprocess.time(() => pool.run(bytes, place))
+        return meter.clocks.preprocess.time(() => pool.run({ bytes, views, limits, place }))
       })
       if ('reject' in result) return { key, uri, ...result.reject }
-      return { key, uri, label: entry.label ?? null, caption: entry.caption ?? null, ...result }
+      const { width, height, sha256 } = result
+      return { key, uri, label: entry.label ?? null, caption: entry.caption ?? null, width, height, sha256 }
     } catch (error) {
-      if (error instanceof RejectError)
-        return { key, uri, stage: error.stage, code: error.code, message: error.message }
-      throw error
+      return rejectOf(entry, error)
     }
   }
   // All of them end before the first error is told: the buffer may be given back then.

@@ -1,9 +1,10 @@
 /** torchvision's RandomResizedCrop (bicubic, area 8 to 100 %, ratio 3/4 to 4/3) and RandomHorizontalFlip, seeded. */
-import { flipHorizontal } from '../../image/flip.js'
-import { resizePillow } from '../../image/resize.js'
-import { cropImage, roundHalfEven } from '../../image/transform.js'
-import type { Random } from '../../math/random.js'
-import type { RgbImage } from '../../types.js'
+
+import type { Random } from '../math/random.js'
+import type { RgbImage } from '../types.js'
+import { flipHorizontal } from './flip.js'
+import { resizePillow } from './resize.js'
+import { cropImage, roundHalfEven } from './transform.js'
 
 const ATTEMPTS = 10
 const AREA = [0.08, 1] as const

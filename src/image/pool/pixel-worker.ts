@@ -1,0 +1,51 @@
+/**
+ * One member of the pool: hash, decode, make the views. As a worker thread it puts them straight into shared
+ * memory, or transfers them; as a child process, for images that may kill their decoder, it sends them back, so
+ * that a native crash costs one image instead of the run.
+ */
+import { createHash } from 'node:crypto'
+import { parentPort } from 'node:worker_threads'
+import { RejectError } from '../../types.js'
+import { decodeImage } from '../decode.js'
+import { unpackRawRgb } from '../raw-rgb.js'
+import { placePictures, type WorkerReply, type WorkerRequest } from './pool.js'
+import { makePictures } from './views.js'
+
+async function answer({ id, bytes, views, limits, place }: WorkerRequest): Promise<WorkerReply> {
+  try {
+    const raw = unpackRawRgb(bytes)
+    const image = raw?.image ?? (await decodeImage(bytes, limits, 'here'))
+    const { width, height } = raw?.original ?? image
+    const pictures = makePictures(image, views)
+    const sha256 = raw?.original.sha256 ?? createHash('sha256').update(bytes).digest()
+    if (!place) return { id, width, height, sha256, pictures }
+    placePictures(pictures, place)
+    return { id, width, height, sha256, pictures: [] }
+  } catch (error) {
+    if (error instanceof RejectError)
+      return { id, reject: { code: error.code, stage: error.stage, message: error.message } }
+    const message = error instanceof Error ? error.message : String(error)
+    return { id, reject: { code: 'corrupt', stage: 'decode', message } }
+  }
+}
+
+/** Buffers that can go over whole, each once. */
+function transferable(reply: WorkerReply): ArrayBuffer[] {
+  if ('reject' in reply) return []
+  return [...new Set(reply.pictures.map(({ data }) => data.buffer as ArrayBuffer))]
+}
+
+if (parentPort) {
+  const port = parentPort
+  port.on('message', (request: WorkerRequest) => {
+    void answer(request).then((reply) => port.postMessage(reply, transferable(reply)))
+  })
+} else {
+  // Ctrl-C reaches the whole process group; only the parent decides what happens then.
+  process.on('SIGINT', () => {})
+  process.on('SIGTERM', () => {})
+  process.on('message', (request: WorkerRequest) => {
+    void answer(request).then((reply) => process.send?.(reply))
+  })
+  process.on('disconnect', () => process.exit(0))
+}
