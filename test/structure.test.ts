@@ -127,3 +127,17 @@ describe('below the command line', () => {
     expect(wrong).toEqual([])
   })
 })
+
+describe('the command line', () => {
+  it('writes to stdout and stderr in one place, cli/terminal', () => {
+    const wrong: string[] = []
+    for (const file of files.filter((name) => ['commands', 'cli'].includes(layer(name)))) {
+      // The entry listens to their errors and waits for their end.
+      if (file.startsWith(path.join('cli', 'terminal')) || file === path.join('cli', 'main.ts')) continue
+      const text = readFileSync(path.join(source, file), 'utf8')
+      for (const [call] of text.matchAll(/\b(process\.(stdout|stderr)|console\.\w+|this\.(log|warn)\()/g))
+        wrong.push(`${file}: ${call}`)
+    }
+    expect(wrong).toEqual([])
+  })
+})

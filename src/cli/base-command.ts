@@ -18,11 +18,12 @@ import {
 } from './flags/config-file.js'
 import { translateParserError } from './flags/parse-errors.js'
 import { reportError } from './terminal/report.js'
+import { createTerminal, printJson, type Terminal } from './terminal/terminal.js'
 
 /** What a command hands down to the functions that do its work. */
 export interface CommandContext {
-  /** Whether `--json` is on: stdout then carries one object and nothing else. */
-  readonly json: boolean
+  /** Where text for people goes; it knows whether `--json` is on. */
+  readonly terminal: Terminal
   /** Sets the exit code of a command that ends without an error (rejects, interrupted). */
   exitCode(code: ExitCode): void
 }
@@ -68,7 +69,7 @@ export abstract class BaseCommand<_C extends typeof Command = typeof Command> ex
 
   protected context(): CommandContext {
     return {
-      json: this.jsonEnabled(),
+      terminal: createTerminal({ json: this.jsonEnabled() }),
       exitCode: (code) => {
         process.exitCode = code
       },
@@ -85,7 +86,7 @@ export abstract class BaseCommand<_C extends typeof Command = typeof Command> ex
   }
 
   override logJson(value: unknown): void {
-    process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+    printJson(value)
   }
 
   /** Prints the error; the process ends with its exit code (main.ts). */

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module'
 import { EXIT, systemCode } from '../errors.js'
 import { isCommandNotFound, translateParserError, unknownCommand } from './flags/parse-errors.js'
 import { reportError } from './terminal/report.js'
+import { printPlain } from './terminal/terminal.js'
 
 export interface MainOptions {
   /** The folder that holds package.json. */
@@ -20,7 +21,7 @@ export async function main({ root, argv }: MainOptions): Promise<void> {
   process.on('uncaughtException', (error) => void exit(reportError(error, { json })))
   if (argv.length === 1 && ['--version', '-v', '-V'].includes(argv[0]!)) {
     const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
-    process.stdout.write(`vtp/${version} ${process.platform}-${process.arch} node-${process.version}\n`)
+    printPlain(`vtp/${version} ${process.platform}-${process.arch} node-${process.version}`)
     return
   }
   const args = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv

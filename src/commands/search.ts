@@ -63,6 +63,6 @@ the sum of their vectors, weighted by --weights. With filters the search is exac
     const { args, flags } = await this.input(Search)
     const { runSearchCommand } = await import('../cli/run/search.js')
     const queries = (args.query as unknown as string[] | undefined) ?? []
-    return runSearchCommand({ ...flags, index: args.index, queries, json: this.context().json })
+    return runSearchCommand(this.context(), { ...flags, index: args.index, queries })
   }
 }

@@ -35,6 +35,6 @@ indexed by web address or in a bucket are fetched from there when they are shown
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Serve)
     const { runServeCommand } = await import('../cli/run/serve.js')
-    return runServeCommand({ ...flags, index: args.index, json: this.context().json })
+    return runServeCommand(this.context(), { ...flags, index: args.index })
   }
 }

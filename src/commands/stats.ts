@@ -35,9 +35,10 @@ The deviation is unbiased, over all rows and positions of the latents that are n
     const { latentsStats, writeLatentsStats } = await import('../pipeline/ledger/stats.js')
     const { formatStats } = await import('../cli/terminal/stats-table.js')
     const stats = await latentsStats(args.shards, flags['from-shards'])
-    if (!this.context().json) process.stdout.write(formatStats(stats))
+    const { terminal } = this.context()
+    terminal.print(formatStats(stats))
     const written = flags.out ? await writeLatentsStats(stats, flags.out) : undefined
-    if (written) process.stderr.write(`${written} written\n`)
+    if (written) terminal.note(`${written} written`)
     return { ...stats, out: written ?? null }
   }
 }

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { onTestFinished } from 'vitest'
+import { afterAll, onTestFinished } from 'vitest'
 
 export const repoRoot = fileURLToPath(new URL('../..', import.meta.url))
 export const binPath = path.join(repoRoot, 'bin', 'run.js')
@@ -56,5 +56,12 @@ export function runCli(args: string[], options: CliOptions = {}): Promise<CliRes
 export function tempDir(): string {
   const dir = mkdtempSync(path.join(tmpdir(), 'vtp test '))
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+/** A temporary folder that goes with the file's last test. */
+export function sharedTempDir(): string {
+  const dir = mkdtempSync(path.join(tmpdir(), 'vtp test '))
+  afterAll(() => rmSync(dir, { recursive: true, force: true }))
   return dir
 }

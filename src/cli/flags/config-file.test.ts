@@ -112,7 +112,7 @@ describe('readConfigFile', () => {
 
   it('says what is wrong with anything else', async () => {
     await expect(readConfigFile(file('- a\n- b\n'))).rejects.toThrow('holds a list, not keys and values')
-    await expect(readConfigFile(file('a: [1\n'))).rejects.toThrow('is no valid YAML')
+    await expect(readConfigFile(file('a: [1\n'))).rejects.toThrow('is not valid YAML')
     await expect(readConfigFile('/nonexistent/run.yaml')).rejects.toThrow('there is no such file')
   })
 })

@@ -102,9 +102,11 @@ export async function readConfigFile(file: string): Promise<Record<string, unkno
   try {
     value = parse(text)
   } catch (error) {
-    throw usageError('config_invalid', `${file} is no valid YAML: ${errorText(error).trimEnd()}`, [
-      'write one "flag: value" per line, e.g. model: nano',
-    ])
+    throw usageError(
+      'config_invalid',
+      `${file} is not valid YAML: ${errorText(error).split('\n')[0]!.replace(/:$/, '')}`,
+      ['write one "flag: value" per line, e.g. model: nano'],
+    )
   }
   if (value === null || value === undefined) return {}
   if (typeof value !== 'object' || Array.isArray(value)) {

@@ -9,7 +9,9 @@ import { openStore, uriScheme } from '../../io/store.js'
 import { openEmbedder } from '../../retrieval/embedder.js'
 import { classifyShards, DEFAULT_TEMPLATE, embedLabels, fillTemplate, readLabelFile } from '../../retrieval/labels.js'
 import type { CommandContext } from '../base-command.js'
-import { formatCount } from '../terminal/format.js'
+import { jsonText } from '../terminal/clean.js'
+import { formatCount, plural } from '../terminal/format.js'
+import { dataStream, withoutResults } from '../terminal/terminal.js'
 import { type EncodeFlags, type EncodeJson, runEncodeCommand } from './encode.js'
 import { type Output, openOutput } from './output-file.js'
 
@@ -89,7 +91,7 @@ async function isEmbedded(source: string): Promise<boolean> {
 }
 
 async function embedImages(context: CommandContext, flags: ClassifyFlags, out: string): Promise<EncodeJson> {
-  const quiet = { ...context, json: true }
+  const quiet = { ...context, terminal: withoutResults(context.terminal) }
   const result = await runEncodeCommand(quiet, {
     ...flags,
     out,
@@ -112,10 +114,11 @@ async function writeRows(
 ): Promise<Omit<ClassifyJson, 'rejects'>> {
   const counts = Object.fromEntries(set.labels.map((label) => [label, 0]))
   const kept: ClassifiedRow[] = []
-  const out = file?.stream ?? process.stdout
+  const out = file?.stream ?? dataStream()
   const failed = new Promise<never>((_, reject) => out.once('error', reject))
   failed.catch(() => {})
   let images = 0
+  const { json, finish } = context.terminal
   for await (const { row, probabilities } of classifyShards(folder, set)) {
     const order = [...set.labels.keys()].sort((a, b) => probabilities[b]! - probabilities[a]!).slice(0, flags.top)
     const top = order.map((i) => ({ label: set.labels[i]!, probability: Number(probabilities[i]!.toPrecision(6)) }))
@@ -123,15 +126,13 @@ async function writeRows(
     counts[label]!++
     images++
     const line: ClassifiedRow = { key: row.key, uri: row.uri, label, probability, top }
-    if (context.json && !flags.out) kept.push(line)
-    else if (!out.write(`${JSON.stringify(line)}\n`)) await Promise.race([once(out, 'drain'), failed])
+    if (json && !flags.out) kept.push(line)
+    else if (!out.write(`${jsonText(line)}\n`)) await Promise.race([once(out, 'drain'), failed])
   }
   const shares = Object.entries(counts).filter(([, count]) => count > 0)
-  if (!context.json) {
-    const text = shares.sort((a, b) => b[1] - a[1]).map(([label, count]) => `${label} ${formatCount(count)}`)
-    process.stderr.write(`${formatCount(images)} images: ${text.slice(0, 20).join(', ')}\n`)
-  }
+  const text = shares.sort((a, b) => b[1] - a[1]).map(([label, count]) => `${label} ${formatCount(count)}`)
+  finish([`${plural(images, 'image')}: ${text.slice(0, 20).join(', ')}`])
   if (images === 0) context.exitCode(EXIT.rejects)
-  const rows = context.json && !flags.out ? { rows: kept } : {}
+  const rows = json && !flags.out ? { rows: kept } : {}
   return { images, labels: set.labels, counts, out: flags.out ?? null, ...rows }
 }

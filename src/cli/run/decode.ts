@@ -4,7 +4,6 @@ import { EXIT } from '../../errors.js'
 import { runDecode } from '../../pipeline/decode.js'
 import type { CommandContext } from '../base-command.js'
 import { formatCount, formatDuration } from '../terminal/format.js'
-import { createProgress } from '../terminal/progress.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 export interface DecodeFlags {
@@ -33,7 +32,7 @@ export interface DecodeJson {
 
 export async function runDecodeCommand(context: CommandContext, flags: DecodeFlags): Promise<DecodeJson> {
   const device = chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
-  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const progress = context.terminal
   const stop = onStopSignals(progress.note)
   try {
     const result = await runDecode({

@@ -5,8 +5,8 @@ import { type DuplicateGroup, findDuplicates } from '../../retrieval/duplicates.
 import { type OpenIndex, openIndex } from '../../retrieval/open-index.js'
 import type { CommandContext } from '../base-command.js'
 import { parseSimilarity } from '../flags/parse.js'
-import { formatCount, formatDuration, formatPercent, printable } from '../terminal/format.js'
-import { createProgress } from '../terminal/progress.js'
+import { jsonText } from '../terminal/clean.js'
+import { formatCount, formatDuration, formatPercent } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { type Output, openOutput } from './output-file.js'
 
@@ -37,8 +37,7 @@ export interface DedupJson {
 
 export async function runDedupCommand(context: CommandContext, flags: DedupFlags): Promise<DedupJson> {
   const threshold = parseSimilarity('--threshold', flags.threshold)
-  const tty = process.stderr.isTTY === true
-  const progress = createProgress({ stream: process.stderr, isTty: tty, json: context.json })
+  const progress = context.terminal
   const stop = onStopSignals(progress.note)
   const index = await openIndex(flags.index, { threads: effectiveCores() })
   const began = performance.now()
@@ -49,23 +48,19 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
       threshold,
       exact: flags.exact,
       stop: stop.signal,
-      onProgress: (done, total) => {
-        if (tty) process.stderr.write(`\r\u001b[K${formatPercent(done / total)} of ${formatCount(total)} rows compared`)
-      },
+      onProgress: (done, total) =>
+        progress.status(`${formatPercent(done / total)} of ${formatCount(total)} rows compared`),
     })
-    if (tty) process.stderr.write('\r\u001b[K')
     const groups = await describeGroups(index, found)
     const duplicates = groups.reduce((sum, group) => sum + group.rows.length - 1, 0)
     const seconds = (performance.now() - began) / 1000
     if (out) {
-      for (const group of groups) out.stream.write(`${JSON.stringify(group)}\n`)
+      for (const group of groups) out.stream.write(`${jsonText(group)}\n`)
       await out.finish()
     }
-    if (!out && !context.json) {
+    if (!out) {
       for (const { score, rows } of groups)
-        process.stdout.write(
-          `${score.toFixed(4)}\n${rows.map((row) => `  ${printable(row.uri || row.key)}\n`).join('')}\n`,
-        )
+        progress.print([score.toFixed(4), ...rows.map((row) => `  ${row.uri || row.key}`), ''])
     }
     progress.finish([
       `${formatCount(groups.length)} groups, ${formatCount(duplicates)} of ${formatCount(index.manifest.rows)} rows are near-duplicates of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,

@@ -67,7 +67,7 @@ export async function runDoctor(context: CommandContext): Promise<DoctorJson> {
     findings,
     ok: !findings.some(({ level }) => level === 'error'),
   }
-  if (!context.json) process.stdout.write(`${describeDoctor(report).join('\n')}\n`)
+  context.terminal.print(describeDoctor(report))
   if (!report.ok) context.exitCode(EXIT.rejects)
   return report
 }

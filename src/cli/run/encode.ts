@@ -10,7 +10,6 @@ import type { PlanRequest } from '../../pipeline/ledger/plan-request.js'
 import type { Output } from '../../pipeline/outputs.js'
 import type { CommandContext } from '../base-command.js'
 import { formatBytes, formatCount, formatDuration, formatRate } from '../terminal/format.js'
-import { createProgress } from '../terminal/progress.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { openTelemetry } from '../terminal/telemetry.js'
 import type { PlanFlags } from './plan.js'
@@ -124,7 +123,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
     worker,
     storage: [flags.source, flags.out, flags.model].some((uri) => uri.startsWith('s3://')),
   })
-  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const progress = context.terminal
   const stop = onStopSignals(progress.note)
   const request: EncodeRequest = {
     ...planRequest(flags, device),

@@ -9,8 +9,8 @@ import type { NetworkOptions } from '../../metrics/networks/open.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { Reject } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
-import { createProgress, type Progress } from '../terminal/progress.js'
 import { onStopSignals, type StopSignals } from '../terminal/signals.js'
+import type { Terminal } from '../terminal/terminal.js'
 
 export interface EvalFlags {
   weights?: string
@@ -27,7 +27,7 @@ export interface EvalFlags {
 export interface EvalContext {
   device: ChosenDevice
   network: Omit<NetworkOptions, 'batchSize'>
-  progress: Progress
+  progress: Terminal
   stop: StopSignals
   /** Shows images done, of how many, and how fast. */
   show(done: number, total: number | null, rejects: number): void
@@ -36,7 +36,7 @@ export interface EvalContext {
 
 export function openEvalContext(context: CommandContext, flags: EvalFlags): EvalContext {
   const device = chooseDevice({ device: flags.device, precision: flags.precision ?? 'auto', requireGpu: false })
-  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const progress = context.terminal
   const stop = onStopSignals(progress.note)
   const began = performance.now()
   let first: { done: number; at: number } | undefined
@@ -87,7 +87,7 @@ export const TOLD = 5
 /** Tells of images that could not be read, by the first of them, and sets the exit code when they are too many. */
 export function reportRejects(
   context: CommandContext,
-  progress: Progress,
+  progress: Terminal,
   first: readonly Reject[],
   count: number,
   images: number,

@@ -13,6 +13,7 @@ import {
 } from '../../metrics/eval-table.js'
 import type { ReconMetric } from '../../metrics/recon/evaluate.js'
 import type { CommandContext } from '../base-command.js'
+import { withoutResults } from '../terminal/terminal.js'
 import { type EvalFlags, writeJsonFile } from './eval-context.js'
 import { type EvalReconFlags, runEvalRecon } from './eval-recon.js'
 import { runEvalZeroshot } from './eval-zeroshot.js'
@@ -44,14 +45,15 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
   if (source === undefined && rows.length === 0)
     throw usageError('nothing_to_do', 'There is neither SOURCE nor --results', ['e.g. vtp eval photos --model nano'])
   // The tables of the single runs would only repeat what the table at the end says.
-  const quiet: CommandContext = { ...context, json: true }
+  const { terminal } = context
+  const quiet: CommandContext = { ...context, terminal: withoutResults(terminal) }
   const kept: (() => Promise<void>)[] = []
   let interrupted = false
   for (const model of source === undefined ? [] : flags.model) {
     const folder = flags.out === undefined ? undefined : path.join(flags.out, model.replaceAll(/[^\w.-]+/g, '_'))
     for (const task of flags.tasks) {
       if (interrupted) break
-      if (!context.json) process.stderr.write(`${task} of ${model}\n`)
+      if (!terminal.json) terminal.note(`${task} of ${model}`)
       const result = await runTask(quiet, { ...flags, kept }, source!, model, task, folder)
       interrupted ||= result.interrupted
       if (!result.interrupted) rows.push(toScores(result))
@@ -66,7 +68,7 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
   }
   // Models that are done wait in the cache until all are.
   if (!interrupted) for (const remove of kept) await remove()
-  if (!context.json && markdown) process.stdout.write(`${markdown}\n`)
+  if (markdown) terminal.print(markdown.split('\n'))
   return { models, markdown, interrupted }
 }
 

@@ -12,7 +12,6 @@ import { defaultCacheDir } from '../../io/cache.js'
 import { ditParameters } from '../../model/lightningdit/tensors.js'
 import type { CommandContext } from '../base-command.js'
 import { formatBytes, formatCount, formatDuration, formatRate } from '../terminal/format.js'
-import { createProgress } from '../terminal/progress.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { resolveWorker } from './worker.js'
 
@@ -80,7 +79,7 @@ export async function runGenerateCommand(
     requireGpu: flags['require-gpu'],
   })
   const worker = resolveWorker(flags['worker-index'], flags['worker-count'])
-  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const progress = context.terminal
   const options: GenerateOptions = {
     ...flags,
     dest: flags.out,

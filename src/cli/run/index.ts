@@ -9,7 +9,6 @@ import { HNSW_DEFAULTS } from '../../retrieval/hnsw.js'
 import type { IndexKind, Storage } from '../../retrieval/manifest.js'
 import type { CommandContext } from '../base-command.js'
 import { formatBytes, formatCount, formatDuration, formatPercent } from '../terminal/format.js'
-import { createProgress } from '../terminal/progress.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 export interface IndexFlags {
@@ -44,18 +43,11 @@ function freeMemory(): number {
 }
 
 export async function runIndexCommand(context: CommandContext, flags: IndexFlags): Promise<IndexJson> {
-  const tty = process.stderr.isTTY === true
-  const progress = createProgress({ stream: process.stderr, isTty: tty, json: context.json })
+  const progress = context.terminal
   const stop = onStopSignals(progress.note)
-  let shown = 0
   const onProgress = ({ phase, done, total }: BuildProgress): void => {
-    const now = performance.now()
-    if (now - shown < (tty ? 100 : 10_000)) return
-    shown = now
     const what = phase === 'copy' ? 'rows read' : 'vectors in the index'
-    const line = `${formatPercent(done / total)} · ${formatCount(done)}/${formatCount(total)} ${what}`
-    if (tty) process.stderr.write(`\r\u001b[K${line}`)
-    else progress.note(line)
+    progress.status(`${formatPercent(done / total)} · ${formatCount(done)}/${formatCount(total)} ${what}`)
   }
   try {
     const result = await buildIndex({
@@ -78,7 +70,6 @@ export async function runIndexCommand(context: CommandContext, flags: IndexFlags
       onProgress,
       onNote: progress.note,
     })
-    if (tty && shown > 0) process.stderr.write('\r\u001b[K')
     const { manifest, added, bytes, seconds, interrupted } = result
     if (interrupted) {
       context.exitCode(EXIT.interrupted)

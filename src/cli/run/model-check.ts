@@ -46,7 +46,7 @@ export function runModelCheckCommand(context: CommandContext, flags: ModelCheckF
         onNote: note,
       })
       const json: ModelCheckJson = { model: model.name, device: device.kind, ...result }
-      if (!context.json) process.stdout.write(`${describeModelCheck(json).join('\n')}\n`)
+      context.terminal.print(describeModelCheck(json))
       return json
     } catch (error) {
       if (!stop.signal.aborted) throw error

@@ -20,7 +20,6 @@ import {
 import type { TensorColumn } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
 import { formatBytes, formatCount, formatTable } from '../terminal/format.js'
-import { createProgress } from '../terminal/progress.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 /** The stable object of `vtp model info --json`. */
@@ -53,7 +52,7 @@ export async function withModel<T>(
   ref: string,
   use: (model: Model, note: (line: string) => void) => Promise<T>,
 ): Promise<T> {
-  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const progress = context.terminal
   const model = await openModel(ref, { onNote: progress.note })
   try {
     return await use(model, progress.note)
@@ -76,7 +75,7 @@ export function runModelInfo(context: CommandContext, ref: string): Promise<Mode
       towers: towersOf(model.config),
       config: model.config,
     }
-    if (!context.json) process.stdout.write(`${describeInfo(info).join('\n')}\n`)
+    context.terminal.print(describeInfo(info))
     return info
   })
 }
@@ -136,7 +135,7 @@ export interface ModelExportJson {
 }
 
 export function runModelExport(context: CommandContext, flags: ExportFlags): Promise<ModelExportJson> {
-  return withModel(context, flags.model, async (model) => {
+  return withModel(context, flags.model, async (model, note) => {
     const { config } = model
     const size = flags.imageSize ?? { height: config.image_size, width: config.image_size }
     const available = towersOf(config)
@@ -158,11 +157,11 @@ export function runModelExport(context: CommandContext, flags: ExportFlags): Pro
     for (const tower of towers) {
       const graph = await compileTower(model, tower, size, flags)
       graphs.push(await copyGraph(graph, tower, flags.out))
-      if (!context.json) process.stderr.write(`${graphs.at(-1)!.file}: ${formatBytes(graphs.at(-1)!.bytes)}\n`)
+      if (!context.terminal.json) note(`${graphs.at(-1)!.file}: ${formatBytes(graphs.at(-1)!.bytes)}`)
     }
     const result: ModelExportJson = { model: model.name, digest: model.digest, imageSize: size, graphs }
     await writeFile(path.join(flags.out, 'export.json'), `${JSON.stringify(result, null, 2)}\n`)
-    if (!context.json) process.stdout.write(`${describeExport(result).join('\n')}\n`)
+    context.terminal.print(describeExport(result))
     return result
   })
 }
@@ -238,7 +237,7 @@ export interface ModelPullJson {
 }
 
 export async function runModelPull(context: CommandContext, ref: string): Promise<ModelPullJson> {
-  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const progress = context.terminal
   const stop = onStopSignals(progress.note)
   const shown = new Map<string, number>()
   try {
@@ -260,7 +259,7 @@ export async function runModelPull(context: CommandContext, ref: string): Promis
     const result: ModelPullJson = { model: ref, folder, commit: path.basename(folder), files }
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
     progress.finish([`${ref}: ${formatCount(files.length)} files, ${formatBytes(bytes)}, checked`])
-    if (!context.json) process.stdout.write(`${folder}\n`)
+    progress.print([folder])
     return result
   } catch (error) {
     if (!stop.signal.aborted) throw error

@@ -3,7 +3,6 @@ import { chooseDevice, KNOWN_PRECISIONS } from '../../engine/choose-device.js'
 import { preparePlan } from '../../pipeline/ledger/prepare-plan.js'
 import type { CommandContext } from '../base-command.js'
 import { formatCount, formatDuration } from '../terminal/format.js'
-import { createProgress } from '../terminal/progress.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { type EncodeFlags, planRequest } from './encode.js'
 
@@ -55,7 +54,7 @@ const NOTE_EVERY_MS = 10_000
 
 export async function runPlanCommand(context: CommandContext, flags: PlanFlags): Promise<PlanJson> {
   const began = performance.now()
-  const progress = createProgress({ stream: process.stderr, isTty: process.stderr.isTTY === true, json: context.json })
+  const progress = context.terminal
   const stop = onStopSignals(progress.note)
   let notedAt = began
   try {

@@ -6,9 +6,15 @@ import { collectGarbage, type GcResult } from '../../pipeline/ledger/gc.js'
 import { type RunStatus, runStatus } from '../../pipeline/ledger/status.js'
 import { type VerifyResult, verifyRun } from '../../pipeline/ledger/verify.js'
 import type { CommandContext } from '../base-command.js'
-import { formatBytes, formatCount, formatDuration, formatPercent, formatRate, formatTable } from '../terminal/format.js'
-
-const write = (lines: string[]): void => void process.stdout.write(`${lines.join('\n')}\n`)
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatPercent,
+  formatRate,
+  formatTable,
+  plural,
+} from '../terminal/format.js'
 
 export async function runStatusCommand(
   context: CommandContext,
@@ -18,9 +24,9 @@ export async function runStatusCommand(
 ): Promise<RunStatus> {
   for (;;) {
     const status = await runStatus(dest)
-    if (!context.json) write(statusLines(status))
+    context.terminal.print(statusLines(status))
     if (!watch || status.finalized) return status
-    if (!context.json) process.stdout.write('\n')
+    context.terminal.print([''])
     await sleep(everySeconds * 1000)
   }
 }
@@ -64,7 +70,7 @@ export function statusLines(status: RunStatus): string[] {
 export async function runVerifyCommand(context: CommandContext, dest: string, partial: boolean): Promise<VerifyResult> {
   const result = await verifyRun(dest)
   if (result.problemCount > 0 || (!result.complete && !partial)) context.exitCode(EXIT.rejects)
-  if (!context.json) write(verifyLines(result, partial))
+  context.terminal.print(verifyLines(result, partial))
   return result
 }
 
@@ -95,25 +101,21 @@ export async function runGcCommand(
   dryRun: boolean,
 ): Promise<GcResult> {
   const result = await collectGarbage(dest, { olderThanMs, dryRun })
-  if (!context.json) {
-    write([
-      ...result.removed.map((name) => `${dryRun ? 'would remove' : 'removed'} ${name}`),
-      `${dryRun ? 'Would remove' : 'Removed'} ${formatCount(result.attempts)} attempt markers, ${formatCount(result.files)} files (${formatBytes(result.bytes)}), ${formatCount(result.uploads)} unfinished uploads.`,
-    ])
-  }
+  context.terminal.print([
+    ...result.removed.map((name) => `${dryRun ? 'would remove' : 'removed'} ${name}`),
+    `${dryRun ? 'Would remove' : 'Removed'} ${plural(result.attempts, 'attempt marker')}, ${plural(result.files, 'file')} (${formatBytes(result.bytes)}), ${plural(result.uploads, 'unfinished upload')}.`,
+  ])
   return result
 }
 
 export async function runFinalizeCommand(context: CommandContext, dest: string): Promise<FinishResult> {
   const result = await finishRun(dest)
   if (!result.complete) context.exitCode(EXIT.rejects)
-  if (!context.json) {
-    const { totals, missing, missingCount } = result
-    write([
-      totals
-        ? `${formatCount(totals.rows)} rows, ${formatCount(totals.rejects)} rejects, ${formatBytes(totals.bytes)}: the manifest is written.`
-        : `${formatCount(missingCount)} units are not committed: ${missing.slice(0, 20).join(',')}${missingCount > 20 ? ',…' : ''}. Run \`vtp encode\` again to finish them.`,
-    ])
-  }
+  const { totals, missing, missingCount } = result
+  context.terminal.print([
+    totals
+      ? `${plural(totals.rows, 'row')}, ${plural(totals.rejects, 'reject')}, ${formatBytes(totals.bytes)}: the manifest is written.`
+      : `${plural(missingCount, 'unit is', 'units are')} not committed: ${missing.slice(0, 20).join(',')}${missingCount > 20 ? ',…' : ''}. Run \`vtp encode\` again to finish ${missingCount === 1 ? 'it' : 'them'}.`,
+  ])
   return result
 }

@@ -2,7 +2,6 @@
 import { createReadStream, existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
-import { pathToFileURL } from 'node:url'
 import { choosePrecision } from '../../engine/choose-device.js'
 import { effectiveCores } from '../../engine/cores.js'
 import { errorText, usageError } from '../../errors.js'
@@ -13,9 +12,12 @@ import { describeHits, dropNearDuplicates, type HitJson } from '../../retrieval/
 import { type OpenIndex, openIndex } from '../../retrieval/open-index.js'
 import type { Hit } from '../../retrieval/top-k.js'
 import { RejectError } from '../../types.js'
+import type { CommandContext } from '../base-command.js'
 import { parseSimilarity } from '../flags/parse.js'
 import { type FilterFlags, toFilter } from '../flags/retrieval-flags.js'
-import { formatTable, printable } from '../terminal/format.js'
+import { printable, shortened } from '../terminal/clean.js'
+import { formatTable } from '../terminal/format.js'
+import type { Terminal } from '../terminal/terminal.js'
 
 export interface SearchFlags extends FilterFlags {
   index: string
@@ -29,7 +31,6 @@ export interface SearchFlags extends FilterFlags {
   'dedup-threshold': string
   model?: string
   precision: string
-  json: boolean
 }
 
 /** The stable object of `--json`; `results` are those of the only query. */
@@ -51,7 +52,7 @@ interface Query {
   vector: Float32Array
 }
 
-export async function runSearchCommand(flags: SearchFlags): Promise<SearchJson> {
+export async function runSearchCommand({ terminal }: CommandContext, flags: SearchFlags): Promise<SearchJson> {
   const threshold = parseSimilarity('--dedup-threshold', flags['dedup-threshold'])
   const weights = flags.weights?.split(',').map(Number)
   const count = flags.queries.length + (flags.image?.length ?? 0)
@@ -76,7 +77,7 @@ export async function runSearchCommand(flags: SearchFlags): Promise<SearchJson> 
       model: flags.model,
       threads,
       precision,
-      onNote: (line) => process.stderr.write(`${line}\n`),
+      onNote: terminal.note,
     })
     let queries: Query[]
     try {
@@ -96,7 +97,7 @@ export async function runSearchCommand(flags: SearchFlags): Promise<SearchJson> 
     const results: SearchJson['queries'] = []
     for (const [i, hits] of found.entries())
       results.push({ query: queries[i]!.parts, results: await finishHits(index, hits, flags, threshold) })
-    if (!flags.json) printResults(results)
+    printResults(terminal, results)
     const { kind, rows } = index.manifest
     const only = results.length === 1 ? { results: results[0]!.results } : {}
     return { index: flags.index, kind, rows, k: flags.k, precision, seconds, ...only, queries: results }
@@ -161,33 +162,31 @@ async function readLines(file: string): Promise<string[]> {
   return lines
 }
 
-/** A path that terminals make clickable. */
-function link(uri: string): string {
-  if (process.stdout.isTTY !== true || !uri.startsWith('/')) return printable(uri)
-  // "photo#1.jpg" is a name; "photos.tar#1.jpg" is a member of an archive, which is what can be opened.
-  const file = existsSync(uri) ? uri : uri.replace(/#[^/]*$/, '')
-  return `\u001b]8;;${pathToFileURL(file).href}\u001b\\${printable(uri)}\u001b]8;;\u001b\\`
+/** The file that a row's address names: "photo#1.jpg" is one, of "photos.tar#1.jpg" the archive can be opened. */
+function fileOf(uri: string): string | undefined {
+  if (!uri.startsWith('/')) return undefined
+  return existsSync(uri) ? uri : uri.replace(/#[^/]*$/, '')
 }
 
-function printResults(all: SearchJson['queries']): void {
+function printResults(terminal: Terminal, all: SearchJson['queries']): void {
   for (const { query, results } of all) {
-    if (all.length > 1) process.stdout.write(`\n${query.join(' + ')}\n`)
-    if (results.length === 0) process.stdout.write('No row meets the filter.\n')
+    if (all.length > 1) terminal.print(['', query.join(' + ')])
+    if (results.length === 0) terminal.print(['No row meets the filter.'])
     const captions = results.some((hit) => hit.caption !== null)
     const classes = results.some((hit) => hit.label !== null)
     const rows = results.map((hit) => [
       String(hit.rank),
       hit.score.toFixed(4),
-      ...(classes ? [printable(hit.className ?? String(hit.label ?? ''))] : []),
-      ...(captions ? [shorten(hit.caption ?? '')] : []),
-      `${link(hit.uri || hit.key)}${hit.missing ? '  (missing)' : ''}`,
+      ...(classes ? [hit.className ?? String(hit.label ?? '')] : []),
+      ...(captions ? [shortened(printable((hit.caption ?? '').replace(/\p{Cc}+/gu, ' ').trim()), CAPTION_WIDTH)] : []),
+      // Holds the last column's place: what stands before it is as wide in every line.
+      '|',
     ])
-    for (const line of formatTable(rows)) process.stdout.write(`${line.trimEnd()}\n`)
+    for (const [i, line] of formatTable(rows).entries()) {
+      const { uri, key, missing } = results[i]!
+      terminal.printLink(line.slice(0, -1), uri || key, fileOf(uri), missing ? '  (missing)' : '')
+    }
   }
 }
 
-/** Captions on one line, without control characters. */
-function shorten(text: string): string {
-  const line = text.replace(/\p{Cc}+/gu, ' ').trim()
-  return line.length > 60 ? `${line.slice(0, 59)}…` : line
-}
+const CAPTION_WIDTH = 60

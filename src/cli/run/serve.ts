@@ -5,6 +5,7 @@ import { effectiveCores } from '../../engine/cores.js'
 import { openIndexEmbedder } from '../../retrieval/embedder.js'
 import { openIndex } from '../../retrieval/open-index.js'
 import { startServer } from '../../retrieval/serve/server.js'
+import type { CommandContext } from '../base-command.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 export interface ServeFlags {
@@ -13,12 +14,14 @@ export interface ServeFlags {
   port: number
   model?: string
   precision: string
-  json: boolean
 }
 
 /** Runs until SIGINT or SIGTERM. The address goes to stdout as soon as it answers. */
-export async function runServeCommand(flags: ServeFlags): Promise<{ url: string; index: string }> {
-  const note = (line: string): void => void process.stderr.write(`${line}\n`)
+export async function runServeCommand(
+  { terminal }: CommandContext,
+  flags: ServeFlags,
+): Promise<{ url: string; index: string }> {
+  const { note } = terminal
   const precision = choosePrecision('--precision', flags.precision, 'cpu')
   const threads = effectiveCores()
   const index = await openIndex(flags.index, { threads, hold: true })
@@ -32,8 +35,8 @@ export async function runServeCommand(flags: ServeFlags): Promise<{ url: string;
       const stop = onStopSignals(() => {})
       const { rows, kind } = index.manifest
       note(`${rows} rows · ${kind} · model ${embedder.model.name} at ${precision} · press Ctrl-C to stop`)
-      if (!flags.json) process.stdout.write(`${server.url}\n`)
-      else note(server.url)
+      if (terminal.json) note(server.url)
+      terminal.print([server.url])
       if (!stop.signal.aborted) await once(stop.signal, 'abort')
       await server.close()
       stop.release()

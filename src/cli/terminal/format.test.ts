@@ -1,14 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  formatBytes,
-  formatCount,
-  formatDuration,
-  formatPercent,
-  formatRate,
-  formatTable,
-  printable,
-} from './format.js'
+import { formatBytes, formatCount, formatDuration, formatPercent, formatRate, formatTable } from './format.js'
 
 describe('formatBytes', () => {
   it('uses decimal units with three digits', () => {
@@ -73,12 +65,5 @@ describe('formatTable', () => {
       '  encoder       3.1 M',
       '  x',
     ])
-  })
-})
-
-describe('printable', () => {
-  it('shows what would steer a terminal, and leaves every other name as it is', () => {
-    expect(printable('a\u001b[2J\n\u009bb\u202egpj.exe')).toBe('a\\x1b[2J\\x0a\\x9bb\\u202egpj.exe')
-    expect(printable('Straße/日本/photo#1 (ü).jpg')).toBe('Straße/日本/photo#1 (ü).jpg')
   })
 })

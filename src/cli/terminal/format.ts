@@ -1,4 +1,5 @@
 /** Numbers and tables as people read them. Output is ASCII-plain except for units; nothing here is parsed back. */
+import { cleanLine, printable, shortened } from './clean.js'
 
 const BYTE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
 
@@ -64,14 +65,21 @@ export interface TableOptions {
   indent?: string
 }
 
+/** Of every column but the last. */
+const LONGEST_CELL = 80
+
 /** Lines of a table whose columns are as wide as their longest cell; two spaces between them. */
 export function formatTable(rows: readonly (readonly string[])[], options: TableOptions = {}): string[] {
   const { right = [], indent = '' } = options
   const widths: number[] = []
-  for (const row of rows) {
+  // What a terminal shows is what is measured; one long name must not push the other columns away.
+  const clean = rows.map((row) =>
+    row.map((cell, i) => (i < row.length - 1 ? shortened(cleanLine(cell), LONGEST_CELL) : printable(cell))),
+  )
+  for (const row of clean) {
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, [...cell].length)
   }
-  return rows.map((row) => {
+  return clean.map((row) => {
     const cells = row.map((cell, i) => {
       const gap = ' '.repeat(widths[i]! - [...cell].length)
       return right.includes(i) ? gap + cell : cell + gap
@@ -80,10 +88,7 @@ export function formatTable(rows: readonly (readonly string[])[], options: Table
   })
 }
 
-/** Names from elsewhere: characters that move the cursor or turn the text around are shown as escapes. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (character) => {
-    const code = character.charCodeAt(0)
-    return code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`
-  })
+/** 1 and "reject" → "1 reject"; 2 → "2 rejects". Give the plural where it is not made with an s. */
+export function plural(count: number, singular: string, many = `${singular}s`): string {
+  return `${formatCount(count)} ${count === 1 ? singular : many}`
 }

@@ -3,6 +3,7 @@
  * `--json`, and the exit code. Only bugs show more, and only with VTP_DEBUG=1 a stack.
  */
 import { EXIT, type ExitCode, errorText, systemCode, VtpError } from '../../errors.js'
+import { cleanLine, jsonText } from './clean.js'
 
 export interface ReportOptions {
   /** Print the error as JSON on stdout too. */
@@ -60,20 +61,26 @@ export function errorJson(error: VtpError): ErrorJson {
   return { error: { code: error.code, message: error.message, suggestions: error.suggestions } }
 }
 
+/** Messages of YAML and of the system may have several lines; a forged "Try:" must not look like ours. */
+const oneLine = (text: string): string => cleanLine(text.trimEnd().replace(/\s*\r?\n\s*/g, ' '))
+
+const stackLines = (text: string): string[] => text.split('\n').map((line) => cleanLine(line))
+
 /** Prints an error and returns its exit code. */
 export function reportError(thrown: unknown, options: ReportOptions): ExitCode {
   const error = toVtpError(thrown)
   const env = options.env ?? process.env
   const writeErr = options.writeErr ?? ((text) => process.stderr.write(text))
-  const lines = [`Error: ${error.message}`, ...error.suggestions.map((suggestion) => `Try: ${suggestion}`)]
+  const lines = [`Error: ${error.message}`, ...error.suggestions.map((suggestion) => `Try: ${suggestion}`)].map(oneLine)
   if (env.VTP_DEBUG === '1') {
-    lines.push(error.stack ?? '')
-    if (error.cause instanceof Error) lines.push(`Caused by: ${error.cause.stack ?? error.cause.message}`)
+    lines.push(...stackLines(error.stack ?? ''))
+    if (error.cause instanceof Error)
+      lines.push(...stackLines(`Caused by: ${error.cause.stack ?? error.cause.message}`))
   }
   writeErr(`${lines.join('\n')}\n`)
   if (options.json) {
     const writeOut = options.writeOut ?? ((text) => process.stdout.write(text))
-    writeOut(`${JSON.stringify(errorJson(error), null, 2)}\n`)
+    writeOut(`${jsonText(errorJson(error), 2)}\n`)
   }
   return error.exitCode
 }
