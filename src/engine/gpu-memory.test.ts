@@ -1,10 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import { configSchema } from '../model/vtp/config.js'
-import { encoderLoad, fitBatch, fitLanes, freeGpuMemory } from './gpu-memory.js'
+import type { Precision } from '../model/index.js'
+import { blockActivations, networkLoad } from '../model/memory.js'
+import { fitBatch, fitLanes, freeGpuMemory } from './gpu-memory.js'
 
 const GB = 2 ** 30
-const large = configSchema.parse({ vision_embed_dim: 1024, vision_depth: 24, vision_num_heads: 16 })
-const load = encoderLoad(large, 256, 256, 'fp16')
+/** VTP-L's encoder. */
+const large = (size: number, precision: Precision) => {
+  const activations = blockActivations({ tokens: (size / 16) ** 2 + 1, dim: 1024, hidden: 2736 })
+  return networkLoad({ weights: 304e6, activations, image: { height: size, width: size } }, precision)
+}
+const load = large(256, 'fp16')
 const twoPerGpu = (...ids: number[]): string[][] =>
   ids.flatMap((id) => [
     [`cuda:${id}`, 'cpu'],
@@ -23,12 +28,11 @@ describe('batches on a GPU', () => {
     expect(sizes[0]).toBe(128)
     expect(sizes[3]).toBeLessThan(128)
     expect(sizes.at(-1)).toBe(1)
-    const used = (rows: number): number => 2 * (load.weightBytes + rows * load.imageBytes)
+    const used = (rows: number): number => 2 * (load.weightBytes + rows * load.rowBytes)
     expect(used(sizes[3]!)).toBeLessThan(4 * GB)
   })
   it('are smaller for larger images and wider numbers', () => {
-    const at = (size: number, precision: string): number =>
-      fitBatch(128, 16 * GB, 2, encoderLoad(large, size, size, precision))
+    const at = (size: number, precision: Precision): number => fitBatch(128, 16 * GB, 2, large(size, precision))
     expect(at(512, 'fp16')).toBeLessThan(at(256, 'fp16'))
     expect(at(512, 'fp32')).toBeLessThan(at(512, 'fp16'))
   })

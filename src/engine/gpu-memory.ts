@@ -3,8 +3,7 @@
  * comes from nvidia-smi. An estimate is all that it is: where it is too high the device still runs out of memory
  * and batching.ts halves the batch, and it goes down by the same halves, so that few sizes are ever used.
  */
-import type { VtpConfig } from '../model/vtp/config.js'
-import { expectedTensors, visionShape } from '../model/vtp/tensors.js'
+import type { MemoryLoad } from '../model/index.js'
 import { queryNvidia } from './cuda.js'
 
 /** Images per pass that fill a GPU. */
@@ -12,46 +11,16 @@ export const GPU_BATCH = 128
 /** Sessions per GPU: one copies while the other computes. */
 export const LANES_PER_GPU = 2
 
-/** What one session keeps, and what one image of a pass adds to it. */
-export interface MemoryLoad {
-  weightBytes: number
-  imageBytes: number
-}
-
 /** CUDA's context and the workspaces of its libraries. */
 const RESERVED = 2 ** 30
 /** Of the free memory, what may be planned with: other processes also want some. */
 const USABLE = 0.9
-/** ONNX Runtime's arena grows in powers of two and keeps pieces that fit nothing else. */
-const ARENA = 2
-
-const BYTES: Record<string, number> = { fp16: 2, bf16: 2 }
-
-/** The encoder at its widest: either q, k, v and attention's result, or the feed-forward products, and the pixels. */
-export function encoderLoad(config: VtpConfig, height: number, width: number, precision: string): MemoryLoad {
-  const { dim, ffnWidth } = visionShape(config)
-  const patch = config.vision_patch_size
-  const tokens = Math.floor(height / patch) * Math.floor(width / patch) + 1
-  const element = BYTES[precision] ?? 4
-  const attention = tokens * 6 * dim // the residual, its norm, q, k, v and what is attended
-  const feedForward = tokens * (2 * dim + 3 * ffnWidth) // the residual, its norm, both products and what they make
-  const pixels = height * width * 3 * (1 + 2 * 4) // uint8, and float32 twice while they are normalised
-  let weights = 0
-  for (const [name, shape] of expectedTensors(config)) {
-    if (name.startsWith('trunk.') || name.startsWith('visual_proj.')) weights += shape.reduce((a, b) => a * b, 1)
-  }
-  return {
-    weightBytes: weights * element,
-    imageBytes: ARENA * (Math.max(attention, feedForward) * element + pixels),
-  }
-}
-
 /** `most`, halved until `lanes` sessions with such batches fit; `most` where the free memory is not known. */
 export function fitBatch(most: number, freeBytes: number | null, lanes: number, load: MemoryLoad): number {
   if (freeBytes === null) return most
   const room = (USABLE * freeBytes - RESERVED) / lanes - load.weightBytes
   let rows = most
-  while (rows > 1 && rows * load.imageBytes > room) rows = Math.ceil(rows / 2)
+  while (rows > 1 && rows * load.rowBytes > room) rows = Math.ceil(rows / 2)
   return rows
 }
 

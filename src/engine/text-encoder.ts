@@ -2,10 +2,7 @@
  * Text → CLIP embeddings: tokenizer and text tower in one. A text's embedding does not depend on the texts
  * that it is encoded with.
  */
-import { usageError } from '../errors.js'
-import { compileText, type Model, type Precision } from '../model/index.js'
-import { createTokenizer, VOCAB_SIZE } from '../model/text/tokenizer.js'
-import { textLength } from '../model/vtp/config.js'
+import { type ImageModel, type Precision, textOf } from '../model/index.js'
 import { openSession } from './session.js'
 import { openSessions } from './session-pool.js'
 
@@ -35,26 +32,13 @@ export interface TextEncoder {
   close(): Promise<void>
 }
 
-/** Opens the text tower. Throws usage errors for models without one, or with a vocabulary that is not CLIP's. */
-export async function openTextEncoder(model: Model, options: TextEncoderOptions = {}): Promise<TextEncoder> {
-  const { config } = model
-  const graph = await compileText(model, { precision: options.precision }, { cacheDir: options.cacheDir })
-  if (config.text_vocab_size !== VOCAB_SIZE) {
-    throw usageError(
-      'other_vocabulary',
-      `The model ${model.name} has a vocabulary of ${config.text_vocab_size} tokens; CLIP's tokenizer has ${VOCAB_SIZE}`,
-      ['use a checkpoint that was trained with the CLIP tokenizer'],
-    )
-  }
-  if (config.text_pool_type === 'none') {
-    throw usageError(
-      'text_not_pooled',
-      `The model ${model.name} has no single embedding per text (text_pool_type none)`,
-    )
-  }
-  const [length, dim] = [textLength(config), config.text_embed_dim]
+/** Opens the text tower. Throws usage errors for models without one, or with a vocabulary that no tokenizer has. */
+export async function openTextEncoder(model: ImageModel, options: TextEncoderOptions = {}): Promise<TextEncoder> {
+  const text = textOf(model)
+  const { dim, length } = text
+  const tokenizer = await text.openTokenizer()
+  const graph = await text.compile({ precision: options.precision })
   const batchSize = options.batchSize ?? 32
-  const tokenizer = createTokenizer()
   const { providers = ['cpu'], threads = 1 } = options
   const session = options.many
     ? await openSessions({ graph, lanes: [providers], threads, batchSize, leastRows: LEAST_ROWS })

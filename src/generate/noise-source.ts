@@ -1,7 +1,7 @@
 /** Where a sample's noise comes from: the generator (noise.ts), or rows of a given tensor. */
 import { usageError } from '../errors.js'
+import { fileDigest } from '../io/file-digest.js'
 import { openTensorFile, type TensorFile } from '../io/tensor-file.js'
-import { fileDigest } from '../model/vtp/checkpoint.js'
 import { sampleNoise } from './noise.js'
 
 export interface NoiseSource {

@@ -10,6 +10,8 @@ import { isTensor, openStateDict, openTorchFile } from './torch/file.js'
 export interface TensorFile {
   readonly path: string
   readonly shapes: ReadonlyMap<string, readonly number[]>
+  /** Element types as the file calls them: F32 (safetensors), float32 (torch), <f4 (NumPy). */
+  readonly dtypes: ReadonlyMap<string, string>
   /** Values in C order, or a range of them, widened to float32. Throws VtpError `bad_dtype` for integers. */
   readFloat32(name: string, range?: { start: number; count: number }): Promise<Float32Array>
   /** Values of an integer tensor. Throws usage error `bad_dtype` for floats. */
@@ -30,7 +32,7 @@ export function isTorchName(file: string): boolean {
 
 /**
  * Opens a file of tensors. In a `.pt` file the tensors lie at its top or under the first of `keys` that is
- * there. Throws VtpErrors `file_unreadable`, `bad_safetensors`, `bad_torch_file`, `unsafe_pickle`,
+ * there (`trainer.unitok`: a dict in a dict). Throws VtpErrors `file_unreadable`, `bad_safetensors`, `bad_torch_file`, `unsafe_pickle`,
  * `bad_npy`, `bad_zip`.
  */
 export async function openTensorFile(file: string, keys: string[] = []): Promise<TensorFile> {
@@ -40,6 +42,7 @@ export async function openTensorFile(file: string, keys: string[] = []): Promise
   return {
     path: file,
     shapes: new Map([...opened.tensors].map(([name, { shape }]) => [name, shape])),
+    dtypes: new Map([...opened.tensors].map(([name, { dtype }]) => [name, dtype])),
     readFloat32: async (name, range) => {
       if (!range) return opened.readFloat32(name)
       const info = opened.tensors.get(name)!
@@ -72,6 +75,7 @@ async function openTorchTensors(file: string, keys: string[]): Promise<TensorFil
   return {
     path: file,
     shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
+    dtypes: new Map([...tensors].map(([name, { dtype }]) => [name, dtype])),
     readFloat32: async (name, range) => {
       if (!range) return opened.readFloat32(tensors.get(name)!)
       // Views of storages have strides: the tensor is read whole, once.

@@ -4,13 +4,13 @@ import { access, readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import type { Gpu } from '../../engine/cuda.js'
 import { type CpuReport, type Int8Unit, inspectMachine, type MachineReport } from '../../engine/devices.js'
-import { encoderLoad, fitBatch, GPU_BATCH, LANES_PER_GPU } from '../../engine/gpu-memory.js'
+import { fitBatch, GPU_BATCH, LANES_PER_GPU } from '../../engine/gpu-memory.js'
 import type { DeviceKind } from '../../engine/providers.js'
 import { planThreads, type ThreadPlan } from '../../engine/threads.js'
 import { EXIT, errorText } from '../../errors.js'
 import { defaultCacheDir } from '../../io/cache.js'
 import { hubSettings } from '../../model/hub/settings.js'
-import { configSchema } from '../../model/vtp/config.js'
+import { blockActivations, networkLoad } from '../../model/memory.js'
 import { vtpVersion } from '../../version.js'
 import type { CommandContext } from '../base-command.js'
 import { formatBytes, formatTable } from '../terminal/format.js'
@@ -172,12 +172,16 @@ export function describeDoctor(report: DoctorJson): string[] {
   return [...formatTable(rows), '', ...findings, ...(findings.length > 0 ? [''] : []), verdict]
 }
 
-/** VTP-L, the largest published shape. */
-const LARGE = { vision_embed_dim: 1024, vision_depth: 24, vision_num_heads: 16 }
+/** VTP-L's encoder, the largest published shape, for images of 256². */
+const LARGE = {
+  weights: 304_000_000,
+  activations: blockActivations({ tokens: 257, dim: 1024, hidden: 2736 }),
+  image: { height: 256, width: 256 },
+}
 
 function describeGpu({ name, memoryBytes, freeBytes }: Gpu): string {
   if (memoryBytes === null || freeBytes === null) return name
-  const rows = fitBatch(GPU_BATCH, freeBytes, LANES_PER_GPU, encoderLoad(configSchema.parse(LARGE), 256, 256, 'fp16'))
+  const rows = fitBatch(GPU_BATCH, freeBytes, LANES_PER_GPU, networkLoad(LARGE, 'fp16'))
   return `${name}: ${formatBytes(freeBytes)} of ${formatBytes(memoryBytes)} free, batches of ${rows} for VTP-L at 256²`
 }
 

@@ -14,7 +14,6 @@ import {
   type Model,
   openModel,
   type ParameterCounts,
-  parameterCounts,
   type VtpConfig,
 } from '../../model/index.js'
 import type { TensorColumn } from '../../types.js'
@@ -69,25 +68,29 @@ export function runModelInfo(context: CommandContext, ref: string): Promise<Mode
       name: model.name,
       folder: path.resolve(model.folder),
       digest: model.digest,
-      parameters: parameterCounts(model.config),
+      parameters: parameterJson(model),
       imageSize: size,
       outputs: describeOutputs(model, size, size),
       towers: towersOf(model.config),
       config: model.config,
     }
-    context.terminal.print(describeInfo(info))
+    context.terminal.print(describeInfo(info, model.parameters))
     return info
   })
 }
 
+/** By part and in total. */
+function parameterJson({ parameters: { parts, total } }: Model): ParameterCounts {
+  return { ...Object.fromEntries(parts.map(({ key, count }) => [key, count])), total }
+}
+
 const millions = (count: number): string => `${(count / 1e6).toFixed(1)} M`
 
-function describeInfo(info: ModelInfoJson): string[] {
-  const { parameters, towers } = info
-  const counts = [['vision encoder', millions(parameters.visionEncoder)]]
-  if (towers.includes('decoder')) counts.push(['pixel decoder', millions(parameters.pixelDecoder)])
-  if (towers.includes('text')) counts.push(['text encoder', millions(parameters.textEncoder)])
-  counts.push(['total', millions(parameters.total)])
+function describeInfo(info: ModelInfoJson, { parts, total }: Model['parameters']): string[] {
+  const counts = [
+    ...parts.filter(({ count }) => count > 0).map(({ title, count }) => [title, millions(count)]),
+    ['total', millions(total)],
+  ]
   const outputs = info.outputs.map(({ name, shape }) => [name, `[${shape.join(', ')}]`])
   const settings = Object.entries(info.config).map(([key, value]) => [key, JSON.stringify(value)])
   const indent = '  '

@@ -23,6 +23,7 @@ export async function openNumpyTensors(file: string): Promise<TensorFile> {
   return {
     path: file,
     shapes: new Map([...arrays].map(([name, { shape }]) => [name, shape])),
+    dtypes: new Map([...arrays].map(([name, { descr }]) => [name, descr])),
     readFloat32: async (name, range) => {
       const { descr } = arrays.get(name)!
       if (!descr.startsWith('<f'))

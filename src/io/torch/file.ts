@@ -13,6 +13,7 @@ import { readPickle } from './pickle.js'
 import {
   badTorchFile,
   isGlobal,
+  lookUp,
   type StackValue,
   stateDict,
   TORCH_DTYPE_BYTES,
@@ -80,15 +81,15 @@ export async function openTorchFile(path: string): Promise<TorchFile> {
   }
 }
 
-/** Opens a file that holds a state dict, at its top or under one of the `keys` (the first that is there). */
+/** Opens a file that holds a state dict, at its top or under one of the `keys` (the first that is there; `a.b`: b of a). */
 export async function openStateDict(
   path: string,
   keys: string[] = [],
 ): Promise<TorchFile & { tensors: Map<string, TorchTensor> }> {
   const file = await openTorchFile(path)
   const { root } = file
-  const key = keys.find((name) => root instanceof Map && root.has(name))
-  const tensors = stateDict(key !== undefined && root instanceof Map ? root.get(key) : root)
+  const found = keys.map((key) => lookUp(root, ...key.split('.'))).find((value) => value !== undefined)
+  const tensors = stateDict(found ?? root)
   if (tensors && tensors.size > 0) return { ...file, tensors }
   await file.close()
   throw new VtpError(`${path} holds no state dict (tensors by name)`, { code: 'bad_torch_file' })

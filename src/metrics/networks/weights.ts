@@ -8,7 +8,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { errorText, VtpError } from '../../errors.js'
-import { fileDigest } from '../../model/vtp/checkpoint.js'
+import { fileDigest } from '../../io/file-digest.js'
 import { downloadWeights, type PublishedWeights, type WeightsDownloadOptions } from './download.js'
 
 interface KnownWeights extends PublishedWeights {

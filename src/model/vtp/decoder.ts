@@ -6,27 +6,16 @@
 
 import { activationWeight, addCast, roundSimulated } from '../../graph/linear.js'
 import type { GraphBuilder } from '../../graph/onnx.js'
-import { activationDtype, type Precision } from '../../graph/precision.js'
+import { activationDtype } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
+import type { DecoderSpec } from '../image-model.js'
 import { DECODER_UPSCALE, latentChannels, type VtpConfig } from './config.js'
 import { decoderShape } from './tensors.js'
 import { addBlock, addNorm, addRopeConstants, blockWeights, normWeights, openTower, type Stream } from './vit.js'
 
 const HALF = [0.5, 0.5, 0.5]
-
-export interface DecoderSpec {
-  /** Size of the latents' grid. */
-  height: number
-  width: number
-  /** `pixels` is uint8 [N, H, W, 3]; `image` is float32 [N, 3, H, W], normalised as the model's input. */
-  outputs?: ('pixels' | 'image')[]
-  /** Default fp32. */
-  precision?: Precision
-  /** What `pixels` undoes: ImageNet's mean and deviation (default), or 0.5 and 0.5 ("half" in the reference). */
-  normalize?: 'half'
-}
 
 export async function buildDecoder(
   graph: GraphBuilder,

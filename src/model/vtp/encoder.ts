@@ -11,29 +11,11 @@ import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
 import type { TensorColumn } from '../../types.js'
+import type { EncoderSpec } from '../image-model.js'
 import type { VtpConfig } from './config.js'
 import { hasBottleneck, latentChannels } from './config.js'
 import { visionShape } from './tensors.js'
 import { addBlock, addNorm, addRopeConstants, blockWeights, normWeights, openTower, type Stream } from './vit.js'
-
-/** Outputs of one pass. `latent_cls` and `clip_features` exist for comparison with the reference. */
-export type EncoderOutput = 'latents' | 'clip' | 'cls' | 'patches' | 'layers' | 'latent_cls' | 'clip_features'
-
-export interface EncoderSpec {
-  /** Size of the input in pixels. Rows and columns beyond a multiple of the patch are cut off, as the reference does. */
-  height: number
-  width: number
-  outputs: EncoderOutput[]
-  /** 0-based blocks for `layers`. */
-  layers?: number[]
-  /** Whether the final norm is applied to them; default true. */
-  layersNorm?: boolean
-  /** Element type of the outputs. */
-  dtype: 'float16' | 'float32'
-  precision: Precision
-  /** The kind of device that the graph is meant for. */
-  device: string
-}
 
 /** Shapes of all outputs for one image, in the order of a shard's columns; float32. */
 export function encoderColumns(
@@ -166,7 +148,7 @@ export async function buildEncoder(
   const emit = (name: string, value: string, from: ActivationDtype, ...rest: number[]): void => {
     graph.output(addCast(graph, value, from, spec.dtype), { name, dtype: spec.dtype, shape: ['N', ...rest] })
   }
-  const has = (output: EncoderOutput): boolean => spec.outputs.includes(output)
+  const has = (output: EncoderSpec['outputs'][number]): boolean => spec.outputs.includes(output)
   const project = (x: string, matrix: string): string => simulated(graph.op('MatMul', [simulated(x), matrix]))
   const squeeze = (x: string): string => (bottleneck ? project(x, bottleneck) : x)
 

@@ -3,7 +3,7 @@
  * of another shape in a checkpoint is reported in one error.
  */
 import { VtpError } from '../../errors.js'
-import type { TensorInfo } from '../../io/safetensors.js'
+import { isFloat, type StoredTensor } from '../../io/weights.js'
 import {
   DECODER_MLP_RATIO,
   DECODER_UPSCALE,
@@ -155,7 +155,7 @@ function few(names: string[]): string {
 }
 
 /** Throws VtpError `bad_checkpoint` that names every missing, extra and mis-shaped tensor. */
-export function checkTensors(config: VtpConfig, tensors: ReadonlyMap<string, TensorInfo>, folder: string): void {
+export function checkTensors(config: VtpConfig, tensors: ReadonlyMap<string, StoredTensor>, folder: string): void {
   const expected = expectedTensors(config)
   const missing: string[] = []
   const wrong: string[] = []
@@ -163,7 +163,7 @@ export function checkTensors(config: VtpConfig, tensors: ReadonlyMap<string, Ten
     const tensor = tensors.get(name)
     if (!tensor) missing.push(name)
     else if (tensor.shape.join() !== shape.join()) wrong.push(`${name} is [${tensor.shape}], expected [${shape}]`)
-    else if (!/^(F32|F16|BF16|F64)$/.test(tensor.dtype)) wrong.push(`${name} is ${tensor.dtype}, expected a float type`)
+    else if (!isFloat(tensor)) wrong.push(`${name} is ${tensor.dtype}, expected a float type`)
   }
   const extra = [...tensors.keys()].filter((name) => !expected.has(name) && !IGNORED.test(name))
   const parts: string[] = []

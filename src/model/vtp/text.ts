@@ -6,21 +6,15 @@
 
 import { activationWeight, addCast, addProduct, type Linear, linear, prepareRows } from '../../graph/linear.js'
 import type { GraphBuilder } from '../../graph/onnx.js'
-import { activationDtype, type Precision } from '../../graph/precision.js'
+import { activationDtype } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
+import type { TextSpec } from '../image-model.js'
 import { textLength, type VtpConfig } from './config.js'
 import { addL2Normalize } from './encoder.js'
 
 const MS = 'com.microsoft'
 const EPSILON = { float: 1e-5 }
-
-export interface TextSpec {
-  /** `clip` is L2-normalised, `features` is not; both [N, D], or [N, L, D] when the pooling is "none". */
-  outputs?: ('clip' | 'features')[]
-  /** Default fp32. */
-  precision?: Precision
-}
 
 export async function buildText(
   graph: GraphBuilder,

@@ -1,15 +1,16 @@
 import { expect, it } from 'vitest'
-import { configSchema } from '../../model/vtp/config.js'
+import { blockActivations, networkLoad } from '../../model/memory.js'
 import type { EncodeRequest } from '../encode-request.js'
 import { withBatchSize } from './batch-size.js'
 
-const config = configSchema.parse({ vision_embed_dim: 1024, vision_depth: 24, vision_num_heads: 16 })
+const activations = blockActivations({ tokens: 257, dim: 1024, hidden: 2736 })
+const load = networkLoad({ weights: 304e6, activations, image: { height: 256, width: 256 } }, 'fp16')
 const prepared = {
   plan: { precision: 'fp16' },
-  model: { config },
+  model: { encoderLoad: () => load },
   source: { kind: 'folder' },
   transform: { height: 256, width: 256 },
-} as Parameters<typeof withBatchSize>[0]
+} as unknown as Parameters<typeof withBatchSize>[0]
 const request = (changes: Partial<EncodeRequest>): EncodeRequest =>
   ({ batchSize: 128, fitsBatch: true, lanes: [['cuda:0', 'cpu']], ...changes }) as EncodeRequest
 const free = (gibibytes: number) => async (): Promise<number[]> => [gibibytes * 2 ** 30]

@@ -1,0 +1,42 @@
+/** Every family of models, and which of them a checkpoint belongs to. A new family is one line here. */
+import { EXIT, VtpError } from '../errors.js'
+import { missingFile } from '../io/weights.js'
+import type { Candidate, Claim, Family } from './family.js'
+import { vtp } from './vtp/family.js'
+
+export const FAMILIES: Family[] = [vtp]
+
+export interface Recognised {
+  family: Family
+  claim: Claim
+}
+
+/** The family that claims a checkpoint: the first of the list; undefined where none does. */
+export async function recognise(
+  candidate: Candidate,
+  families: readonly Family[] = FAMILIES,
+): Promise<Recognised | undefined> {
+  for (const family of families) {
+    const claim = await family.claim(candidate)
+    if (claim) return { family, claim }
+  }
+  return undefined
+}
+
+/** The error for a checkpoint that nobody claims: what it is, as far as it says. */
+export async function unknownCheckpoint(candidate: Candidate, families = FAMILIES): Promise<Error> {
+  const known = `known are ${families.map(({ title }) => title).join('; ')}`
+  if (candidate.file === undefined && !candidate.files.includes('config.json')) {
+    return missingFile(candidate.ref, `config.json (nor another checkpoint: ${known})`)
+  }
+  const type = (await candidate.readJson('config.json'))?.model_type
+  const seen =
+    candidate.file !== undefined
+      ? `${candidate.ref} is not a checkpoint of a known architecture`
+      : `${candidate.ref}/config.json describes another architecture (${type === undefined ? 'no model_type' : `model_type ${JSON.stringify(type)}`})`
+  return new VtpError(seen, {
+    code: 'wrong_architecture',
+    exitCode: EXIT.usage,
+    suggestions: [known, 'give e.g. MiniMaxAI/VTP-Large-f16d64'],
+  })
+}
