@@ -3,9 +3,10 @@
  * the closed list (errors.ts). Nothing else calls `process.exit`, except a second Ctrl-C.
  */
 import { createRequire } from 'node:module'
-import { EXIT, systemCode } from '../errors.js'
+import { EXIT } from '../errors.js'
 import { isCommandNotFound, translateParserError, unknownCommand } from './flags/parse-errors.js'
 import { reportError } from './terminal/report.js'
+import { guardStreams } from './terminal/streams.js'
 import { printPlain } from './terminal/terminal.js'
 
 export interface MainOptions {
@@ -16,9 +17,15 @@ export interface MainOptions {
 
 /** Runs `vtp ARGV…`; resolves when a successful command has ended, and exits the process when one failed. */
 export async function main({ root, argv }: MainOptions): Promise<void> {
-  quietBrokenPipes()
+  guardStreams((code) => void exit(code))
   const json = argv.slice(0, argv.indexOf('--') === -1 ? undefined : argv.indexOf('--')).includes('--json')
-  process.on('uncaughtException', (error) => void exit(reportError(error, { json })))
+  let failing = false
+  process.on('uncaughtException', (error) => {
+    // Reporting may fail as well; once is enough.
+    if (failing) process.exit(EXIT.failed)
+    failing = true
+    void exit(reportError(error, { json }))
+  })
   if (argv.length === 1 && ['--version', '-v', '-V'].includes(argv[0]!)) {
     const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
     printPlain(`vtp/${version} ${process.platform}-${process.arch} node-${process.version}`)
@@ -50,17 +57,6 @@ function typedCommand(argv: string[], commands: string[]): string {
   const words = argv.filter((token) => !token.startsWith('-'))
   const isTopic = commands.some((command) => command.startsWith(`${words[0]} `))
   return words.slice(0, isTopic ? 2 : 1).join(' ')
-}
-
-/** A reader that has gone (`vtp … | head`) ends the program without noise; a gone stderr does not stop a run. */
-function quietBrokenPipes(): void {
-  process.stdout.on('error', (error) => {
-    if (systemCode(error) === 'EPIPE') process.exit(process.exitCode ?? EXIT.ok)
-    throw error
-  })
-  process.stderr.on('error', (error) => {
-    if (systemCode(error) !== 'EPIPE') throw error
-  })
 }
 
 /** Ends the process after what was written has left it. Threads that still run do not keep it alive. */

@@ -1,9 +1,8 @@
-/** What every command has in common, as users meet it: usage errors, configuration, JSON, pipes. */
-import { spawn } from 'node:child_process'
+/** What every command has in common, as users meet it: usage errors, configuration, JSON. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { binPath, repoRoot, runCli, tempDir } from '../support/cli.js'
+import { repoRoot, runCli, tempDir } from '../support/cli.js'
 
 const version = (JSON.parse(readFileSync(path.join(repoRoot, 'package.json'), 'utf8')) as { version: string }).version
 
@@ -149,18 +148,5 @@ describe('where flags come from', () => {
     const { code, stdout } = await runCli(['model', 'info', 'nano'], { env: { VTP_JSON: '1' } })
     expect(code).toBe(0)
     expect(JSON.parse(stdout)).toMatchObject({ name: 'vtp-nano' })
-  })
-})
-
-describe('pipes', () => {
-  it('a reader that has gone ends the program without noise', async () => {
-    const child = spawn(process.execPath, [binPath, 'model', 'info', 'nano'], { stdio: ['ignore', 'pipe', 'pipe'] })
-    let stderr = ''
-    child.stderr.on('data', (chunk) => {
-      stderr += chunk
-    })
-    child.stdout.destroy()
-    const code = await new Promise((resolve) => child.on('close', resolve))
-    expect([code, stderr]).toEqual([0, ''])
   })
 })
