@@ -2,8 +2,8 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { expect, it } from 'vitest'
 import { tempDir } from '../../test/support/cli.js'
+import { GraphBuilder } from '../graph/builder.js'
 import { addProduct, type Linear } from '../graph/linear.js'
-import { GraphBuilder } from '../graph/onnx.js'
 import { openSession } from './session.js'
 
 /**

@@ -5,7 +5,7 @@
  * take the fast kernel away. So one small product is tried, and the remedy taken where it comes out wrong.
  */
 
-import { GraphBuilder } from '../graph/onnx.js'
+import { GraphBuilder } from '../graph/builder.js'
 import * as ort from './runtime.js'
 
 /** Rows enough that the kernel for matrices is taken, not the one for a single row. */

@@ -8,7 +8,7 @@ import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { systemCode, VtpError } from '../errors.js'
 import { writeAtomically } from '../io/cache.js'
-import { type BlobTensor, GraphBuilder, type Port } from './onnx.js'
+import { type BlobTensor, GraphBuilder, type Port } from './builder.js'
 import type { Precision } from './precision.js'
 import { GRAPH_VERSION } from './version.js'
 

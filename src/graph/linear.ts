@@ -8,8 +8,8 @@
  */
 
 import { float32ToBfloat16, float32ToFloat16, roundToBfloat16 } from '../math/half.js'
+import { ELEMENT, type GraphBuilder, type Value, type WeightData, type WeightDtype } from './builder.js'
 import { onlyRows, withoutRows } from './loud.js'
-import { ELEMENT, type GraphBuilder, type WeightData, type WeightDtype } from './onnx.js'
 import { type ActivationDtype, activationDtype, type Precision, simulatesBf16 } from './precision.js'
 
 const MS = 'com.microsoft'
@@ -21,21 +21,21 @@ const SMALLEST = 1e-20
 
 /** A weight matrix [K, N] and its bias [N] as the graph holds them. */
 export interface Linear {
-  weight: string
-  bias?: string
+  weight: Value
+  bias?: Value
   /** Scale of every column, [N]; int8 only. */
-  columns?: string
+  columns?: Value
   /** Rows of the loud channels in float32, [c, N]; int8 only, and only where there are such channels. */
-  loud?: string
+  loud?: Value
 }
 
 /** Rows [M, K] on their way into products. */
 export interface Rows {
-  values: string
+  values: Value
   /** Scale of every row, [M, 1]; int8 only. */
-  scale?: string
+  scale?: Value
   /** The loud channels of every row in float32, [M, c]. */
-  loud?: string
+  loud?: Value
 }
 
 export interface LinearSource {
@@ -63,7 +63,7 @@ export function activationWeight(
   name: string,
   shape: number[],
   make: () => Promise<Float32Array>,
-): string {
+): Value {
   const { dtype, store } = STORED[activationDtype(precision)]
   const rounds = simulatesBf16(precision) && shape.length > 1
   return graph.weight(
@@ -92,12 +92,12 @@ export function quantizeColumns(matrix: Float32Array, outer: number): Int8Array 
 }
 
 /** Rounds to bfloat16 and back. */
-export function toBf16(graph: GraphBuilder, x: string): string {
+export function toBf16(graph: GraphBuilder, x: Value): Value {
   return graph.op('Cast', [graph.op('Cast', [x], { to: ELEMENT.bfloat16 })], { to: ELEMENT.float32 })
 }
 
 /** A value that the official code keeps in bfloat16 under autocast, where that is simulated; else itself. */
-export function roundSimulated(graph: GraphBuilder, precision: Precision, x: string): string {
+export function roundSimulated(graph: GraphBuilder, precision: Precision, x: Value): Value {
   return simulatesBf16(precision) ? toBf16(graph, x) : x
 }
 
@@ -124,7 +124,7 @@ export function linear(graph: GraphBuilder, precision: Precision, source: Linear
 }
 
 /** Prepares rows [M, K] for products: nothing to do in floating point; in int8 quantisation, and loud channels apart. */
-export function prepareRows(graph: GraphBuilder, precision: Precision, x: string, loud: number[] = []): Rows {
+export function prepareRows(graph: GraphBuilder, precision: Precision, x: Value, loud: number[] = []): Rows {
   if (precision !== 'int8') return { values: roundSimulated(graph, precision, x) }
   const largest = graph.op('ReduceMax', [graph.op('Abs', [x]), graph.ints([-1])], { keepdims: 1 }) // [M, 1]
   const scale = graph.op('Mul', [graph.op('Max', [largest, graph.scalar(SMALLEST)]), graph.scalar(1 / LEVELS)])
@@ -136,7 +136,7 @@ export function prepareRows(graph: GraphBuilder, precision: Precision, x: string
 }
 
 /** rows × weight + bias, [M, N]. */
-export function addProduct(graph: GraphBuilder, rows: Rows, { weight, bias, columns, loud }: Linear): string {
+export function addProduct(graph: GraphBuilder, rows: Rows, { weight, bias, columns, loud }: Linear): Value {
   if (!rows.scale || !columns) {
     return bias ? graph.op('Gemm', [rows.values, weight, bias]) : graph.op('MatMul', [rows.values, weight])
   }
@@ -148,6 +148,6 @@ export function addProduct(graph: GraphBuilder, rows: Rows, { weight, bias, colu
 }
 
 /** Casts where the types differ. */
-export function addCast(graph: GraphBuilder, x: string, from: ActivationDtype, to: ActivationDtype): string {
+export function addCast(graph: GraphBuilder, x: Value, from: ActivationDtype, to: ActivationDtype): Value {
   return from === to ? x : graph.op('Cast', [x], { to: ELEMENT[to] })
 }

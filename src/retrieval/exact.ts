@@ -6,7 +6,7 @@
 import { access } from 'node:fs/promises'
 import path from 'node:path'
 import { openSession, type Session } from '../engine/session.js'
-import { GraphBuilder } from '../graph/onnx.js'
+import { GraphBuilder } from '../graph/builder.js'
 import { openLocalStore } from '../io/local-store.js'
 import type { Manifest, Segment } from './manifest.js'
 import { createTopK, type Hit } from './top-k.js'

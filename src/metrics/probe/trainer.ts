@@ -6,8 +6,8 @@
  */
 import { createHash } from 'node:crypto'
 import { openSession, type Session } from '../../engine/session.js'
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { compileGraph } from '../../graph/compile.js'
-import type { GraphBuilder } from '../../graph/onnx.js'
 
 const MOMENTUM = 0.9
 
@@ -133,7 +133,7 @@ export async function openTrainer(
 
 function buildStep(graph: GraphBuilder, { heads, classes, dim }: TrainerSpec): void {
   const rows = heads * classes
-  const input = (name: string, ...shape: (number | string)[]): string => graph.input({ name, dtype: 'float32', shape })
+  const input = (name: string, ...shape: (number | string)[]): Value => graph.input({ name, dtype: 'float32', shape })
   const x = input('features', 'N', dim)
   const labels = graph.input({ name: 'labels', dtype: 'int64', shape: ['N'] })
   const rate = input('rate', rows, 1)
@@ -161,7 +161,7 @@ function buildStep(graph: GraphBuilder, { heads, classes, dim }: TrainerSpec): v
     graph.op('ReduceSum', [gradient, graph.ints([0])], { keepdims: 0 }),
     graph.ints([rows, 1]),
   ])
-  const update = (name: string, value: string, momentum: string, slope: string, shape: number[]): void => {
+  const update = (name: string, value: Value, momentum: Value, slope: Value, shape: number[]): void => {
     const moved = graph.op('Add', [graph.op('Mul', [momentum, graph.scalar(MOMENTUM)]), slope])
     graph.output(moved, { name: `new${name}Momentum`, dtype: 'float32', shape })
     graph.output(graph.op('Sub', [value, graph.op('Mul', [moved, rate])]), {

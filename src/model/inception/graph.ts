@@ -10,7 +10,7 @@
  *   as the evaluator of guided-diffusion (github.com/openai/guided-diffusion, evaluations/evaluator.py);
  * - `clean-fid`: the input is already 299 × 299 float (Pillow's antialiased bicubic, see clean-resize.ts).
  */
-import type { GraphBuilder } from '../../graph/onnx.js'
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 
 export const FID_FLAVOURS = ['pytorch-fid', 'adm', 'clean-fid'] as const
 export type FidFlavour = (typeof FID_FLAVOURS)[number]
@@ -45,7 +45,7 @@ interface ConvOptions {
 export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec: InceptionSpec): Promise<void> {
   /** BasicConv2d: convolution without bias, batch norm, ReLU. */
   const conv = (
-    x: string,
+    x: Value,
     name: string,
     out: number,
     inner: number,
@@ -79,13 +79,13 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
     })
     return graph.op('Relu', [y])
   }
-  const maxPool = (x: string, stride: number, pad = 0): string =>
+  const maxPool = (x: Value, stride: number, pad = 0): Value =>
     graph.op('MaxPool', [x], { kernel_shape: [3, 3], strides: [stride, stride], pads: [pad, pad, pad, pad] })
-  const averagePool = (x: string): string =>
+  const averagePool = (x: Value): Value =>
     graph.op('AveragePool', [x], { kernel_shape: [3, 3], strides: [1, 1], pads: [1, 1, 1, 1], count_include_pad: 0 })
-  const concat = (parts: string[]): string => graph.op('Concat', parts, { axis: 1 })
+  const concat = (parts: Value[]): Value => graph.op('Concat', parts, { axis: 1 })
 
-  const blockA = (x: string, name: string, inner: number, pool: number): string => {
+  const blockA = (x: Value, name: string, inner: number, pool: number): Value => {
     const b1 = conv(x, `${name}.branch1x1`, 64, inner, [1, 1])
     let b5 = conv(x, `${name}.branch5x5_1`, 48, inner, [1, 1])
     b5 = conv(b5, `${name}.branch5x5_2`, 64, 48, [5, 5], { pad: [2, 2] })
@@ -94,14 +94,14 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
     b3 = conv(b3, `${name}.branch3x3dbl_3`, 96, 96, [3, 3], { pad: [1, 1] })
     return concat([b1, b5, b3, conv(averagePool(x), `${name}.branch_pool`, pool, inner, [1, 1])])
   }
-  const blockB = (x: string, name: string, inner: number): string => {
+  const blockB = (x: Value, name: string, inner: number): Value => {
     const b3 = conv(x, `${name}.branch3x3`, 384, inner, [3, 3], { stride: 2 })
     let d3 = conv(x, `${name}.branch3x3dbl_1`, 64, inner, [1, 1])
     d3 = conv(d3, `${name}.branch3x3dbl_2`, 96, 64, [3, 3], { pad: [1, 1] })
     d3 = conv(d3, `${name}.branch3x3dbl_3`, 96, 96, [3, 3], { stride: 2 })
     return concat([b3, d3, maxPool(x, 2)])
   }
-  const blockC = (x: string, name: string, c: number): string => {
+  const blockC = (x: Value, name: string, c: number): Value => {
     const b1 = conv(x, `${name}.branch1x1`, 192, 768, [1, 1])
     let b7 = conv(x, `${name}.branch7x7_1`, c, 768, [1, 1])
     b7 = conv(b7, `${name}.branch7x7_2`, c, c, [1, 7], { pad: [0, 3] })
@@ -113,7 +113,7 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
     d7 = conv(d7, `${name}.branch7x7dbl_5`, 192, c, [1, 7], { pad: [0, 3] })
     return concat([b1, b7, d7, conv(averagePool(x), `${name}.branch_pool`, 192, 768, [1, 1])])
   }
-  const blockD = (x: string, name: string): string => {
+  const blockD = (x: Value, name: string): Value => {
     let b3 = conv(x, `${name}.branch3x3_1`, 192, 768, [1, 1])
     b3 = conv(b3, `${name}.branch3x3_2`, 320, 192, [3, 3], { stride: 2 })
     let b7 = conv(x, `${name}.branch7x7x3_1`, 192, 768, [1, 1])
@@ -122,9 +122,9 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
     b7 = conv(b7, `${name}.branch7x7x3_4`, 192, 192, [3, 3], { stride: 2 })
     return concat([b3, b7, maxPool(x, 2)])
   }
-  const blockE = (x: string, name: string, inner: number, pool: (x: string) => string): string => {
+  const blockE = (x: Value, name: string, inner: number, pool: (x: Value) => Value): Value => {
     const b1 = conv(x, `${name}.branch1x1`, 320, inner, [1, 1])
-    const fork = (from: string, base: string): string =>
+    const fork = (from: Value, base: string): Value =>
       concat([
         conv(from, `${base}a`, 384, 384, [1, 3], { pad: [0, 1] }),
         conv(from, `${base}b`, 384, 384, [3, 1], { pad: [1, 0] }),
@@ -140,14 +140,14 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
     ])
   }
   /** A mean over space, [N, C, h, w] → [N, C]: rows first, because one long sum in float32 loses digits. */
-  const pooled = (x: string, dims: number): string => {
+  const pooled = (x: Value, dims: number): Value => {
     const rows = graph.op('ReduceMean', [x, graph.ints([3])], { keepdims: 0 })
     return graph.op('Reshape', [
       graph.op('ReduceMean', [rows, graph.ints([2])], { keepdims: 0 }),
       graph.ints([-1, dims]),
     ])
   }
-  const give = (x: string, dims: FidDims): void => {
+  const give = (x: Value, dims: FidDims): void => {
     if (spec.dims.includes(dims))
       graph.output(pooled(x, dims), { name: `pool${dims}`, dtype: 'float32', shape: ['N', dims] })
   }
@@ -195,14 +195,14 @@ export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec
 }
 
 /** `pixels` uint8 [N, H, W, 3] → normalised float32 [N, 3, 299, 299]; for clean-fid `image` float32 [N, 3, 299, 299] in 0…255. */
-function addInput(graph: GraphBuilder, flavour: FidFlavour): string {
+function addInput(graph: GraphBuilder, flavour: FidFlavour): Value {
   const S = INCEPTION_SIZE
-  const centred = (x: string): string => graph.op('Div', [graph.op('Sub', [x, graph.scalar(128)]), graph.scalar(128)])
+  const centred = (x: Value): Value => graph.op('Div', [graph.op('Sub', [x, graph.scalar(128)]), graph.scalar(128)])
   if (flavour === 'clean-fid') return centred(graph.input({ name: 'image', dtype: 'float32', shape: ['N', 3, S, S] }))
   const pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', 'H', 'W', 3] })
   const planes = graph.op('Transpose', [graph.op('Cast', [pixels], { to: 1 })], { perm: [0, 3, 1, 2] })
-  const resize = (x: string, coordinates: string): string =>
-    graph.op('Resize', [x, '', '', graph.ints([S, S])], {
+  const resize = (x: Value, coordinates: string): Value =>
+    graph.op('Resize', [x, undefined, undefined, graph.ints([S, S])], {
       mode: 'linear',
       coordinate_transformation_mode: coordinates,
       axes: [2, 3],

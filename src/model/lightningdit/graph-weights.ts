@@ -2,8 +2,9 @@
  * LightningDiT's weights as its graph uses them: matrices transposed to [in, out], the packed q, k, v and
  * w1, w2 apart, one registered after the other in a fixed order.
  */
+
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { activationWeight, type Linear, linear } from '../../graph/linear.js'
-import type { GraphBuilder } from '../../graph/onnx.js'
 import { activationDtype, type Precision } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
@@ -11,11 +12,11 @@ import { type DitConfig, ditFfnWidth, ditTokens } from './config.js'
 
 /** A block's weights in the graph. */
 export interface BlockWeights {
-  norm1: string[]
-  norm2: string[]
+  norm1: Value[]
+  norm2: Value[]
   qkv: [Linear, Linear, Linear]
   /** Of q and of k; empty without qk-norm. */
-  qkNorm: string[][]
+  qkNorm: Value[][]
   proj: Linear
   /** [w1, w2] of SwiGLU or [fc1] of an MLP. */
   up: Linear[]
@@ -25,13 +26,13 @@ export interface BlockWeights {
 
 export interface DitWeights {
   patch: Linear
-  position: string
+  position: Value
   time: [Linear, Linear]
-  labels: string
+  labels: Value
   /** [L, d/2]; undefined without RoPE. */
-  rope?: { cos: string; sin: string }
+  rope?: { cos: Value; sin: Value }
   blocks: BlockWeights[]
-  finalNorm: string[]
+  finalNorm: Value[]
   finalAda: Linear
   last: Linear
 }
@@ -87,7 +88,7 @@ export function registerWeights(
     }
     return out
   }
-  const norm = (name: string): string[] => {
+  const norm = (name: string): Value[] => {
     if (config.rmsNorm)
       return [activationWeight(graph, precision, `${name}.weight`, [dim], () => read(`${name}.weight`))]
     return [graph.constant(new Float32Array(dim).fill(1), [dim], activationDtype(precision))]
@@ -105,7 +106,7 @@ export function registerWeights(
         return bias
       },
     })
-  const qkNorm = (base: string): string[][] =>
+  const qkNorm = (base: string): Value[][] =>
     ['q_norm', 'k_norm'].map((n) =>
       (config.rmsNorm ? ['weight'] : ['weight', 'bias']).map((kind) =>
         activationWeight(graph, precision, `${base}.${n}.${kind}`, [headDim], async () =>
@@ -136,7 +137,7 @@ export function registerWeights(
       ada: adaLn(`${base}.adaLN_modulation.1`, config.woShift ? 4 : 6, config.woShift ? [0, 2] : [1, 4]),
     }
   }
-  const ropeTable = (kind: 'cos' | 'sin'): string =>
+  const ropeTable = (kind: 'cos' | 'sin'): Value =>
     activationWeight(graph, precision, `feat_rope.${kind}`, [tokens, headDim / 2], async () =>
       // Neighbours share an angle: the first of each pair.
       (await read(`feat_rope.freqs_${kind}`)).filter((_, i) => i % 2 === 0),

@@ -10,8 +10,9 @@
  * Reference: LightningDiT models/lightningdit.py (forward, forward_with_cfg), models/pos_embed.py,
  * models/swiglu_ffn.py, models/rmsnorm.py.
  */
+
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { addCast, addProduct, type Linear, prepareRows } from '../../graph/linear.js'
-import type { GraphBuilder } from '../../graph/onnx.js'
 import { activationDtype, type Precision } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { type DitConfig, ditTokens } from './config.js'
@@ -38,9 +39,9 @@ interface Build {
 }
 
 interface Half {
-  shift?: string
-  scale: string
-  gate: string
+  shift?: Value
+  scale: Value
+  gate: Value
 }
 
 /**
@@ -58,18 +59,18 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
   const build: Build = { graph, config, precision }
   const weights = registerWeights(graph, config, precision, read)
   /** A product in float32. */
-  const exact = (rows: string, weight: Linear): string => addProduct(graph, { values: rows }, weight)
+  const exact = (rows: Value, weight: Linear): Value => addProduct(graph, { values: rows }, weight)
 
   const x = graph.input({ name: 'x', dtype: 'float32', shape: ['N', channels, config.inputSize, config.inputSize] })
   const [t, dt, scale] = (['t', 'dt', 'scale'] as const).map((name) =>
     graph.input({ name, dtype: 'float32', shape: ['N'] }),
-  ) as [string, string, string]
+  ) as [Value, Value, Value]
   const [labels, rows] = (['labels', 'rows'] as const).map((name) =>
     graph.input({ name, dtype: 'int64', shape: ['R'] }),
-  ) as [string, string]
+  ) as [Value, Value]
   const [cond, uncond, pair] = (['cond', 'uncond', 'pair'] as const).map((name) =>
     graph.input({ name, dtype: 'int64', shape: ['N'] }),
-  ) as [string, string, string]
+  ) as [Value, Value, Value]
 
   // Patches: [R, C, H, W] → [R·L, C·p·p], in the order of the convolution's weights.
   const gathered = graph.op('Gather', [x, rows], { axis: 0 })
@@ -91,7 +92,7 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
     axis: 0,
   })
   const condition = silu(graph, graph.op('Add', [timed, named]))
-  const modulations = (ada: Linear, count: number): string[] => {
+  const modulations = (ada: Linear, count: number): Value[] => {
     const all = addCast(graph, exact(condition, ada), 'float32', activation) // [R + 1, count·D]
     const real = graph.op('Slice', [all, graph.ints([0]), graph.ints([-1]), graph.ints([0])])
     const each = graph.op('Reshape', [real, graph.ints([-1, 1, count, dim])])
@@ -113,7 +114,7 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
   })
 
   const [shift, finalScale] = modulations(weights.finalAda, 2)
-  const done = modulate(graph, normed, { shift, scale: finalScale!, gate: '' })
+  const done = modulate(graph, normed, { shift, scale: finalScale! })
   const rowsOut = addCast(graph, graph.op('Reshape', [done, graph.ints([-1, dim])]), activation, 'float32')
   const projected = exact(rowsOut, weights.last)
   const split = graph.op('Reshape', [projected, graph.ints([-1, side, side, p, p, channels])])
@@ -122,18 +123,18 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
 
   // Guidance on the first channels: uncond + scale · (cond − uncond).
   const guided = Math.min(spec.guidedChannels, channels)
-  const part = (value: string, from: number, to: number): string =>
+  const part = (value: Value, from: number, to: number): Value =>
     graph.op('Slice', [value, graph.ints([from]), graph.ints([to]), graph.ints([1])])
   const perSample = graph.ints([-1, 1, 1, 1])
   const conditional = graph.op('Gather', [out, cond], { axis: 0 })
-  const guide = (): string => {
+  const guide = (): Value => {
     const other = part(graph.op('Gather', [out, uncond], { axis: 0 }), 0, guided)
     const difference = graph.op('Sub', [part(conditional, 0, guided), other])
     return graph.op('Add', [other, graph.op('Mul', [graph.op('Reshape', [scale, perSample]), difference])])
   }
-  const front = guided > 0 ? guide() : ''
-  const whole = (rest: string): string => {
-    if (guided === 0) return rest
+  const front = guided > 0 ? guide() : undefined
+  const whole = (rest: Value): Value => {
+    if (!front) return rest
     return guided === channels ? front : graph.op('Concat', [front, part(rest, guided, channels)], { axis: 1 })
   }
   const velocity = whole(conditional)
@@ -146,20 +147,20 @@ export async function buildDit(graph: GraphBuilder, config: DitConfig, read: Rea
 }
 
 /** QuickGelu with alpha 1 is x · sigmoid(x). */
-function silu(graph: GraphBuilder, x: string): string {
+function silu(graph: GraphBuilder, x: Value): Value {
   return graph.op('QuickGelu', [x], { alpha: { float: 1 } }, MS)
 }
 
 /** The two halves of a block from its adaLN chunks, in the reference's order. */
-function halves(config: DitConfig, chunks: string[]): [Half, Half] {
+function halves(config: DitConfig, chunks: Value[]): [Half, Half] {
   if (config.woShift) {
-    const [scaleA, gateA, scaleB, gateB] = chunks as [string, string, string, string]
+    const [scaleA, gateA, scaleB, gateB] = chunks as [Value, Value, Value, Value]
     return [
       { scale: scaleA, gate: gateA },
       { scale: scaleB, gate: gateB },
     ]
   }
-  const [shiftA, scaleA, gateA, shiftB, scaleB, gateB] = chunks as [string, string, string, string, string, string]
+  const [shiftA, scaleA, gateA, shiftB, scaleB, gateB] = chunks as [Value, Value, Value, Value, Value, Value]
   return [
     { shift: shiftA, scale: scaleA, gate: gateA },
     { shift: shiftB, scale: scaleB, gate: gateB },
@@ -167,22 +168,22 @@ function halves(config: DitConfig, chunks: string[]): [Half, Half] {
 }
 
 /** normed · (1 + scale) + shift; `scale` holds the 1 already. */
-function modulate(graph: GraphBuilder, normed: string, { shift, scale }: Half): string {
+function modulate(graph: GraphBuilder, normed: Value, { shift, scale }: Omit<Half, 'gate'>): Value {
   const scaled = graph.op('Mul', [normed, scale])
   return shift ? graph.op('Add', [scaled, shift]) : scaled
 }
 
-function addNorm({ graph, config }: Build, x: string, weights: string[]): string {
+function addNorm({ graph, config }: Build, x: Value, weights: Value[]): Value {
   const type = config.rmsNorm ? 'SimplifiedLayerNormalization' : 'LayerNormalization'
   return graph.op(type, [x, ...weights], { axis: -1, epsilon: { float: NORM_EPSILON } })
 }
 
 function addSkipNorm(
   { graph, config }: Build,
-  branch: string,
-  residual: string,
-  weights: string[],
-): { sum: string; normed: string } {
+  branch: Value,
+  residual: Value,
+  weights: Value[],
+): { sum: Value; normed: Value } {
   const type = config.rmsNorm ? 'SkipSimplifiedLayerNormalization' : 'SkipLayerNormalization'
   const epsilon = { float: NORM_EPSILON }
   const wanted = [true, false, false, true]
@@ -194,9 +195,9 @@ function addSkipNorm(
 function addAttention(
   { graph, config, precision }: Build,
   block: BlockWeights,
-  x: string,
+  x: Value,
   rope: DitWeights['rope'],
-): string {
+): Value {
   const { hiddenSize: dim, numHeads: heads } = config
   const headDim = dim / heads
   const tokens = ditTokens(config)
@@ -217,14 +218,14 @@ function addAttention(
       value = graph.op('RotaryEmbedding', [value, position, rope.cos, rope.sin], { num_heads: heads }, MS)
     }
     return value
-  }) as [string, string, string]
+  }) as [Value, Value, Value]
   const attributes = { num_heads: heads, scale: { float: 1 / Math.sqrt(headDim) } }
   const attended = graph.op('MultiHeadAttention', [q, k, v], attributes, MS)
   const back = prepareRows(graph, precision, graph.op('Reshape', [attended, graph.ints([-1, dim])]))
   return graph.op('Reshape', [addProduct(graph, back, block.proj), flat])
 }
 
-function addFeedForward({ graph, config, precision }: Build, block: BlockWeights, x: string): string {
+function addFeedForward({ graph, config, precision }: Build, block: BlockWeights, x: Value): Value {
   const { hiddenSize: dim } = config
   const rows = prepareRows(graph, precision, graph.op('Reshape', [x, graph.ints([-1, dim])]))
   const [first, second] = block.up.map((weights) => addProduct(graph, rows, weights))

@@ -7,7 +7,7 @@
  * which ONNX Runtime sums over an image may change with the batch, a result here may not.
  */
 
-import type { GraphBuilder } from '../../graph/onnx.js'
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
 import type { ReadWeight } from '../inception/graph.js'
 
@@ -54,7 +54,7 @@ export interface PairSpec {
  * `reconstruction_u8` uint8 [N,H,W,3] as the script saves them; `lpips.k` float32 [N,1,h,w].
  */
 export async function buildPair(graph: GraphBuilder, read: ReadWeight, spec: PairSpec): Promise<void> {
-  const perChannel = (values: number[]): string => graph.constant(values, [1, 3, 1, 1])
+  const perChannel = (values: number[]): Value => graph.constant(values, [1, 3, 1, 1])
   const pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', 'H', 'W', 3] })
   const image = graph.input({ name: 'image', dtype: 'float32', shape: ['N', 3, 'H', 'W'] })
 
@@ -66,7 +66,7 @@ export async function buildPair(graph: GraphBuilder, read: ReadWeight, spec: Pai
 
   const mean = perChannel(IMAGENET_MEAN.map((m, c) => -m / IMAGENET_STD[c]!))
   const std = perChannel(IMAGENET_STD.map((s) => 1 / s))
-  const back = (x: string): string => {
+  const back = (x: Value): Value => {
     const y = graph.op('Div', [graph.op('Sub', [x, mean]), std])
     return graph.op('Clip', [y, graph.scalar(0), graph.scalar(1)])
   }
@@ -83,7 +83,7 @@ export async function buildPair(graph: GraphBuilder, read: ReadWeight, spec: Pai
   }
   if (!spec.lpips) return
 
-  const scaled = (x: string): string => {
+  const scaled = (x: Value): Value => {
     const y = graph.op('Sub', [graph.op('Mul', [x, graph.scalar(2)]), graph.scalar(1)])
     return graph.op('Div', [graph.op('Sub', [y, perChannel(SHIFT)]), perChannel(SCALE)])
   }
@@ -94,7 +94,7 @@ export async function buildPair(graph: GraphBuilder, read: ReadWeight, spec: Pai
       const name = `features.${index}`
       const weight = graph.weight(`${name}.weight`, [out, inner, 3, 3], () => read(`${name}.weight`))
       const bias = graph.weight(`${name}.bias`, [out], () => read(`${name}.bias`))
-      const conv = (x: string): string =>
+      const conv = (x: Value): Value =>
         graph.op('Relu', [graph.op('Conv', [x, weight, bias], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] })])
       ;[a, b] = [conv(a), conv(b)]
     }
@@ -102,7 +102,7 @@ export async function buildPair(graph: GraphBuilder, read: ReadWeight, spec: Pai
     const head = graph.weight(`lin${k}`, [1, channels, 1, 1], () => read(`lin${k}.model.1.weight`))
     const ones = graph.constant(new Float32Array(channels).fill(1), [1, channels, 1, 1])
     // Sums over channels are 1 × 1 convolutions: their order does not depend on the batch.
-    const unitLength = (x: string): string => {
+    const unitLength = (x: Value): Value => {
       const squares = graph.op('Conv', [graph.op('Mul', [x, x]), ones], { kernel_shape: [1, 1] })
       return graph.op('Div', [x, graph.op('Add', [graph.op('Sqrt', [squares]), graph.scalar(1e-10)])])
     }
@@ -112,7 +112,7 @@ export async function buildPair(graph: GraphBuilder, read: ReadWeight, spec: Pai
   }
 }
 
-function pool(graph: GraphBuilder, x: string): string {
+function pool(graph: GraphBuilder, x: Value): Value {
   return graph.op('MaxPool', [x], { kernel_shape: [2, 2], strides: [2, 2] })
 }
 

@@ -4,8 +4,8 @@
  * 8-bit output as generation/tokenizer/vtp_tokenizer.py, decode_to_images: denormalise, × 255, clamp, cut off.
  */
 
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { activationWeight, addCast, roundSimulated } from '../../graph/linear.js'
-import type { GraphBuilder } from '../../graph/onnx.js'
 import { activationDtype } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
@@ -49,7 +49,7 @@ export async function buildDecoder(
   )
 
   const input = graph.input({ name: 'latents', dtype: 'float32', shape: ['N', channels, h, w] })
-  const simulated = (x: string): string => roundSimulated(graph, precision, x)
+  const simulated = (x: Value): Value => roundSimulated(graph, precision, x)
   const latents = simulated(addCast(graph, input, 'float32', activationDtype(precision)))
   const last = graph.op('Transpose', [latents], { perm: [0, 2, 3, 1] }) // [N, h, w, C]
   const rows = graph.op('Reshape', [last, graph.ints([-1, channels])])

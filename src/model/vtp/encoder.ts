@@ -4,8 +4,8 @@
  * embedding. Reference: vtp/models/encoders/vision_transformer*.py, vtp_hf/modeling_vtp.py.
  */
 
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { activationWeight, addCast, roundSimulated } from '../../graph/linear.js'
-import type { GraphBuilder } from '../../graph/onnx.js'
 import { type ActivationDtype, activationDtype, type Precision } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
@@ -36,7 +36,7 @@ export function encoderColumns(
 }
 
 /** L2-normalises the last axis as torch.nn.functional.normalize does (norm at least 1e-12). */
-export function addL2Normalize(graph: GraphBuilder, x: string, precision: Precision): string {
+export function addL2Normalize(graph: GraphBuilder, x: Value, precision: Precision): Value {
   const norm = roundSimulated(graph, precision, graph.op('ReduceL2', [x, graph.ints([-1])], { keepdims: 1 }))
   return roundSimulated(graph, precision, graph.op('Div', [x, graph.op('Max', [norm, graph.scalar(1e-12)])]))
 }
@@ -47,11 +47,11 @@ export function addL2Normalize(graph: GraphBuilder, x: string, precision: Precis
  */
 function addMeanOfTokens(
   graph: GraphBuilder,
-  tokens: string,
+  tokens: Value,
   dtype: ActivationDtype,
   count: number,
   dim: number,
-): string {
+): Value {
   const ones = graph.constant(new Float32Array(count).fill(1), [1, count])
   const wide = addCast(graph, tokens, dtype, 'float32')
   const sums = graph.op('Reshape', [graph.op('MatMul', [ones, wide]), graph.ints([-1, dim])])
@@ -69,7 +69,7 @@ export async function buildEncoder(
   const { precision } = spec
   const float = activationDtype(precision)
   const tower = await openTower(graph, read, shape, precision)
-  const own = (name: string, dims: number[], make: () => Promise<Float32Array>): string =>
+  const own = (name: string, dims: number[], make: () => Promise<Float32Array>): Value =>
     activationWeight(graph, precision, name, dims, make)
   const { dim } = shape
   const patch = config.vision_patch_size
@@ -118,7 +118,7 @@ export async function buildEncoder(
   const centred = graph.op('Sub', [unit, graph.constant([...IMAGENET_MEAN], [3])])
   const normalised = graph.op('Div', [centred, graph.constant([...IMAGENET_STD], [3])])
   const flat = graph.op('Reshape', [normalised, graph.ints([-1, patchBytes])])
-  const simulated = (x: string): string => roundSimulated(graph, precision, x)
+  const simulated = (x: Value): Value => roundSimulated(graph, precision, x)
   const patches = simulated(addCast(graph, flat, 'float32', float))
   const embedded = simulated(graph.op('Gemm', [patches, patchWeight, patchBias])) // [N·h·w, D]
   const grid = graph.op('Reshape', [embedded, graph.ints([-1, count, dim])])
@@ -129,7 +129,7 @@ export async function buildEncoder(
   const rope = await addRopeConstants(tower, { h, w }, true)
   const first = graph.op('Reshape', [tokens, graph.ints([-1, dim])])
   let stream: Stream = { sum: first, normed: addNorm(tower, first, blocks[0]!.norm1) }
-  const taps = new Map<number, string>()
+  const taps = new Map<number, Value>()
   const wanted = new Set(spec.outputs.includes('layers') ? (spec.layers ?? []) : [])
   const deepest = spec.outputs.some((o) => o !== 'layers') ? shape.depth - 1 : Math.max(...wanted)
   for (let i = 0; i <= deepest; i++) {
@@ -141,39 +141,40 @@ export async function buildEncoder(
     }
   }
 
-  const rows = (x: string): string => graph.op('Reshape', [x, graph.ints([-1, count + 1, dim])])
-  const takeCls = (x: string): string => graph.op('Gather', [x, graph.constant([0], [], 'int64')], { axis: 1 }) // [N, D]
-  const takePatches = (x: string): string =>
+  const rows = (x: Value): Value => graph.op('Reshape', [x, graph.ints([-1, count + 1, dim])])
+  const takeCls = (x: Value): Value => graph.op('Gather', [x, graph.constant([0], [], 'int64')], { axis: 1 }) // [N, D]
+  const takePatches = (x: Value): Value =>
     graph.op('Slice', [x, graph.ints([1]), graph.ints([count + 1]), graph.ints([1])]) // [N, h·w, D]
-  const emit = (name: string, value: string, from: ActivationDtype, ...rest: number[]): void => {
+  const emit = (name: string, value: Value, from: ActivationDtype, ...rest: number[]): void => {
     graph.output(addCast(graph, value, from, spec.dtype), { name, dtype: spec.dtype, shape: ['N', ...rest] })
   }
   const has = (output: EncoderSpec['outputs'][number]): boolean => spec.outputs.includes(output)
-  const project = (x: string, matrix: string): string => simulated(graph.op('MatMul', [simulated(x), matrix]))
-  const squeeze = (x: string): string => (bottleneck ? project(x, bottleneck) : x)
+  const project = (x: Value, matrix: Value): Value => simulated(graph.op('MatMul', [simulated(x), matrix]))
+  const squeeze = (x: Value): Value => (bottleneck ? project(x, bottleneck) : x)
 
-  const needsLast = spec.outputs.some((o) => o !== 'layers')
-  const last = needsLast ? rows(stream.normed) : ''
-  const cls = needsLast ? takeCls(last) : ''
-  const patchTokens = needsLast ? takePatches(last) : ''
-  if (has('latents')) {
-    const planes = graph.op('Transpose', [squeeze(patchTokens)], { perm: [0, 2, 1] }) // [N, C, h·w]
-    emit('latents', graph.op('Reshape', [planes, graph.ints([-1, channels, h, w])]), float, channels, h, w)
+  if (spec.outputs.some((o) => o !== 'layers')) {
+    const last = rows(stream.normed)
+    const cls = takeCls(last)
+    const patchTokens = takePatches(last)
+    if (has('latents')) {
+      const planes = graph.op('Transpose', [squeeze(patchTokens)], { perm: [0, 2, 1] }) // [N, C, h·w]
+      emit('latents', graph.op('Reshape', [planes, graph.ints([-1, channels, h, w])]), float, channels, h, w)
+    }
+    if (has('clip') || has('clip_features')) {
+      const pooled = config.vision_clip_feat === 'pooled'
+      let feature = cls
+      // The bottleneck is linear, so pooling before it is the same and cheaper.
+      if (pooled) feature = addMeanOfTokens(graph, patchTokens, float, count, dim)
+      if (!config.vision_bottleneck_ae_only) feature = squeeze(feature)
+      // Norms of halves could overflow: from here on in float32.
+      const projected = addCast(graph, project(feature, visualProj!), float, 'float32')
+      if (has('clip')) emit('clip', addL2Normalize(graph, projected, precision), 'float32', config.text_embed_dim)
+      if (has('clip_features')) emit('clip_features', projected, 'float32', config.text_embed_dim)
+    }
+    if (has('latent_cls')) emit('latent_cls', squeeze(cls), float, channels)
+    if (has('cls')) emit('cls', cls, float, dim)
+    if (has('patches')) emit('patches', patchTokens, float, count, dim)
   }
-  if (has('clip') || has('clip_features')) {
-    const pooled = config.vision_clip_feat === 'pooled'
-    let feature = cls
-    // The bottleneck is linear, so pooling before it is the same and cheaper.
-    if (pooled) feature = addMeanOfTokens(graph, patchTokens, float, count, dim)
-    if (!config.vision_bottleneck_ae_only) feature = squeeze(feature)
-    // Norms of halves could overflow: from here on in float32.
-    const projected = addCast(graph, project(feature, visualProj!), float, 'float32')
-    if (has('clip')) emit('clip', addL2Normalize(graph, projected, precision), 'float32', config.text_embed_dim)
-    if (has('clip_features')) emit('clip_features', projected, 'float32', config.text_embed_dim)
-  }
-  if (has('latent_cls')) emit('latent_cls', squeeze(cls), float, channels)
-  if (has('cls')) emit('cls', cls, float, dim)
-  if (has('patches')) emit('patches', patchTokens, float, count, dim)
   for (const [k, value] of taps) {
     emit(`layer_${k}_cls`, takeCls(rows(value)), float, dim)
     emit(`layer_${k}_patches`, takePatches(rows(value)), float, count, dim)

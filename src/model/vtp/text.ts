@@ -4,8 +4,8 @@
  * table; everything but "none" is one matrix).
  */
 
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { activationWeight, addCast, addProduct, type Linear, linear, prepareRows } from '../../graph/linear.js'
-import type { GraphBuilder } from '../../graph/onnx.js'
 import { activationDtype } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
@@ -28,7 +28,7 @@ export async function buildText(
   const hidden = Math.trunc(dim * config.text_mlp_ratio)
   const precision = spec.precision ?? 'fp32'
   const float = activationDtype(precision)
-  const own = (name: string, shape: number[]): string =>
+  const own = (name: string, shape: number[]): Value =>
     activationWeight(graph, precision, name, shape, () => read(name))
   const product = (name: string, out: number, inner: number): Linear =>
     linear(graph, precision, {
@@ -67,8 +67,8 @@ export async function buildText(
     }
   })
   const lnFinal = [own('ln_final.weight', [dim]), own('ln_final.bias', [dim])]
-  let projection: string | undefined
-  let projectionBias: string | undefined
+  let projection: Value | undefined
+  let projectionBias: Value | undefined
   if (config.text_proj_type !== 'none') {
     if (config.text_proj_bias) {
       projection = activationWeight(graph, precision, 'text_projection.weight.T', [dim, dim], async () =>
@@ -82,7 +82,7 @@ export async function buildText(
   const embedded = graph.op('Add', [graph.op('Gather', [embedding, ids]), positions]) // [N, L, D]
   let x = graph.op('Reshape', [embedded, graph.ints([-1, dim])])
   const flat = graph.ints([-1, length, dim])
-  const branch = (value: string, scale: string | undefined): string => (scale ? graph.op('Mul', [value, scale]) : value)
+  const branch = (value: Value, scale: Value | undefined): Value => (scale ? graph.op('Mul', [value, scale]) : value)
   for (const block of blocks) {
     const normed = graph.op('LayerNormalization', [x, ...block.ln1], { axis: -1, epsilon: EPSILON })
     const rows = prepareRows(graph, precision, normed)
@@ -126,16 +126,9 @@ export async function buildText(
     graph.output(features, { name: 'features', dtype: 'float32', shape: ['N', ...tokens, dim] })
 }
 
-function poolTokens(
-  graph: GraphBuilder,
-  config: VtpConfig,
-  x: string,
-  ids: string,
-  length: number,
-  dim: number,
-): string {
+function poolTokens(graph: GraphBuilder, config: VtpConfig, x: Value, ids: Value, length: number, dim: number): Value {
   const tokens = graph.op('Reshape', [x, graph.ints([-1, length, dim])])
-  const at = (index: number): string => graph.op('Gather', [tokens, graph.constant([index], [], 'int64')], { axis: 1 })
+  const at = (index: number): Value => graph.op('Gather', [tokens, graph.constant([index], [], 'int64')], { axis: 1 })
   switch (config.text_pool_type) {
     case 'first':
       return at(0)

@@ -6,6 +6,7 @@
  * feed-forward product. Reference: vtp/models/layers/{block,attention,ffn}.py.
  */
 
+import type { GraphBuilder, Value } from '../../graph/builder.js'
 import {
   activationWeight,
   addProduct,
@@ -17,7 +18,6 @@ import {
   toBf16,
 } from '../../graph/linear.js'
 import { findLoudChannels, isLoud, type LoudChannels } from '../../graph/loud.js'
-import type { GraphBuilder } from '../../graph/onnx.js'
 import { activationDtype, type Precision, roundsRotation } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
@@ -62,26 +62,26 @@ interface BlockWeights {
   /** Of this block's products. */
   products: Precision
   loud?: LoudChannels
-  norm1: string[]
-  norm2: string[]
+  norm1: Value[]
+  norm2: Value[]
   q: Linear
   k: Linear
   v: Linear
   proj: Linear
   /** Projection bias with the bias of v and LayerScale folded in. */
-  projBias: string
-  qNorm?: string
-  kNorm?: string
+  projBias: Value
+  qNorm?: Value
+  kNorm?: Value
   /** First feed-forward products: [w1, w2] of a SwiGLU or [fc1] of an MLP. */
   up: Linear[]
   down: Linear
-  downBias: string
+  downBias: Value
 }
 
 /** Registers a norm's weight (and bias), each channel divided by `balance` where there is one. */
-export function normWeights(tower: Tower, name: string, balance?: Balance): string[] {
+export function normWeights(tower: Tower, name: string, balance?: Balance): Value[] {
   const { graph, read, shape, precision } = tower
-  const vector = (part: 'weight' | 'bias'): string =>
+  const vector = (part: 'weight' | 'bias'): Value =>
     activationWeight(graph, precision, `${name}.${part}`, [shape.dim], async () => {
       const [values, divisor] = await Promise.all([read(`${name}.${part}`), balance?.()])
       return divisor ? values.map((value, i) => value / divisor[i]!) : values
@@ -195,7 +195,7 @@ export function blockWeights(tower: Tower, index: number): BlockWeights {
 }
 
 /** A norm over the last axis. */
-export function addNorm({ graph, shape }: Tower, x: string, weights: string[]): string {
+export function addNorm({ graph, shape }: Tower, x: Value, weights: Value[]): Value {
   const epsilon = { float: normEpsilon(shape.norm) }
   if (shape.norm === 'rmsnorm') return graph.op('SimplifiedLayerNormalization', [x, ...weights], { axis: -1, epsilon })
   return graph.op('LayerNormalization', [x, ...weights], { axis: -1, epsilon })
@@ -204,11 +204,11 @@ export function addNorm({ graph, shape }: Tower, x: string, weights: string[]): 
 /** residual + branch + bias, and its norm: [sum, norm(sum)]. */
 function addSkipNorm(
   { graph, shape, precision }: Tower,
-  branch: string,
-  residual: string,
-  bias: string,
-  norm: string[],
-): { sum: string; normed: string } {
+  branch: Value,
+  residual: Value,
+  bias: Value,
+  norm: Value[],
+): { sum: Value; normed: Value } {
   const type = shape.norm === 'rmsnorm' ? 'SkipSimplifiedLayerNormalization' : 'SkipLayerNormalization'
   const epsilon = { float: normEpsilon(shape.norm) }
   const wanted = [true, false, false, true]
@@ -221,12 +221,12 @@ function addSkipNorm(
 /** Rotation tables as graph constants. A leading cls token has cos 1 and sin 0: it is rounded, not rotated. */
 export interface RopeConstants {
   /** [L, 1, d] for tokens viewed as [N, L, H, d]; only where the rotation rounds step by step. */
-  cos: string
+  cos?: Value
   /** Cache of `RotaryEmbedding`, [L, d/2]: cos, or zeros where the rotation rounds step by step. */
-  cosCache: string
+  cosCache: Value
   /** Cache of `RotaryEmbedding`: sin, [L, d/2]. */
-  sin: string
-  positions: string
+  sin: Value
+  positions: Value
   length: number
 }
 
@@ -254,7 +254,7 @@ export async function addRopeConstants(
     const firstHalves = new Float32Array(length * half)
     for (let t = 0; t < length; t++) firstHalves.set(cos.subarray(t * d, t * d + half), t * half)
     const cache = graph.constant(firstHalves, [length, half], dtype)
-    return { cos: '', cosCache: cache, sin: graph.constant(sin, [length, half], dtype), positions, length }
+    return { cosCache: cache, sin: graph.constant(sin, [length, half], dtype), positions, length }
   }
   return {
     cos: graph.constant(cos, [length, 1, d]),
@@ -270,8 +270,8 @@ export async function addRopeConstants(
  * bf16(bf16(x cos) + bf16(rotate_half(x) sin)) of x rounded to bf16.
  * `RotaryEmbedding` with cos = 0 gives rotate_half(x) · sin in one pass.
  */
-function addRope(tower: Tower, x: string, rope: RopeConstants, norm: string | undefined): string {
-  const { graph, shape, precision } = tower
+function addRope(tower: Tower, x: Value, rope: RopeConstants, norm: Value | undefined): Value {
+  const { graph, shape } = tower
   const { dim, heads } = shape
   const d = dim / heads
   const byHead = graph.ints([-1, rope.length, heads, d])
@@ -279,9 +279,9 @@ function addRope(tower: Tower, x: string, rope: RopeConstants, norm: string | un
   let value = graph.op('Reshape', [x, byHead]) // [N, L, H, d]
   if (norm)
     value = graph.op('SimplifiedLayerNormalization', [value, norm], { axis: -1, epsilon: { float: QK_NORM_EPSILON } })
-  const rotate = (tokens: string): string =>
+  const rotate = (tokens: Value): Value =>
     graph.op('RotaryEmbedding', [tokens, rope.positions, rope.cosCache, rope.sin], { num_heads: heads }, MS)
-  if (!roundsRotation(precision)) return rotate(graph.op('Reshape', [value, flat]))
+  if (!rope.cos) return rotate(graph.op('Reshape', [value, flat]))
   const rounded = toBf16(graph, value)
   const straight = toBf16(graph, graph.op('Mul', [rounded, rope.cos]))
   const turned = rotate(graph.op('Reshape', [rounded, flat])) // [N, L, D]
@@ -291,8 +291,8 @@ function addRope(tower: Tower, x: string, rope: RopeConstants, norm: string | un
 
 /** Residual stream after some block, and its norm by whatever follows. */
 export interface Stream {
-  sum: string
-  normed: string
+  sum: Value
+  normed: Value
 }
 
 /**
@@ -304,12 +304,12 @@ export function addBlock(
   weights: BlockWeights,
   rope: RopeConstants,
   stream: Stream,
-  nextNorm: string[],
+  nextNorm: Value[],
 ): Stream {
   const { graph, shape, precision } = tower
   const { dim, heads } = shape
   const flat = graph.ints([-1, rope.length, dim])
-  const product = (x: Rows, weight: Linear): string => roundSimulated(graph, precision, addProduct(graph, x, weight))
+  const product = (x: Rows, weight: Linear): Value => roundSimulated(graph, precision, addProduct(graph, x, weight))
   const normed = prepareRows(graph, weights.products, stream.normed, weights.loud?.norm1)
   const q = addRope(tower, product(normed, weights.q), rope, weights.qNorm)
   const k = addRope(tower, product(normed, weights.k), rope, weights.kNorm)
