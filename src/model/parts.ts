@@ -1,7 +1,7 @@
 /** Parts of a model that it may lack, and the one way from a graph's builder to a compiled graph. */
 import { usageError } from '../errors.js'
+import type { GraphBuilder } from '../graph/builder.js'
 import { compileGraph, type GraphFile } from '../graph/compile.js'
-import type { GraphBuilder } from '../graph/onnx.js'
 import type { Precision } from '../graph/precision.js'
 import type { ImageModel, ModelOutput, OptionalPart, PixelDecoder, TextTower } from './image-model.js'
 
