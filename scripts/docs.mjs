@@ -130,7 +130,7 @@ format: parquet
 
 **Other variables.** \`VTP_CACHE\`: the folder for compiled graphs (default \`~/.cache/vtp\`). \`HF_HOME\`, \`HF_HUB_CACHE\`, \`HF_ENDPOINT\`, \`HF_TOKEN\`, \`HF_HUB_OFFLINE\`: the hub, as in every Hugging Face tool. \`UV_THREADPOOL_SIZE\`: threads for reading and decoding (default: cores + 2, at least 4).
 
-**Reject codes.** An image that becomes no row is one line of \`rejects-NNNNN.jsonl\` with \`key\`, \`uri\`, \`stage\` (list, read, decode, transform, encode), \`code\` and \`message\`:
+**Reject codes.** An image that becomes no row is one line of \`_rejects-NNNNN.jsonl\` with \`key\`, \`uri\`, \`stage\` (list, read, decode, transform, encode), \`code\` and \`message\`:
 
 | code | why |
 |---|---|

@@ -79,7 +79,7 @@ export type RejectCode = (typeof REJECT_CODES)[number]
 
 export type Stage = 'list' | 'read' | 'decode' | 'transform' | 'encode'
 
-/** One image that became no row: one JSON line of `rejects-NNNNN.jsonl`. */
+/** One image that became no row: one JSON line of `_rejects-NNNNN.jsonl`. */
 export interface Reject {
   key: string
   uri: string

@@ -10,7 +10,7 @@ export default class Encode extends BaseCommand<typeof Encode> {
 the chosen outputs of one pass of the model into shards under --out, in the order of the listing.
 
 A run is resumable: running the same command again continues after an interruption, and writes the same
-bytes. An image that cannot be read or decoded becomes a reject with a reason, in rejects-NNNNN.jsonl.
+bytes. An image that cannot be read or decoded becomes a reject with a reason, in _rejects-NNNNN.jsonl.
 
 Exit codes: 0 done; 1 done, but more rejects than --max-bad; 2 wrong usage; 3 failed; 4 interrupted.`
   static override examples = [

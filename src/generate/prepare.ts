@@ -9,6 +9,7 @@ import { type Model, openModel } from '../model/index.js'
 import { type DitCheckpoint, openDit } from '../model/lightningdit/checkpoint.js'
 import { ditName } from '../model/lightningdit/config.js'
 import { latentChannels } from '../model/vtp/config.js'
+import { assertOwnFolders } from '../pipeline/ledger/open-run.js'
 import { makeDest, removeRun } from '../pipeline/ledger/prepare-plan.js'
 import { engineVersion, vtpVersion } from '../version.js'
 import type { Guidance } from './evaluate.js'
@@ -150,6 +151,7 @@ export async function prepareGenerate(options: GenerateOptions, dryRun = false):
 async function openDest(options: GenerateOptions, dryRun: boolean): Promise<Store> {
   if (!dryRun && uriScheme(options.dest) === undefined) await makeDest(options.dest)
   const store = await openStore(options.dest)
+  await assertOwnFolders(store)
   if (options.overwrite && !dryRun) await removeRun(store)
   return store
 }

@@ -1,7 +1,7 @@
 /**
  * A folder as a store. An object is written to a temporary file, synced, and then takes its name by
  * rename (replace) or link (only if absent; claim and rename where there are no hard links), and the folder is synced: a crash leaves the old object, the
- * new one, or a `*.tmp-*` file that nobody reads.
+ * new one, or a `*.tmp-*` file that nobody reads. Links inside the folder are not listed: it may come from strangers.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
@@ -261,7 +261,12 @@ async function* listNames(root: string, prefix: string): AsyncGenerator<string> 
       if (entry.isDirectory()) {
         const inside = `${name}/`
         if (inside.startsWith(prefix) || prefix.startsWith(inside)) yield* walk(name)
-      } else if (name.startsWith(prefix) && !entry.name.includes(TEMP_MARK) && !name.startsWith(`${TEMP_DIR}/`)) {
+      } else if (
+        entry.isFile() &&
+        name.startsWith(prefix) &&
+        !entry.name.includes(TEMP_MARK) &&
+        !name.startsWith(`${TEMP_DIR}/`)
+      ) {
         yield name
       }
     }

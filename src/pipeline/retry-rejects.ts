@@ -13,10 +13,9 @@ import { type Commit, committedUnits, readCommit, replaceCommit } from './ledger
 import { provenance, visitCommits } from './ledger/finalize.js'
 import { rejectsName } from './ledger/layout.js'
 import { type PreparedPlan, readUnitLines } from './ledger/prepare-plan.js'
+import { encodeRejects, type PlacedReject } from './ledger/rejects.js'
 import { ownUnits } from './ledger/units.js'
-import type { PlacedReject } from './stream/batch.js'
 import { type BatchEncoder, openBatchEncoder } from './stream/batch-encoder.js'
-import { encodeRejects } from './stream/committer.js'
 import { nonFiniteReject, takeFiniteRows } from './stream/finite.js'
 
 const READ_ROWS = 64

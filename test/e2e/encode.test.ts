@@ -451,7 +451,7 @@ describe('wrong usage says what to do and writes nothing', () => {
     expect(other.stderr).toMatch(/flip: false there, true now/)
     expect(outputHashes(out)).toEqual(before)
     expect((await runCli(['encode', photos, '--out', out, '--format', 'parquet', '--overwrite'])).code).toBe(0)
-    expect(readdirSync(out).sort()).toEqual(['README.md', '_manifest.json', '_vtp', 'part-00000.parquet'])
+    expect(readdirSync(out).sort()).toEqual(['.huggingface.yaml', '_manifest.json', '_vtp', 'part-00000.parquet'])
   })
 
   it('a committed part that is gone is missed, not passed over', async () => {

@@ -26,6 +26,7 @@ os.environ.update(HF_DATASETS_DISABLE_PROGRESS_BARS="1")
 import datasets
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
@@ -104,7 +105,9 @@ def read_arrow(dest):
         with pa.memory_map(file) as source:
             tables.append(pa.ipc.open_file(source).read_all())
     table = pa.concat_tables(tables)
-    check(pa.dataset.dataset(files, format="ipc").to_table().equals(table), "pyarrow.dataset reads other rows")
+    check(pa.dataset.dataset(dest, format="ipc").to_table().equals(table), "pyarrow.dataset reads other rows")
+    data = datasets.load_dataset(dest, split="train")
+    check(data["key"][:] == table.column("key").to_pylist(), "datasets reads other rows of Arrow shards")
     return {"pyarrow": from_pyarrow(table)}
 
 
@@ -112,8 +115,12 @@ def read_parquet(dest):
     files = sorted(glob.glob(os.path.join(glob.escape(dest), "part-*.parquet")))
     check(files, f"{dest} holds no shards")
     table = pa.concat_tables([pq.read_table(file) for file in files])
-    check(pa.dataset.dataset(files).to_table().equals(table), "pyarrow.dataset reads other rows")
-    check(len(table.to_pandas()) == len(table), "pandas reads other rows")
+    # The folder as it is, whatever else lies in it.
+    check(pa.dataset.dataset(dest).to_table().equals(table), "pyarrow.dataset reads other rows")
+    check(list(pd.read_parquet(dest)["key"]) == table.column("key").to_pylist(), "pandas reads other rows")
+    with duckdb.connect() as db:
+        keys = [key for (key,) in db.read_parquet(dest).project("key").fetchall()]
+    check(keys == table.column("key").to_pylist(), "DuckDB reads other rows from the folder")
     fields = tensor_fields(table.schema)
     return {
         "pyarrow": from_pyarrow(table),
@@ -138,9 +145,13 @@ def from_duckdb(files, fields):
 
 
 def from_datasets(dest, files, fields):
-    # Nothing but the folder: its dataset card says how columns are read.
+    # Nothing but the folder: its .huggingface.yaml says how columns are read.
     data = datasets.load_dataset(dest, split="train")
     stream = datasets.load_dataset(dest, split="train", streaming=True)
+    told = (pq.read_schema(files[0]).metadata or {}).get(b"huggingface")
+    if told is not None:
+        names = json.loads(told)["info"]["features"]["label"]["names"]
+        check(data.features["label"].names == names, "datasets sees other class names than the schema metadata tells")
     first = next(iter(stream))
     check(first == data[0], "datasets: a stream begins with another row")
     # Single files need the features, too.

@@ -13,7 +13,7 @@ import { columnSize, emptyTensor } from '../../src/io/shards/rebatch.js'
 import { encodeLatentsStats } from '../../src/io/torch-stats.js'
 import { type Moments, mergeMoments, momentsToStats } from '../../src/math/moments.js'
 import { datasetCard } from '../../src/pipeline/ledger/dataset-card.js'
-import type { Plan } from '../../src/pipeline/ledger/plan.js'
+import { DATASET_CARD } from '../../src/pipeline/ledger/layout.js'
 import type { RowBatch, RowMeta, TensorColumn } from '../../src/types.js'
 import { repoRoot, runCli } from '../support/cli.js'
 import { interopPython, runPython } from './python.js'
@@ -191,9 +191,8 @@ async function writeDataset(dest: string, format: ShardFormat, dataset: Dataset)
     for (const file of files) renameSync(file.path, path.join(dest, file.name))
     if (ofShard) moments = mergeMoments(moments, ofShard)
   }
-  if (format === 'parquet') {
-    const plan = { columns, source: { captions }, model: { name: 'nano' }, transform: 'none', precision: 'fp32' }
-    writeFileSync(path.join(dest, 'README.md'), datasetCard(plan as Plan))
+  if (format !== 'safetensors') {
+    writeFileSync(path.join(dest, DATASET_CARD), datasetCard({ format, columns, source: { captions }, classes: null }))
   }
   if (format === 'safetensors' && moments.count > 1) {
     const { mean, std } = momentsToStats(moments)
@@ -276,6 +275,10 @@ describe('what a run leaves', () => {
     const view = expected.view()
     expect(view.rows).toHaveLength(13)
     expectReaders(format, seen[dest]!, columns, view)
+    if (format === 'safetensors') return
+    const { metadata } = seen[dest]!.pyarrow as { metadata?: Record<string, string> }
+    const { label } = JSON.parse(metadata!.huggingface!).info.features
+    expect(label).toEqual({ _type: 'ClassLabel', names: ['people and animals', 'textures and sky', 'things'] })
   })
 
   it('has statistics for LightningDiT', () => {

@@ -26,7 +26,7 @@ export interface RejectLine {
 
 export function readRejects(dest: string): RejectLine[] {
   return readdirSync(dest)
-    .filter((name) => /^rejects-\d+\.jsonl$/.test(name))
+    .filter((name) => /^_rejects-\d+\.jsonl$/.test(name))
     .sort()
     .flatMap((name) => readFileSync(path.join(dest, name), 'utf8').split('\n').filter(Boolean))
     .map((line) => JSON.parse(line) as RejectLine)

@@ -247,7 +247,7 @@ function describeResult(result: EncodeResult, flags: EncodeFlags): string[] {
     lines.push('Units of other workers are not committed yet; the last worker writes the manifest.')
   if (result.rejects > 0) {
     const share = result.rejects / (result.rows + result.rejects)
-    lines.push(`rejects: see ${flags.out}/rejects-*.jsonl for each image and its reason`)
+    lines.push(`rejects: see ${flags.out}/_rejects-*.jsonl for each image and its reason`)
     if (share > flags.maxBad) {
       lines.push(
         `${(share * 100).toFixed(2)} % of the images were rejected, more than --max-bad ${(flags.maxBad * 100).toFixed(2)} % (exit code 1). The rows are complete.`,

@@ -8,14 +8,23 @@ import { hostname } from 'node:os'
 import { z } from 'zod'
 import { VtpError } from '../../errors.js'
 import { type Store, uriScheme } from '../../io/store.js'
-import { ATTEMPTS, attemptName, COMMITS, commitName, unitName } from './layout.js'
+import { ATTEMPTS, attemptName, COMMITS, commitName, isDataName, unitName } from './layout.js'
+
+/** A name of unknown origin, for a message: no control characters, not too long. */
+const shown = (name: unknown): string => JSON.stringify(String(name).slice(0, 100))
 
 const commitSchema = z.object({
   unit: z.int(),
   plan: z.string(),
   rows: z.int(),
   rejects: z.int(),
-  files: z.array(z.object({ name: z.string(), bytes: z.int(), sha256: z.string() })),
+  files: z.array(
+    z.object({
+      name: z.string().refine(isDataName, { error: ({ input }) => `no run writes a file ${shown(input)}` }),
+      bytes: z.int(),
+      sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    }),
+  ),
   /** Per-channel statistics of the unit's latents: count, mean and sum of squared deviations, in float64. */
   moments: z.object({ count: z.number(), mean: z.array(z.number()), m2: z.array(z.number()) }).nullable(),
   /** Seconds of work per stage, for people; everything else is a pure function of the plan. */
@@ -40,7 +49,8 @@ export async function readCommit(store: Store, unit: number): Promise<Commit> {
     return commitSchema.parse(JSON.parse(Buffer.from(await store.get(name)).toString()))
   } catch (error) {
     if (error instanceof VtpError) throw error
-    throw new VtpError(`The commit ${name} in ${store.uri} is damaged`, {
+    const why = error instanceof z.ZodError ? `: ${error.issues[0]?.message}` : ''
+    throw new VtpError(`The commit ${name} in ${store.uri} is damaged${why}`, {
       code: 'commit_unreadable',
       suggestions: [`delete ${name} and run the same command again: its unit is encoded anew`],
       cause: error,

@@ -9,9 +9,10 @@ import type { Store } from '../../io/store.js'
 import { encodeLatentsStats } from '../../io/torch-stats.js'
 import { type Moments, mergeMoments, momentsToStats } from '../../math/moments.js'
 import { type Commit, readCommit } from './commits.js'
-import { CARD_MARK, DATASET_CARD, datasetCard } from './dataset-card.js'
+import { classMetadata, putCard } from './dataset-card.js'
 import { LATENTS_STATS, MANIFEST } from './layout.js'
 import type { Plan } from './plan.js'
+import { renameOldRejects } from './rejects.js'
 
 /** Commits of an unfinished run that are read for its totals, at most. */
 const MOST_COMMITS_READ = 2_000
@@ -58,7 +59,8 @@ export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
   if (stats && plan.format === 'safetensors') {
     await store.put(LATENTS_STATS, encodeLatentsStats(stats.mean, stats.std))
   }
-  if (plan.format === 'parquet') await putCard(store, datasetCard(plan))
+  await putCard(store, plan)
+  await renameOldRejects(store)
   const manifest = {
     version: 1,
     plan: plan.hash,
@@ -97,13 +99,6 @@ async function assertFilesThere(store: Store, files: ManifestFile[]): Promise<vo
   })
 }
 
-/** Writes the dataset card, unless somebody has written a README of their own. */
-async function putCard(store: Store, card: string): Promise<void> {
-  if (await store.putIfAbsent(DATASET_CARD, Buffer.from(card))) return
-  const there = Buffer.from(await store.get(DATASET_CARD)).toString()
-  if (there.includes(CARD_MARK)) await store.put(DATASET_CARD, Buffer.from(card))
-}
-
 /** What every shard says of its origin. No timestamps and no paths of this machine: bytes must repeat. */
 export function provenance(plan: Plan): Record<string, string> {
   return {
@@ -116,6 +111,7 @@ export function provenance(plan: Plan): Record<string, string> {
     'vtp.device': plan.device,
     'vtp.engine': plan.engine,
     'vtp.version': plan.vtp,
+    ...classMetadata(plan),
   }
 }
 

@@ -1,7 +1,7 @@
 /** `vtp finalize`: writes the manifest when every unit has its commit. The last worker does it by itself. */
 import { committedUnits } from './commits.js'
 import { finalizeRun, type Totals } from './finalize.js'
-import { openRun } from './status.js'
+import { openRun } from './open-run.js'
 
 export interface FinishResult {
   out: string

@@ -3,12 +3,12 @@
  * pieces that no plan names, temporary files and unfinished uploads of workers that died. Parts without a
  * commit are left alone: the worker that wrote one may be about to commit it, and the next one adopts or replaces it.
  */
-import { readdir, rm, stat } from 'node:fs/promises'
+import { lstat, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { type Store, uriScheme } from '../../io/store.js'
 import { committedUnits } from './commits.js'
-import { ATTEMPTS, PLANNING } from './layout.js'
-import { openRun } from './status.js'
+import { ATTEMPTS, FOLDERS, PLANNING } from './layout.js'
+import { openRun } from './open-run.js'
 
 export interface GcOptions {
   /** Files and uploads of running workers are younger than this. */
@@ -75,8 +75,6 @@ async function abortUploads(
   }
 }
 
-/** Folders that a run writes files into. */
-const FOLDERS = ['', '_vtp', '_vtp/tmp', '_vtp/commits', '_vtp/attempts', 'img_emb', 'text_emb', 'metadata', 'preview']
 /** How the local store names what it is about to give its name. */
 const TEMPORARY = /\.tmp-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
@@ -87,12 +85,12 @@ export async function removeTemporary(
   old: (modifiedMs: number) => boolean,
   dryRun: boolean,
 ): Promise<void> {
-  for (const folder of FOLDERS) {
+  for (const folder of ['', ...FOLDERS]) {
     const names = await readdir(path.join(root, folder)).catch(() => [])
     for (const name of names) {
       if (folder !== '_vtp/tmp' && !TEMPORARY.test(name)) continue
       const file = path.join(root, folder, name)
-      const info = await stat(file).catch(() => undefined)
+      const info = await lstat(file).catch(() => undefined)
       if (!info?.isFile() || !old(info.mtimeMs)) continue
       result.files++
       result.bytes += info.size

@@ -15,7 +15,7 @@ import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../../errors.js'
 import type { Store } from '../../io/store.js'
 import type { ListingLog, Source, TensorColumn } from '../../types.js'
-import { PLAN } from './layout.js'
+import { isListingName, PLAN } from './layout.js'
 
 const column = z.object({
   name: z.string(),
@@ -51,7 +51,7 @@ const planSchema = settingsSchema.extend({
   hash: z.string(),
   /** Version of this program that made the plan; for provenance, not part of the hash. */
   vtp: z.string(),
-  listingFile: z.string(),
+  listingFile: z.string().refine(isListingName, 'listingFile names no listing'),
   classes: z.array(z.string()).nullable(),
   units: z.array(z.object({ rows: z.int().positive(), offset: z.int(), bytes: z.int().positive() })),
 })

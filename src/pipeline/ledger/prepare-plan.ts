@@ -16,10 +16,13 @@ import { type Model, openModel } from '../../model/index.js'
 import type { Source } from '../../types.js'
 import { engineVersion, vtpVersion } from '../../version.js'
 import { OUTPUTS } from '../outputs.js'
+import { removeOldCard } from './dataset-card.js'
 import { isRunFile, listingName, PLAN } from './layout.js'
 import { openListingLog } from './listing-log.js'
+import { assertOwnFolders } from './open-run.js'
 import { assertSamePlan, claimPlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
 import { type PlanRequest, planColumns, planTransform, resolveLayers } from './plan-request.js'
+import { renameOldRejects } from './rejects.js'
 
 export interface PreparedPlan {
   plan: Plan
@@ -69,6 +72,7 @@ export async function removeRun(store: Store): Promise<void> {
   const names: string[] = []
   for await (const entry of store.list('')) if (isRunFile(entry.name)) names.push(entry.name)
   for (const name of names) await store.delete(name)
+  await removeOldCard(store)
 }
 
 /** Resolves, lists and stores (or finds) the plan. Writes to DEST only its plan and listing, and only unless `dryRun`. */
@@ -117,6 +121,7 @@ async function planSource(
     await assertDestOutsideSource(source, request.dest)
     if (!dryRun && !/^[a-z][a-z0-9+.-]*:\/\//i.test(request.dest)) await makeDest(request.dest)
     store = await openStore(request.dest)
+    await assertOwnFolders(store)
     if (request.overwrite && !dryRun) await removeRun(store)
 
     const before = await loadPlan(store)
@@ -192,6 +197,7 @@ async function planSource(
     if (stored) {
       check(stored)
       plan = stored
+      if (!dryRun) await renameOldRejects(store)
     } else {
       const { sha256, units } = listing!
       plan = {

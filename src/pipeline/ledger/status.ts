@@ -1,9 +1,9 @@
 /** `vtp status`: how far a run has come, over all its workers, from names of commits and attempts alone. */
-import { usageError } from '../../errors.js'
-import { openStore, type Store } from '../../io/store.js'
+import type { Store } from '../../io/store.js'
 import { visitCommits } from './finalize.js'
 import { ATTEMPTS, COMMITS, MANIFEST } from './layout.js'
-import { loadOutline, loadPlan, type Plan, type RunOutline } from './plan.js'
+import { openAnyRun } from './open-run.js'
+import type { RunOutline } from './plan.js'
 
 export interface StartedUnit {
   unit: number
@@ -40,33 +40,6 @@ export interface RunStatus {
 const RATE_WINDOW_MS = 10 * 60_000
 /** With more commits than this their contents are not read. */
 const MOST_READ = 5_000
-
-/** Opens DEST and its plan of `vtp encode`. Throws usage errors `no_plan`, `other_plan`. */
-export async function openRun(dest: string): Promise<{ store: Store; plan: Plan }> {
-  return openWith(dest, loadPlan)
-}
-
-/** Opens DEST and what the plans of all kinds of runs have. Throws usage error `no_plan`. */
-export async function openAnyRun(dest: string): Promise<{ store: Store; plan: RunOutline }> {
-  return openWith(dest, loadOutline)
-}
-
-async function openWith<T>(
-  dest: string,
-  load: (store: Store) => Promise<T | undefined>,
-): Promise<{ store: Store; plan: T }> {
-  const store = await openStore(dest)
-  try {
-    const plan = await load(store)
-    if (plan) return { store, plan }
-    throw usageError('no_plan', `${dest} holds no plan of a run`, [
-      'give the --out of `vtp encode`, `vtp plan` or `vtp generate`',
-    ])
-  } catch (error) {
-    await store.close()
-    throw error
-  }
-}
 
 export async function runStatus(dest: string): Promise<RunStatus> {
   const { store, plan } = await openAnyRun(dest)

@@ -3,7 +3,7 @@
  * every file, rows and their keys against the listing (each entry is a row or a reject, in order), keys
  * unique over the whole run, and the manifest against the commits.
  */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { mapOrdered } from '../../async/stages.js'
@@ -15,9 +15,10 @@ import { openShard, shardName } from '../../io/shards/index.js'
 import { type Store, uriScheme } from '../../io/store.js'
 import { type Commit, committedUnits, readCommit } from './commits.js'
 import { MANIFEST, rejectsName } from './layout.js'
+import { openAnyRun } from './open-run.js'
 import { loadPlan, type Plan, type RunOutline } from './plan.js'
 import { readUnitLines } from './prepare-plan.js'
-import { openAnyRun } from './status.js'
+import { readRejects } from './rejects.js'
 
 const UNITS_AT_ONCE = 4
 const READ_ROWS = 1024
@@ -120,10 +121,15 @@ async function verifyUnit(
       if (remote) {
         const { downloadObject } = await import('../../io/s3/download.js')
         await mkdir(path.dirname(path.join(folder, name)), { recursive: true })
-        await downloadObject(`${store.uri}/${name}`, path.join(folder, name))
+        await downloadObject(`${store.uri}/${name}`, path.join(folder, name)).catch((error: unknown) => {
+          if (!(error instanceof VtpError) || error.code !== 'not_found') throw error
+          return rm(path.join(folder, name), { force: true })
+        })
       }
+      const link = !remote && (await lstat(path.join(folder, name)).catch(() => undefined))?.isSymbolicLink()
       const there = await local.stat(name)
-      if (!there) problem(`${name} is missing`)
+      if (link) problem(`${name} is a link: links inside an output folder are not followed`)
+      else if (!there) problem(`${name} is missing`)
       else if (there.size !== bytes) problem(`${name} has ${there.size} bytes, its commit says ${bytes}`)
       else if ((await local.sha256(name)) !== sha256)
         problem(`${name} has other content than its commit says (SHA-256)`)
@@ -158,13 +164,10 @@ async function verifyRows(
   const { unit } = commit
   const rejected = new Set<string>()
   if (commit.rejects > 0) {
-    const lines = Buffer.from(await store.get(rejectsName(unit)))
-      .toString()
-      .split('\n')
-      .filter(Boolean)
-    for (const line of lines) rejected.add((JSON.parse(line) as { key: string }).key)
-    if (lines.length !== commit.rejects)
-      problem(`${rejectsName(unit)} has ${lines.length} lines, its commit says ${commit.rejects}`)
+    const rejects = await readRejects(store, unit)
+    for (const { key } of rejects) rejected.add(key)
+    if (rejects.length !== commit.rejects)
+      problem(`${rejectsName(unit)} has ${rejects.length} lines, its commit says ${commit.rejects}`)
   }
   const expected = (await readUnitLines({ plan, store }, unit))
     .map((line) => parseListingEntry(line).key)

@@ -1,6 +1,7 @@
 /** A batch of a unit on its way: listed, fetched, preprocessed, encoded. */
 import type { ListingEntry, Reject, RowBatch, RowMeta } from '../../types.js'
 import type { PlannedUnit } from '../ledger/plan.js'
+import type { PlacedReject } from '../ledger/rejects.js'
 
 /** A unit that this run has started. */
 export interface UnitJob {
@@ -16,12 +17,6 @@ export interface BatchJob {
   start: number
   entries: ListingEntry[]
   last: boolean
-}
-
-/** A reject and its position in the unit's listing. */
-export interface PlacedReject {
-  position: number
-  reject: Reject
 }
 
 export interface FetchedBatch extends BatchJob {

@@ -20,7 +20,8 @@ import {
   type Source,
   type TensorColumn,
 } from '../../types.js'
-import type { BatchJob, EncodedBatch, FetchedBatch, PixelBuffer, PlacedReject, PreparedBatch } from './batch.js'
+import type { PlacedReject } from '../ledger/rejects.js'
+import type { BatchJob, EncodedBatch, FetchedBatch, PixelBuffer, PreparedBatch } from './batch.js'
 import { rejectOf } from './entry-pixels.js'
 import type { Meter } from './meter.js'
 import { CAPTION_COLUMN, embedCaptions } from './texts.js'

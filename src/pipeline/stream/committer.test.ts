@@ -61,11 +61,11 @@ const partOf = async (store: Store): Promise<string> => Buffer.from(await store.
 it.each([0, 50])('a part that a dead worker left without a commit is replaced (wait %i ms)', async (wait) => {
   const store = await openTemp()
   await store.put(NAME, Buffer.from('of the dead one'))
-  await store.put('rejects-00000.jsonl', Buffer.from('{}\n'))
+  await store.put('_rejects-00000.jsonl', Buffer.from('{}\n'))
   await commitPart(store, 'mine', wait)
   expect(await partOf(store)).toBe('mine')
   expect((await readCommit(store, 0)).files).toEqual(commitOf('mine').files)
-  expect(await store.stat('rejects-00000.jsonl')).toBeUndefined()
+  expect(await store.stat('_rejects-00000.jsonl')).toBeUndefined()
 })
 
 it('a part whose commit comes while it is waited for stays', async () => {

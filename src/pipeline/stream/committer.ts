@@ -9,7 +9,8 @@ import { type Attempt, type Commit, writeCommit } from '../ledger/commits.js'
 import { rejectsName } from '../ledger/layout.js'
 import { comparePart, settleLate, settleReplaced } from '../ledger/parts.js'
 import type { Plan } from '../ledger/plan.js'
-import type { EncodedBatch, PlacedReject } from './batch.js'
+import { encodeRejects, type PlacedReject } from '../ledger/rejects.js'
+import type { EncodedBatch } from './batch.js'
 import { nonFiniteReject } from './finite.js'
 import type { BottleneckStage, Meter } from './meter.js'
 import type { RunEvent } from './run-events.js'
@@ -141,12 +142,4 @@ export function createCommitter(context: CommitterContext): Committer {
     },
     settled: () => committing,
   }
-}
-
-/** The lines of `rejects-NNNNN.jsonl`: always the same order of fields, so that the bytes repeat. */
-export function encodeRejects(placed: PlacedReject[]): Buffer {
-  const lines = placed.map(({ reject: { key, uri, stage, code, message } }) =>
-    JSON.stringify({ key, uri, stage, code, message }),
-  )
-  return Buffer.from(lines.map((line) => `${line}\n`).join(''))
 }
