@@ -20,8 +20,8 @@ import { encodeNpyHeader } from '../src/io/numpy/npy.js'
 import { createRandom } from '../src/math/random.js'
 import { frechetDistance } from '../src/metrics/fid/frechet.js'
 import { createMoments, type FeatureStats } from '../src/metrics/fid/moments.js'
+import { writeStatsFile } from '../src/metrics/fid/stats-file.js'
 import { openMatrixProducts } from '../src/metrics/linalg/matmul.js'
-import { writeStatsFile } from '../src/metrics/sets/stats-file.js'
 import { median, pairedRatio, printTable } from './support/measure.js'
 
 const { values } = parseArgs({

@@ -177,3 +177,39 @@ describe('vtp eval', () => {
     expect(leftovers()).toEqual([])
   }, 300_000)
 })
+
+describe('two processes on one --out', () => {
+  it.each([
+    ['eval-recon', () => [inDir('photos'), '--metrics', 'psnr,ssim', '--batch-size', '2'], ['psnr', 'ssim', 'images']],
+    [
+      'eval-probe',
+      () => [
+        ...['--train', inDir('photos'), '--val', inDir('photos'), '--epochs', '1', '--epoch-length', '2'],
+        ...['--batch-size', '4', '--blocks', '1'],
+      ],
+      ['accuracies', 'losses'],
+    ],
+  ] as const)(
+    '%s: the second is refused or has the right numbers, and the third run has them',
+    async (command, args, names) => {
+      const run = (out: string) =>
+        runCli([command, ...args(), '--out', inDir(out), '--json', '--checkpoint-seconds', '0'], { env })
+      const numbers = ({ stdout }: CliResult): unknown[] => {
+        const json = JSON.parse(stdout)
+        return names.map((name) => json[name])
+      }
+      const alone = numbers(await run(`${command} alone`))
+      const both = await Promise.all([run(`${command} both`), run(`${command} both`)])
+      expect(both.map(({ code }) => code)).toContain(0)
+      for (const result of both) {
+        if (result.code === 0) expect(numbers(result)).toEqual(alone)
+        else {
+          expect(result.code, result.stderr).toBe(3)
+          expect(result.stderr + result.stdout).toMatch(/Another process works on .*: process \d+ on /)
+        }
+      }
+      expect(numbers(await run(`${command} both`))).toEqual(alone)
+    },
+    120_000,
+  )
+})

@@ -1,6 +1,6 @@
 /** `vtp eval-zeroshot` between its flags and the evaluation. */
 import { EXIT } from '../../errors.js'
-import type { StateOptions } from '../../metrics/resume/state.js'
+import type { StateOptions } from '../../metrics/pass/state.js'
 import { evaluateZeroshot, type ZeroshotResult } from '../../metrics/zeroshot/evaluate.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { CommandContext } from '../base-command.js'

@@ -8,7 +8,7 @@ import { resizeForCleanFid } from '../../image/resize-float.js'
 import { type FidDims, type FidFlavour, INCEPTION_SIZE } from '../../model/inception/graph.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
 import type { OpenNetwork } from '../networks/open.js'
-import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
+import { type NumberArrays, underPrefix, withPrefix } from '../pass/checkpoint.js'
 import type { FeatureFile } from './feature-file.js'
 import { createMoments, type FeatureMoments, type FeatureStats, type MomentsState } from './moments.js'
 

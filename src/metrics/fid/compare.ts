@@ -6,7 +6,6 @@ import type { FidDims, FidFlavour } from '../../model/inception/graph.js'
 import type { Reject } from '../../types.js'
 import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
 import { type NetworkOptions, type OpenNetwork, openInception } from '../networks/open.js'
-import { writeStatsFile } from '../sets/stats-file.js'
 import type { SetStats } from './collector.js'
 import { assertSameWidth, frechetDistance } from './frechet.js'
 import { ADM_SPLIT, inceptionScore, partsOf, splitsOf } from './inception-score.js'
@@ -14,6 +13,7 @@ import { kernelInceptionDistance } from './kid.js'
 import { type LoadedSet, type OpenedSet, openSet } from './load-set.js'
 import { precisionRecall } from './precision-recall.js'
 import { describeProtocol } from './protocol.js'
+import { writeStatsFile } from './stats-file.js'
 
 export const FID_METRICS = ['fid', 'sfid', 'kid', 'is', 'prec'] as const
 export type FidMetric = (typeof FID_METRICS)[number]

@@ -6,7 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Matrix } from '../linalg/matmul.js'
-import { type AppendFile, openAppendFile } from '../resume/append-file.js'
+import { type AppendFile, openAppendFile } from '../pass/append-file.js'
 
 export interface FeatureFile {
   readonly dims: number

@@ -7,14 +7,14 @@ import { usageError } from '../../errors.js'
 import type { Reject } from '../../types.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
 import type { OpenNetwork } from '../networks/open.js'
-import { appendLines, readLines } from '../resume/append-file.js'
-import { evaluationIdentity } from '../resume/identity.js'
-import { type EvalState, openState } from '../resume/state.js'
+import { appendLines, readLines } from '../pass/append-file.js'
+import { evaluationIdentity } from '../pass/identity.js'
+import { type EvalState, openState } from '../pass/state.js'
 import { type ImageSet, openImageSet } from '../sets/images.js'
-import { readStatsFile } from '../sets/stats-file.js'
 import { createCollector, type SetStats } from './collector.js'
 import type { CompareRequest } from './compare.js'
 import { featureRows } from './feature-file.js'
+import { readStatsFile } from './stats-file.js'
 
 export interface LoadedSet {
   stats: SetStats

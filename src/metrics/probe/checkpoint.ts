@@ -1,5 +1,5 @@
 /** A probe in training as its checkpoint has it: what is done, and the weights and momenta of every group of heads. */
-import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
+import { type NumberArrays, underPrefix, withPrefix } from '../pass/checkpoint.js'
 import type { TrainerState } from './trainer.js'
 
 export interface ProbeProgress {

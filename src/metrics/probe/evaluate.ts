@@ -8,9 +8,9 @@ import { mapOrdered } from '../../async/stages.js'
 import { EXIT, usageError, VtpError } from '../../errors.js'
 import { engineVersion } from '../../version.js'
 import { openMatrixProducts } from '../linalg/matmul.js'
-import type { NumberArrays } from '../resume/checkpoint.js'
-import { evaluationIdentity } from '../resume/identity.js'
-import { type EvalState, openState } from '../resume/state.js'
+import type { NumberArrays } from '../pass/checkpoint.js'
+import { evaluationIdentity } from '../pass/identity.js'
+import { type EvalState, openState } from '../pass/state.js'
 import { joinStates, type ProbeProgress, stateOfGroup } from './checkpoint.js'
 import { nearestNeighbours, type RidgeResult, ridgeProbe } from './closed-form.js'
 import { type Closers, openImageData, openStoredData, type ProbeData } from './data.js'
@@ -55,7 +55,12 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
       { ...data.decides, groups, epochs, epochLength, batchSize, seed, provider: providers[0] },
       { dir, stamp: () => data.stamp },
     )
-    const state = await openState<ProbeProgress>(identity, { dir, cacheDir, checkpointSeconds })
+    const state = await openState<ProbeProgress>(identity, {
+      dir,
+      cacheDir,
+      checkpointSeconds,
+      onNote: request.onNote,
+    })
     let complete = false
     closers.push(() => state.close(complete))
     const trainers: Trainer[] = []

@@ -17,7 +17,7 @@ import { compileEncoder, type EncoderSpec, type Model, type Precision } from '..
 import { readEntryPixels } from '../../pipeline/stream/entry-pixels.js'
 import type { TensorData } from '../../types.js'
 import { createFeatureFile, type FeatureFile, type TemporaryFeatureFile } from '../fid/feature-file.js'
-import { stampFiles } from '../sets/stamp.js'
+import { stampFiles } from '../pass/stamp.js'
 import type { ListingIndex } from './listing-index.js'
 
 /** Width of a CLS token, and how many of them a row has. */

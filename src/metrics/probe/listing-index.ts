@@ -4,7 +4,7 @@ import { usageError } from '../../errors.js'
 import { parseListingEntry } from '../../io/listing.js'
 import { readFully } from '../../io/read-fully.js'
 import type { ListingEntry, Source } from '../../types.js'
-import { storeListing } from '../sets/listing.js'
+import { storeListing } from '../pass/listing.js'
 
 export interface ListingIndex {
   readonly source: Source

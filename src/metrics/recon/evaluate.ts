@@ -26,12 +26,12 @@ import { type NetworkOptions, type OpenNetwork, openInception, openPairs } from 
 import { describeWeights } from '../networks/weights.js'
 import { type ComparedBatch, comparePairs, type PairMetrics } from '../pairs/compare.js'
 import { openScorePool, type ScorePool } from '../pairs/score-pool.js'
-import { type NumberArrays, underPrefix, withPrefix } from '../resume/checkpoint.js'
-import { evaluationIdentity, modelOverSet } from '../resume/identity.js'
-import type { StateOptions } from '../resume/state.js'
-import { storeListing } from '../sets/listing.js'
-import { noneReadable } from '../sets/none-readable.js'
-import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
+import { type NumberArrays, underPrefix, withPrefix } from '../pass/checkpoint.js'
+import { evaluationIdentity, modelOverSet } from '../pass/identity.js'
+import { storeListing } from '../pass/listing.js'
+import { noneReadable } from '../pass/none-readable.js'
+import { openPreparedSet, type PreparedSet } from '../pass/prepared-set.js'
+import type { StateOptions } from '../pass/state.js'
 import { openRunFolder, type RunFolder, scoresToRow } from './run-folder.js'
 import { removeSaved, saveImages } from './saved-images.js'
 import { type ReconSummary, summarize } from './summary.js'
@@ -130,6 +130,7 @@ export async function evaluateReconstruction(
       cacheDir: request.cacheDir ?? defaultCacheDir(),
       checkpointSeconds: request.checkpointSeconds,
       kept: request.kept,
+      onNote: request.onNote,
     })
     let complete = false
     closers.push(() => folder.close(complete))

@@ -6,9 +6,9 @@
 import { VtpError } from '../../errors.js'
 import type { ListingEntry, Reject } from '../../types.js'
 import type { PairScores } from '../pairs/compare.js'
-import { appendLines, readLines } from '../resume/append-file.js'
-import type { NumberArrays } from '../resume/checkpoint.js'
-import { openState, type StateOptions } from '../resume/state.js'
+import { appendLines, readLines } from '../pass/append-file.js'
+import type { NumberArrays } from '../pass/checkpoint.js'
+import { openState, type StateOptions } from '../pass/state.js'
 
 /** One line of rows.jsonl. `psnr` is null where it is infinite. */
 export type EvalRow = { entry: ListingEntry; psnr?: number | null; ssim?: number; lpips?: number } | { reject: Reject }

@@ -12,8 +12,8 @@ import { findShards, openShard } from '../../io/shards/index.js'
 import { openStore, uriScheme } from '../../io/store.js'
 import { type ListingEntry, type Reject, RejectError, type RgbImage, type Source } from '../../types.js'
 import type { PixelBatch } from '../fid/collector.js'
-import { storeListing } from './listing.js'
-import { stampFiles } from './stamp.js'
+import { storeListing } from '../pass/listing.js'
+import { stampFiles } from '../pass/stamp.js'
 
 export interface ImageSetOptions {
   batchSize: number

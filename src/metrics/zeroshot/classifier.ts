@@ -10,7 +10,7 @@ import { writeAtomically } from '../../io/cache.js'
 import type { Precision } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
 import { featureRows } from '../fid/feature-file.js'
-import { openState } from '../resume/state.js'
+import { openState } from '../pass/state.js'
 import { fillTemplate, type Prompts } from './prompts.js'
 
 /** float32 [classes, dim], rows of length 1. */

@@ -7,12 +7,12 @@ import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
 import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
-import { type AppendFile, appendLines, readLines } from '../resume/append-file.js'
-import { evaluationIdentity, modelOverSet } from '../resume/identity.js'
-import { type EvalState, openState, type StateOptions } from '../resume/state.js'
-import { type StoredListing, storeListing } from '../sets/listing.js'
-import { noneReadable } from '../sets/none-readable.js'
-import { openPreparedSet, type PreparedSet } from '../sets/prepared-set.js'
+import { type AppendFile, appendLines, readLines } from '../pass/append-file.js'
+import { evaluationIdentity, modelOverSet } from '../pass/identity.js'
+import { type StoredListing, storeListing } from '../pass/listing.js'
+import { noneReadable } from '../pass/none-readable.js'
+import { openPreparedSet, type PreparedSet } from '../pass/prepared-set.js'
+import { type EvalState, openState, type StateOptions } from '../pass/state.js'
 import { buildClassifier, type Classifier, rankClasses } from './classifier.js'
 import { type Prompts, readPrompts } from './prompts.js'
 import { type Tally, tallyRows, type ZeroshotRow } from './tally.js'
@@ -93,7 +93,13 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
       { ...modelOverSet(model, set, request), classnames, templates },
       { dir, stamp: set.stamp },
     )
-    const state = await openState<Progress>(identity, { dir, cacheDir, checkpointSeconds, kept })
+    const state = await openState<Progress>(identity, {
+      dir,
+      cacheDir,
+      checkpointSeconds,
+      kept,
+      onNote: request.onNote,
+    })
     let complete = false
     closers.push(() => state.close(complete))
     const rows = await state.openFile('rows.jsonl')

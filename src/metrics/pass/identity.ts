@@ -5,7 +5,7 @@
  */
 import type { Model, Precision } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
-import type { PreparedSet } from '../sets/prepared-set.js'
+import type { PreparedSet } from './prepared-set.js'
 
 export interface IdentityPlace {
   /** The user's folder; the cache otherwise. */

@@ -2,17 +2,19 @@
  * What an evaluation continues from when it was interrupted: `checkpoint.bin` and files that only grow, in
  * a folder that belongs to what is evaluated, its identity: everything that decides the numbers. The folder
  * is one that the user names and keeps (`--out`), where another evaluation is refused; or one in the cache,
- * found by the identity alone and deleted when the evaluation is done.
+ * found by the identity alone and deleted when the evaluation is done. One process at a time works in it: a second
+ * one is refused in the user's folder, and has one of its own in the cache.
  */
 import { createHash } from 'node:crypto'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { writeAtomically } from '../../io/cache.js'
+import { claimFolder } from '../../io/claim.js'
 import { makeFolder } from '../../io/make-folder.js'
 import { type AppendFile, openAppendFile } from './append-file.js'
 import { type NumberArrays, readCheckpoint, writeCheckpoint } from './checkpoint.js'
-import { type Claim, claimFolder } from './claim.js'
+import { takeWorkFolder, type WorkFolder } from './work-folder.js'
 
 export interface StateOptions {
   /** The user's folder; the cache otherwise. */
@@ -20,6 +22,7 @@ export interface StateOptions {
   /** Start anew in `dir`, whatever it holds; undefined where the command has no such flag. */
   overwrite?: boolean
   cacheDir: string
+  onNote?: (line: string) => void
   /** How often progress is made durable; 0: with every batch. */
   checkpointSeconds: number
   /** Finished work stays in the cache, too: part of something larger, which calls what is added here at its end. */
@@ -54,21 +57,24 @@ export async function openState<Head extends object>(
   options: StateOptions,
 ): Promise<EvalState<Head>> {
   const { dir, cacheDir, checkpointSeconds } = options
-  const takeFolder = (): Promise<Claim> => claimFolder(path.join(cacheDir, 'evaluations'), identityKey(identity))
-  const claim: Claim | undefined = dir === undefined ? await takeFolder() : undefined
-  const folder = claim?.dir ?? dir!
+  const takeFolder = (): Promise<WorkFolder> =>
+    takeWorkFolder(path.join(cacheDir, 'evaluations'), identityKey(identity))
+  const cached = dir === undefined ? await takeFolder() : undefined
+  const folder = cached?.dir ?? dir!
+  const claim = cached?.claim ?? (await claimFolder(folder, path.dirname(folder), options))
   const file = path.join(folder, CHECKPOINT)
   const files = new Map<string, AppendFile>()
   try {
     await settle(folder, identity, options.overwrite)
     const saved = await readCheckpoint<{ head: Head; lengths: Record<string, number> }>(file).catch((error) => {
       // Nobody has asked for what is in the cache: if it is of no use, the evaluation begins anew.
-      if (claim) return undefined
+      if (cached) return undefined
       throw error
     })
     let savedAt = performance.now()
     let isThere = saved !== undefined
     const checkpoint = async (head: Head, arrays: NumberArrays = {}): Promise<void> => {
+      await claim.assertHeld()
       const lengths: Record<string, number> = { ...saved?.head.lengths }
       for (const [name, opened] of files) {
         await opened.sync()
@@ -95,14 +101,14 @@ export async function openState<Head extends object>(
       async close(done) {
         for (const opened of files.values()) await opened.close()
         if (done && options.kept && isThere) {
-          await claim?.release()
-          if (claim) options.kept.push(async () => (await takeFolder()).remove())
-        } else if (done || !isThere) await claim?.remove()
-        else await claim?.release()
+          await claim.release()
+          if (cached) options.kept.push(async () => (await takeFolder()).remove())
+        } else if (cached && (done || !isThere)) await cached.remove()
+        else await claim.release()
       },
     }
   } catch (error) {
-    await claim?.release()
+    await claim.release()
     throw error
   }
 }

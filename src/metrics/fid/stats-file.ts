@@ -6,8 +6,8 @@ import { writeFile } from 'node:fs/promises'
 import { VtpError } from '../../errors.js'
 import { writeAtomically } from '../../io/cache.js'
 import { encodeNpz, openNpz } from '../../io/numpy/npz.js'
-import type { SetStats } from '../fid/collector.js'
-import type { FeatureStats } from '../fid/moments.js'
+import type { SetStats } from './collector.js'
+import type { FeatureStats } from './moments.js'
 
 export interface StatsFile {
   stats?: SetStats
