@@ -70,7 +70,7 @@ const Model = root.lookupType('Model')
 /** A graph input or output; a name in the shape, as `N`, is a size that is free at run time. */
 export interface Port {
   name: string
-  dtype: 'uint8' | 'float16' | 'float32' | 'float64' | 'int64'
+  dtype: 'uint8' | 'float16' | 'float32' | 'float64' | 'int32' | 'int64' | 'bool'
   shape: (number | string)[]
 }
 

@@ -22,6 +22,8 @@ export interface Weights {
   readonly tensors: ReadonlyMap<string, StoredTensor>
   /** A tensor widened to float32, in C order. Throws VtpError `bad_checkpoint` for a name that is not there. */
   readFloat32(name: string): Promise<Float32Array>
+  /** Values of an integer tensor. Throws usage error `bad_dtype` for floats. */
+  readIntegers(name: string): Promise<number[]>
   close(): Promise<void>
 }
 
@@ -89,6 +91,11 @@ async function weightFiles(folder: string, name: string): Promise<string[]> {
   return shards
 }
 
+/** A name without what DistributedDataParallel and torch.compile put before it; for `rename`. */
+export function withoutWrappers(stored: string): string {
+  return stored.replace(/^(module\.|_orig_mod\.)+/, '')
+}
+
 export interface WeightsOptions {
   /** Where a torch file keeps its state dict, best first: `ema`, `state_dict`, `trainer.unitok`; else at its top. */
   keys?: string[]
@@ -117,15 +124,21 @@ export async function openWeights(folder: string, name: string, options: Weights
         places.set(name, { file, stored })
       }
     }
+    const placeOf = (name: string): { file: TensorFile; stored: string } => {
+      const place = places.get(name)
+      if (place) return place
+      throw new VtpError(`${folder} has no tensor "${name}"`, { code: 'bad_checkpoint', exitCode: EXIT.usage })
+    }
     return {
       files,
       tensors,
       async readFloat32(name) {
-        const place = places.get(name)
-        if (!place) {
-          throw new VtpError(`${folder} has no tensor "${name}"`, { code: 'bad_checkpoint', exitCode: EXIT.usage })
-        }
-        return place.file.readFloat32(place.stored)
+        const { file, stored } = placeOf(name)
+        return file.readFloat32(stored)
+      },
+      async readIntegers(name) {
+        const { file, stored } = placeOf(name)
+        return file.readIntegers(stored)
       },
       close,
     }

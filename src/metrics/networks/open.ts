@@ -1,11 +1,13 @@
 /** From files of weights to open sessions: Inception-v3, and the graph that compares pairs of images. */
 import { createHash } from 'node:crypto'
+import path from 'node:path'
 import type { Session } from '../../engine/session.js'
 import { openSessions } from '../../engine/session-pool.js'
 import { VtpError } from '../../errors.js'
 import { compileGraph } from '../../graph/compile.js'
-import { openStateDict } from '../../io/torch/file.js'
-import { buildInception, type InceptionSpec, type ReadWeight } from '../../model/inception/graph.js'
+import type { ReadTensor } from '../../graph/read-tensor.js'
+import { openWeights } from '../../io/weights.js'
+import { buildInception, type InceptionSpec } from '../../model/inception/graph.js'
 import { buildPair, LPIPS_TENSORS, VGG_TENSORS } from '../../model/lpips/graph.js'
 import { resolveWeights, type WeightsFile, type WeightsOptions } from './weights.js'
 
@@ -22,25 +24,29 @@ export interface OpenNetwork {
 }
 
 interface Reader {
-  read: ReadWeight
+  read: ReadTensor
   close(): Promise<void>
 }
 
 async function openReader(file: WeightsFile, needed: string[] = []): Promise<Reader> {
-  const state = await openStateDict(file.path, ['state_dict'])
-  const missing = needed.filter((name) => !state.tensors.has(name))
-  const tensor = (name: string) => {
-    const found = state.tensors.get(name)
-    if (found) return found
-    throw new VtpError(`${file.path} has no tensor "${name}": it is no file of ${file.name} weights`, {
+  const opened = await openWeights(path.dirname(file.path), path.basename(file.path), { keys: ['state_dict'] })
+  const check = (name: string): void => {
+    if (opened.tensors.has(name)) return
+    throw new VtpError(`${file.path} has no tensor "${name}": it is not a file of ${file.name} weights`, {
       code: 'weights_mismatch',
     })
   }
-  if (missing.length > 0) {
-    await state.close()
-    tensor(missing[0]!)
+  try {
+    needed.forEach(check)
+  } catch (error) {
+    await opened.close()
+    throw error
   }
-  return { read: async (name) => state.readFloat32(tensor(name)), close: state.close }
+  const read: ReadTensor = async (name) => {
+    check(name)
+    return opened.readFloat32(name)
+  }
+  return { read, close: opened.close }
 }
 
 /** Opens Inception-v3 as FID uses it. Throws VtpError `weights_missing` and the like. */
@@ -76,7 +82,7 @@ export async function openPairs(lpips: boolean, options: NetworkOptions): Promis
         readers.push(await openReader(file, needed))
       }
     }
-    const read: ReadWeight = (name) => readers[name.startsWith('lin') ? 1 : 0]!.read(name)
+    const read: ReadTensor = (name) => readers[name.startsWith('lin') ? 1 : 0]!.read(name)
     const digest = createHash('sha256')
       .update(weights.map((file) => file.sha256).join(' '))
       .digest('hex')

@@ -11,6 +11,7 @@
  * - `clean-fid`: the input is already 299 × 299 float (Pillow's antialiased bicubic, see clean-resize.ts).
  */
 import type { GraphBuilder, Value } from '../../graph/builder.js'
+import type { ReadTensor } from '../../graph/read-tensor.js'
 
 export const FID_FLAVOURS = ['pytorch-fid', 'adm', 'clean-fid'] as const
 export type FidFlavour = (typeof FID_FLAVOURS)[number]
@@ -29,9 +30,6 @@ export interface InceptionSpec {
   logits?: boolean
 }
 
-/** Reads a tensor by its name in the checkpoint, as float32 in C order. */
-export type ReadWeight = (name: string) => Promise<Float32Array>
-
 const BN_EPSILON = 0.001
 export const INCEPTION_SIZE = 299
 const SPATIAL_CHANNELS = 7
@@ -42,7 +40,7 @@ interface ConvOptions {
   pad?: [number, number]
 }
 
-export async function buildInception(graph: GraphBuilder, read: ReadWeight, spec: InceptionSpec): Promise<void> {
+export async function buildInception(graph: GraphBuilder, read: ReadTensor, spec: InceptionSpec): Promise<void> {
   /** BasicConv2d: convolution without bias, batch norm, ReLU. */
   const conv = (
     x: Value,

@@ -7,7 +7,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { fileDigest } from '../../io/file-digest.js'
-import { openTensorFile, type TensorFile } from '../../io/tensor-file.js'
+import { openWeights, withoutWrappers } from '../../io/weights.js'
 import { checkDitConfig, type DitConfig } from './config.js'
 import { ditRope } from './tables.js'
 import { checkDitTensors, inferDitConfig } from './tensors.js'
@@ -56,10 +56,10 @@ async function findFile(ref: string): Promise<string> {
 /** Opens and checks a checkpoint. Throws usage errors `dit_missing`, `not_a_dit`, `dit_mismatch`, and the reader's. */
 export async function openDit(ref: string, options: OpenDitOptions): Promise<DitCheckpoint> {
   const file = await findFile(ref)
-  const opened = await openTensorFile(file, STATE_KEYS)
+  const [folder, base] = [path.dirname(file), path.basename(file)]
+  const opened = await openWeights(folder, base, { keys: STATE_KEYS, rename: withoutWrappers })
   try {
-    const names = plainNames(opened)
-    const shapes = new Map([...names].map(([name, stored]) => [name, opened.shapes.get(stored)!]))
+    const shapes = new Map([...opened.tensors].map(([name, { shape }]) => [name, shape]))
     const config = options.config
       ? checkDitConfig(options.config)
       : inferDitConfig(shapes, file, options.heads ?? (await headsBeside(file)))
@@ -67,28 +67,19 @@ export async function openDit(ref: string, options: OpenDitOptions): Promise<Dit
     const weights = await fileDigest(file, options.cacheDir)
     const sorted = Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1))
     return {
-      name: path.basename(file),
+      name: base,
       path: file,
       config,
       digest: createHash('sha256')
         .update(`${JSON.stringify(sorted)}\n${weights}`)
         .digest('hex'),
-      readFloat32: async (name) => {
-        const stored = names.get(name)
-        if (stored === undefined) return computedBuffer(config, name)
-        return opened.readFloat32(stored)
-      },
+      readFloat32: async (name) => (opened.tensors.has(name) ? opened.readFloat32(name) : computedBuffer(config, name)),
       close: () => opened.close(),
     }
   } catch (error) {
     await opened.close()
     throw error
   }
-}
-
-/** Names without what DistributedDataParallel and torch.compile put before them → the stored names. */
-function plainNames(file: TensorFile): Map<string, string> {
-  return new Map([...file.shapes.keys()].map((name) => [name.replace(/^(module\.|_orig_mod\.)+/, ''), name]))
 }
 
 /** `num_heads` of a config.json beside the weights: the constructor's arguments by name. */

@@ -8,8 +8,8 @@
  */
 
 import type { GraphBuilder, Value } from '../../graph/builder.js'
+import type { ReadTensor } from '../../graph/read-tensor.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
-import type { ReadWeight } from '../inception/graph.js'
 
 /** torchvision's `features` of VGG16: [index, in, out], cut before each of the four pools. */
 const SLICES: [number, number, number][][] = [
@@ -53,7 +53,7 @@ export interface PairSpec {
  * output (normalised). Outputs: `reference`, `reconstruction` float32 [N,3,H,W] in 0…1; `reference_u8`,
  * `reconstruction_u8` uint8 [N,H,W,3] as the script saves them; `lpips.k` float32 [N,1,h,w].
  */
-export async function buildPair(graph: GraphBuilder, read: ReadWeight, spec: PairSpec): Promise<void> {
+export async function buildPair(graph: GraphBuilder, read: ReadTensor, spec: PairSpec): Promise<void> {
   const perChannel = (values: number[]): Value => graph.constant(values, [1, 3, 1, 1])
   const pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', 'H', 'W', 3] })
   const image = graph.input({ name: 'image', dtype: 'float32', shape: ['N', 3, 'H', 'W'] })
