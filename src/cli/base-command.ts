@@ -16,7 +16,9 @@ import {
   valuesFromConfig,
   valuesFromEnv,
 } from './flags/config-file.js'
+import { declareFlags, withoutParserWords } from './flags/declare.js'
 import { translateParserError } from './flags/parse-errors.js'
+import { assertKnownVariables, dropServiceLinks } from './flags/variables.js'
 import { reportError } from './terminal/report.js'
 import { createTerminal, printJson, type Terminal } from './terminal/terminal.js'
 
@@ -32,7 +34,7 @@ type FlagsOf<C extends typeof Command> = Interfaces.InferredFlags<(typeof BaseCo
 type ArgsOf<C extends typeof Command> = Interfaces.InferredArgs<C['args']>
 
 export abstract class BaseCommand<_C extends typeof Command = typeof Command> extends Command {
-  static override baseFlags = {
+  static override baseFlags = declareFlags({
     json: Flags.boolean({
       default: false,
       summary: 'Print one JSON object on stdout (and errors as {"error": …}).',
@@ -43,13 +45,18 @@ export abstract class BaseCommand<_C extends typeof Command = typeof Command> ex
       helpValue: 'FILE.yaml',
       helpGroup: 'GLOBAL',
     }),
-  }
+  })
 
   private json: boolean | undefined
   private outside: OutsideValue[] = []
 
   /** The arguments and flags, from the command line, the environment and the configuration file. Throws usage errors. */
   protected async input<C extends typeof Command>(ctor: C): Promise<{ args: ArgsOf<C>; flags: FlagsOf<C> }> {
+    assertKnownVariables(
+      process.env,
+      this.config.commands.flatMap((command) => Object.keys(command.flags)),
+    )
+    dropServiceLinks(process.env)
     const definitions = { ...BaseCommand.baseFlags, ...ctor.flags }
     const shapes = definitions as unknown as FlagShapes
     const given = flagsOnCommandLine(this.argv, shapes)
@@ -63,7 +70,8 @@ export abstract class BaseCommand<_C extends typeof Command = typeof Command> ex
       this.json = (parsed.flags as { json?: boolean }).json === true
       return parsed as unknown as { args: ArgsOf<C>; flags: FlagsOf<C> }
     } catch (error) {
-      throw translateParserError(error, this.commandName(), Object.keys(definitions)) ?? error
+      const own = withoutParserWords(error)
+      throw translateParserError(own, this.commandName(), Object.keys(definitions)) ?? own
     }
   }
 

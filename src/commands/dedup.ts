@@ -1,6 +1,5 @@
-import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { INDEX_ARG } from '../cli/flags/retrieval-flags.js'
+import { DEDUP_FLAGS, INDEX_ARG } from '../cli/flags/retrieval-flags.js'
 
 export default class Dedup extends BaseCommand<typeof Dedup> {
   static override summary = 'List groups of near-duplicates of an indexed dataset.'
@@ -18,16 +17,7 @@ each row is compared with its 32 nearest neighbours, with --exact or an exact in
 
   static override args = { index: INDEX_ARG }
 
-  static override flags = {
-    threshold: Flags.string({
-      char: 't',
-      default: '0.95',
-      summary: 'Cosine similarity from which on two images are near-duplicates, up to 1.',
-      helpValue: 'S',
-    }),
-    exact: Flags.boolean({ default: false, summary: 'Compare all pairs, whatever the index has.' }),
-    out: Flags.string({ char: 'o', summary: 'Write the groups as JSON lines to a file.', helpValue: 'FILE' }),
-  }
+  static override flags = DEDUP_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Dedup)

@@ -1,7 +1,7 @@
-import { Args, Flags } from '@oclif/core'
+import { Args } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { parseCount, parseFraction, parseImageSize, parseUnits } from '../cli/flags/parse.js'
-import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
+import { EMBED_FLAGS } from '../cli/flags/encode-flags.js'
+import { DATASET_ARG } from '../cli/flags/run-flags.js'
 
 export default class Embed extends BaseCommand<typeof Embed> {
   static override summary = 'Embed images or texts with CLIP: unit vectors to search, compare and classify with.'
@@ -27,32 +27,7 @@ Like encode, a run is resumable, repeats byte for byte, and turns what cannot be
 
   static override args = { source: Args.string({ ...DATASET_ARG, required: false, ignoreStdin: true }) }
 
-  static override flags = {
-    out: Flags.string({ char: 'o', required: true, summary: 'Folder to write the embeddings to.', helpValue: 'DEST' }),
-    text: Flags.string({
-      summary: 'Embed the lines of a file (- for stdin) instead of images.',
-      helpValue: 'FILE',
-      exclusive: ['transform', 'image-size'],
-    }),
-    captions: Flags.boolean({
-      default: true,
-      allowNo: true,
-      summary: 'Embed captions, too, where the source has them.',
-    }),
-    model: MODEL_FLAG,
-    format: Flags.string({
-      default: 'parquet',
-      options: ['parquet', 'arrow', 'npy'],
-      summary: "File format: parquet (a vector column), arrow, or npy (clip-retrieval's layout).",
-    }),
-    dtype: Flags.string({
-      default: 'float16',
-      options: ['float16', 'float32'],
-      summary: 'Element type of the embeddings.',
-    }),
-    ...INPUT_FLAGS,
-    ...RUN_FLAGS,
-  }
+  static override flags = EMBED_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Embed)
@@ -63,10 +38,6 @@ Like encode, a run is resumable, repeats byte for byte, and turns what cannot be
       ...embedSource(args.source, flags.text, flags.captions),
       flip: false,
       'layers-norm': true,
-      imageSize: parseImageSize(flags['image-size']),
-      units: parseUnits(flags.units),
-      maxBad: parseFraction('--max-bad', flags['max-bad']),
-      batchSize: parseCount('--batch-size', flags['batch-size']),
     })
   }
 }

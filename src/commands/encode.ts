@@ -1,7 +1,6 @@
-import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { parseCount, parseFraction, parseImageSize, parseLayers, parseOutputs, parseUnits } from '../cli/flags/parse.js'
-import { DATASET_ARG, INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
+import { ENCODE_FLAGS } from '../cli/flags/encode-flags.js'
+import { DATASET_ARG } from '../cli/flags/run-flags.js'
 
 export default class Encode extends BaseCommand<typeof Encode> {
   static override summary = 'Encode a dataset of images into shards: latents, CLIP embeddings and features in one pass.'
@@ -41,60 +40,11 @@ Exit codes: 0 done; 1 done, but more rejects than --max-bad; 2 wrong usage; 3 fa
 
   static override args = { source: DATASET_ARG }
 
-  static override flags = {
-    out: Flags.string({
-      char: 'o',
-      required: true,
-      summary: 'Folder or s3://bucket/prefix to write the shards to.',
-      helpValue: 'DEST',
-    }),
-    model: MODEL_FLAG,
-    outputs: Flags.string({
-      default: 'latents',
-      summary: 'What to write: a comma-separated list of latents, clip, text, cls, patches, layers, pixels.',
-      description:
-        'All of them leave one pass of the model. latents [C,h,w]; clip [D], L2-normalised; text: the same of the caption, in column clip_text; cls [D] and patches [N,D] of the last block after the final norm; layers: cls and patches of the blocks chosen by --layers; pixels uint8 [H,W,3], the preprocessed image.',
-      helpValue: 'LIST',
-    }),
-    layers: Flags.string({
-      summary:
-        'Blocks for the output "layers": a number n for the last n, or a list of 0-based indices such as 3,7,11.',
-      helpValue: 'N|LIST',
-    }),
-    'layers-norm': Flags.boolean({
-      default: true,
-      allowNo: true,
-      summary: "Apply the model's final norm to the layers (the reference's default).",
-    }),
-    flip: Flags.boolean({
-      default: false,
-      summary: 'Add the outputs of the mirrored image, in columns with the suffix _flip.',
-    }),
-    format: Flags.string({
-      default: 'arrow',
-      options: ['arrow', 'parquet', 'safetensors'],
-      summary: 'File format of the shards.',
-    }),
-    dtype: Flags.string({
-      options: ['float16', 'float32'],
-      summary: 'Element type of the outputs; default float16, and float32 for safetensors as the reference writes it.',
-    }),
-    ...INPUT_FLAGS,
-    ...RUN_FLAGS,
-  }
+  static override flags = ENCODE_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Encode)
     const { runEncodeCommand } = await import('../cli/run/encode.js')
-    return runEncodeCommand(this.context(), {
-      ...flags,
-      source: args.source,
-      outputs: parseOutputs(flags.outputs),
-      layers: parseLayers(flags.layers),
-      imageSize: parseImageSize(flags['image-size']),
-      units: parseUnits(flags.units),
-      maxBad: parseFraction('--max-bad', flags['max-bad']),
-      batchSize: parseCount('--batch-size', flags['batch-size']),
-    })
+    return runEncodeCommand(this.context(), { ...flags, ...args })
   }
 }

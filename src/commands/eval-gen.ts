@@ -1,9 +1,6 @@
-import { Args, Flags } from '@oclif/core'
+import { Args } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS, NEIGHBOUR_FLAG, PR_IMAGES_FLAG } from '../cli/flags/eval-flags.js'
-import { parseCount, parseFraction, parseNames } from '../cli/flags/parse.js'
-
-const METRICS = ['fid', 'sfid', 'is', 'prec'] as const
+import { EVAL_GEN_FLAGS } from '../cli/flags/fid-flags.js'
 
 export default class EvalGen extends BaseCommand<typeof EvalGen> {
   static override summary = 'Judge generated images: FID-50K, sFID, Inception Score, precision and recall.'
@@ -34,36 +31,11 @@ images. Every number is printed with its protocol, and with how the samples were
     }),
   }
 
-  static override flags = {
-    reference: Flags.string({
-      required: true,
-      summary: "The reference: ADM's .npz, statistics (mu and sigma), or images.",
-      helpValue: 'FILE.npz',
-    }),
-    metrics: Flags.string({
-      default: METRICS.join(','),
-      summary: `What to compute: a comma-separated list of ${METRICS.join(', ')}.`,
-      helpValue: 'LIST',
-    }),
-    flavour: Flags.string({
-      default: 'adm',
-      options: ['adm', 'pytorch-fid', 'clean-fid'],
-      summary: 'Whose protocol: how images become 299 × 299 pixels.',
-    }),
-    neighbour: NEIGHBOUR_FLAG,
-    'pr-images': PR_IMAGES_FLAG,
-    ...EVAL_FLAGS,
-  }
+  static override flags = EVAL_GEN_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(EvalGen)
     const { runEvalGenCommand } = await import('../cli/run/eval-gen.js')
-    return runEvalGenCommand(this.context(), {
-      ...flags,
-      ...args,
-      metrics: parseNames('--metrics', flags.metrics, METRICS, 'metric'),
-      batchSize: parseCount('--batch-size', flags['batch-size']),
-      maxBad: parseFraction('--max-bad', flags['max-bad']),
-    })
+    return runEvalGenCommand(this.context(), { ...flags, ...args })
   }
 }

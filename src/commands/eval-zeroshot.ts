@@ -1,10 +1,6 @@
-import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { EVAL_FLAGS } from '../cli/flags/eval-flags.js'
-import { parseCount, parseFraction } from '../cli/flags/parse.js'
-import { DATASET_ARG, MODEL_FLAG, RUN_FLAGS } from '../cli/flags/run-flags.js'
-
-const { weights: _, ...FLAGS } = EVAL_FLAGS
+import { EVAL_ZEROSHOT_FLAGS } from '../cli/flags/eval-flags.js'
+import { DATASET_ARG } from '../cli/flags/run-flags.js'
 
 export default class EvalZeroshot extends BaseCommand<typeof EvalZeroshot> {
   static override summary = 'Classify a labelled dataset by text alone: zero-shot top-1 and top-5.'
@@ -28,37 +24,11 @@ The class folders' order is the names' order. With --json (or --out) every class
 
   static override args = { source: DATASET_ARG }
 
-  static override flags = {
-    model: MODEL_FLAG,
-    classnames: Flags.string({
-      summary: 'File with the class names, one per line or a JSON list. Default: the 1,000 of ImageNet.',
-      helpValue: 'FILE',
-    }),
-    templates: Flags.string({
-      summary: 'File with the templates, one per line, {c} for the name. Default: the 80 of OpenCLIP.',
-      helpValue: 'FILE',
-    }),
-    transform: Flags.string({
-      summary: 'Preprocessing; default "resize(S,S,bilinear)" at the size of the model, as the official script.',
-      helpValue: 'SPEC',
-    }),
-    precision: RUN_FLAGS.precision,
-    out: Flags.string({
-      char: 'o',
-      summary: 'Write the result with all classes to this file.',
-      helpValue: 'FILE.json',
-    }),
-    ...FLAGS,
-  }
+  static override flags = EVAL_ZEROSHOT_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(EvalZeroshot)
     const { runEvalZeroshot } = await import('../cli/run/eval-zeroshot.js')
-    return runEvalZeroshot(this.context(), {
-      ...flags,
-      source: args.source,
-      batchSize: parseCount('--batch-size', flags['batch-size']),
-      maxBad: parseFraction('--max-bad', flags['max-bad']),
-    })
+    return runEvalZeroshot(this.context(), { ...flags, ...args })
   }
 }

@@ -1,6 +1,5 @@
-import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { parseAge } from '../cli/flags/parse.js'
+import { GC_FLAGS } from '../cli/flags/ledger-flags.js'
 import { RUN_ARG } from '../cli/flags/run-flags.js'
 
 export default class Gc extends BaseCommand<typeof Gc> {
@@ -18,18 +17,11 @@ uploads of workers that died. Parts, commits and rejects are never touched.`
 
   static override args = { dest: RUN_ARG }
 
-  static override flags = {
-    'older-than': Flags.string({
-      default: '24h',
-      summary: 'Leave files and uploads that are younger: a running worker may need them.',
-      helpValue: 'AGE',
-    }),
-    'dry-run': Flags.boolean({ default: false, summary: 'Only say what would be removed.' }),
-  }
+  static override flags = GC_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Gc)
     const { runGcCommand } = await import('../cli/run/run-commands.js')
-    return runGcCommand(this.context(), args.dest, parseAge('--older-than', flags['older-than']), flags['dry-run'])
+    return runGcCommand(this.context(), args.dest, flags['older-than'], flags['dry-run'])
   }
 }

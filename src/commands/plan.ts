@@ -1,9 +1,6 @@
 import { BaseCommand } from '../cli/base-command.js'
-import { parseImageSize, parseLayers, parseOutputs } from '../cli/flags/parse.js'
+import { PLAN_FLAGS } from '../cli/flags/encode-flags.js'
 import { DATASET_ARG } from '../cli/flags/run-flags.js'
-import Encode from './encode.js'
-
-const { flags } = Encode
 
 export default class Plan extends BaseCommand<typeof Plan> {
   static override summary = 'List a dataset and store the plan of a run, before many workers start on it.'
@@ -25,33 +22,11 @@ Take the same flags as for \`vtp encode\`. With --device cuda the plan can be ma
 
   static override args = { source: DATASET_ARG }
 
-  static override flags = {
-    out: flags.out,
-    model: flags.model,
-    outputs: flags.outputs,
-    layers: flags.layers,
-    'layers-norm': flags['layers-norm'],
-    flip: flags.flip,
-    format: flags.format,
-    dtype: flags.dtype,
-    transform: flags.transform,
-    'image-size': flags['image-size'],
-    'shard-rows': flags['shard-rows'],
-    device: flags.device,
-    precision: flags.precision,
-    'allow-private-urls': flags['allow-private-urls'],
-    overwrite: flags.overwrite,
-  }
+  static override flags = PLAN_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Plan)
     const { runPlanCommand } = await import('../cli/run/plan.js')
-    return runPlanCommand(this.context(), {
-      ...flags,
-      source: args.source,
-      outputs: parseOutputs(flags.outputs),
-      layers: parseLayers(flags.layers),
-      imageSize: parseImageSize(flags['image-size']),
-    })
+    return runPlanCommand(this.context(), { ...flags, ...args })
   }
 }

@@ -1,6 +1,6 @@
-import { Args, Flags } from '@oclif/core'
+import { Args } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { FILTER_FLAGS, INDEX_ARG, QUERY_MODEL_FLAG, QUERY_PRECISION_FLAG } from '../cli/flags/retrieval-flags.js'
+import { INDEX_ARG, SEARCH_FLAGS } from '../cli/flags/retrieval-flags.js'
 
 export default class Search extends BaseCommand<typeof Search> {
   static override summary = 'Search an index by text, by image, or by both.'
@@ -30,34 +30,7 @@ the sum of their vectors, weighted by --weights. With filters the search is exac
     }),
   }
 
-  static override flags = {
-    k: Flags.integer({ char: 'k', default: 10, min: 1, max: 10_000, summary: 'How many results.' }),
-    image: Flags.string({
-      multiple: true,
-      multipleNonGreedy: true,
-      summary: 'An image as a further query; may be repeated.',
-      helpValue: 'FILE',
-    }),
-    weights: Flags.string({
-      summary: 'Weights of the queries, in their order (images of --image last). Default: all 1.',
-      helpValue: 'LIST',
-    }),
-    'text-file': Flags.string({
-      summary: 'Search for each line of a file (- for stdin).',
-      helpValue: 'FILE',
-      exclusive: ['image', 'weights'],
-    }),
-    exact: Flags.boolean({ default: false, summary: 'Compare with every vector, whatever the index has.' }),
-    dedup: Flags.boolean({ default: false, summary: 'Leave out near-duplicates of better results.' }),
-    'dedup-threshold': Flags.string({
-      default: '0.95',
-      summary: 'Cosine similarity from which on two results are near-duplicates.',
-      helpValue: 'S',
-    }),
-    ...FILTER_FLAGS,
-    model: QUERY_MODEL_FLAG,
-    precision: QUERY_PRECISION_FLAG,
-  }
+  static override flags = SEARCH_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Search)

@@ -1,6 +1,5 @@
-import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
-import { INDEX_ARG, QUERY_MODEL_FLAG, QUERY_PRECISION_FLAG } from '../cli/flags/retrieval-flags.js'
+import { INDEX_ARG, SERVE_FLAGS } from '../cli/flags/retrieval-flags.js'
 
 export default class Serve extends BaseCommand<typeof Serve> {
   static override summary = 'A local page to search an index by text, by image and by clicking.'
@@ -21,16 +20,7 @@ indexed by web address or in a bucket are fetched from there when they are shown
 
   static override args = { index: INDEX_ARG }
 
-  static override flags = {
-    host: Flags.string({
-      default: '127.0.0.1',
-      summary: 'Address to listen on. Anyone who reaches it can search and see thumbnails.',
-      helpValue: 'ADDRESS',
-    }),
-    port: Flags.integer({ char: 'p', default: 8420, min: 0, max: 65_535, summary: 'Port; 0 takes any free one.' }),
-    model: QUERY_MODEL_FLAG,
-    precision: QUERY_PRECISION_FLAG,
-  }
+  static override flags = SERVE_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Serve)

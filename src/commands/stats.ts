@@ -1,5 +1,6 @@
-import { Args, Flags } from '@oclif/core'
+import { Args } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
+import { STATS_FLAGS } from '../cli/flags/ledger-flags.js'
 
 export default class Stats extends BaseCommand<typeof Stats> {
   static override summary = 'Mean and standard deviation of each latent channel (latents_stats.pt).'
@@ -22,13 +23,7 @@ The deviation is unbiased, over all rows and positions of the latents that are n
     }),
   }
 
-  static override flags = {
-    out: Flags.string({ char: 'o', summary: 'Folder to write latents_stats.pt to.', helpValue: 'DIR' }),
-    'from-shards': Flags.boolean({
-      default: false,
-      summary: 'Read the latents even where commits hold their statistics.',
-    }),
-  }
+  static override flags = STATS_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Stats)

@@ -1,5 +1,5 @@
-import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
+import { STATUS_FLAGS } from '../cli/flags/ledger-flags.js'
 import { RUN_ARG } from '../cli/flags/run-flags.js'
 
 export default class Status extends BaseCommand<typeof Status> {
@@ -14,10 +14,7 @@ after they have died. The speed is that of the commits of the last ten minutes.`
 
   static override args = { dest: RUN_ARG }
 
-  static override flags = {
-    watch: Flags.boolean({ default: false, summary: 'Show it again and again until the run is done.' }),
-    every: Flags.integer({ default: 10, min: 1, summary: 'Seconds between two looks.', helpValue: 'SECONDS' }),
-  }
+  static override flags = STATUS_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Status)

@@ -1,5 +1,5 @@
-import { Flags } from '@oclif/core'
 import { BaseCommand } from '../cli/base-command.js'
+import { VERIFY_FLAGS } from '../cli/flags/ledger-flags.js'
 import { RUN_ARG } from '../cli/flags/run-flags.js'
 
 export default class Verify extends BaseCommand<typeof Verify> {
@@ -19,9 +19,7 @@ Exit codes: 0 everything is right; 1 a check failed, or units are not committed 
 
   static override args = { dest: RUN_ARG }
 
-  static override flags = {
-    partial: Flags.boolean({ default: false, summary: 'Accept that units are not committed yet.' }),
-  }
+  static override flags = VERIFY_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Verify)

@@ -26,7 +26,7 @@ describe('help and version', () => {
     ]) {
       const { code, stdout } = await runCli(args)
       expect(code).toBe(0)
-      expect(stdout).toMatch(/--shard-rows=<value> +\[default: 10000\]/)
+      expect(stdout).toMatch(/--shard-rows=<value> +\[default: 10000, env: VTP_SHARD_ROWS\]/)
       expect(stdout).toContain('$ vtp encode photos --out latents')
       expect(stdout).not.toContain('\u001b')
     }
@@ -142,6 +142,20 @@ describe('where flags come from', () => {
     expect(code).toBe(2)
     expect(stderr).toContain('unknown key "modle"')
     expect(stderr).toContain('Try: did you mean "model"?')
+  })
+
+  it('a misspelt variable is an error like a misspelt flag, with a suggestion', async () => {
+    const { code, stderr } = await runCli(['model', 'info', 'nano'], { env: { VTP_SHARD_ROW: '5' } })
+    expect(code).toBe(2)
+    expect(stderr).toContain('VTP_SHARD_ROW, which vtp does not know')
+    expect(stderr).toContain('Try: did you mean VTP_SHARD_ROWS?')
+  })
+
+  it('variables of other commands, of tests, and those that Kubernetes sets for a service are none of its business', async () => {
+    const link = 'tcp://10.0.0.7:8420'
+    const env = { VTP_KIND: 'exact', VTP_GOLDEN: '/x', VTP_PORT: link, VTP_SERVICE_HOST: 'x', VTP_PORT_8420_TCP: link }
+    const { stderr } = await runCli(['serve', '/nonexistent'], { env })
+    expect(stderr).toContain('/nonexistent is ')
   })
 
   it('json can be switched on by the environment', async () => {

@@ -3,7 +3,6 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { tempDir } from '../../../test/support/cli.js'
 import {
-  envName,
   type FlagShapes,
   flagsOnCommandLine,
   injectValues,
@@ -11,6 +10,7 @@ import {
   valuesFromConfig,
   valuesFromEnv,
 } from './config-file.js'
+import { envName } from './declare.js'
 
 const flags: FlagShapes = {
   out: { type: 'option', char: 'o' },

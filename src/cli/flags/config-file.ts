@@ -6,7 +6,9 @@
  */
 import { readFile } from 'node:fs/promises'
 import { errorText, systemCode, usageError } from '../../errors.js'
+import { envName } from './declare.js'
 import { didYouMean } from './suggest.js'
+import { isServiceLink } from './variables.js'
 
 /** What is needed of a flag's definition. */
 export interface FlagShape {
@@ -24,11 +26,6 @@ export interface OutsideValue {
   tokens: string[]
   /** For error messages: `VTP_MODEL`, or `"model" in run.yaml`. */
   from: string
-}
-
-/** `shard-rows` → `VTP_SHARD_ROWS`. */
-export function envName(flag: string): string {
-  return `VTP_${flag.toUpperCase().replaceAll('-', '_')}`
 }
 
 /** Names of the flags that stand on a command line (up to `--`). */
@@ -80,7 +77,7 @@ export function valuesFromEnv(env: NodeJS.ProcessEnv, flags: FlagShapes, except:
   for (const [name, flag] of Object.entries(flags)) {
     const variable = envName(name)
     const value = env[variable]
-    if (value === undefined || value === '' || except.has(name)) continue
+    if (value === undefined || value === '' || except.has(name) || isServiceLink(variable, value)) continue
     found.push({ flag: name, tokens: tokensFor(name, flag, value, variable), from: variable })
   }
   return found

@@ -1,5 +1,8 @@
 /** Flags that the evaluation commands share. */
 import { Flags } from '@oclif/core'
+import { declareFlags, valueFlag } from './declare.js'
+import { parseCount, parseFraction, parseNames } from './parse.js'
+import { MODEL_FLAG, RUN_FLAGS } from './run-flags.js'
 
 export const EVAL_FLAGS = {
   weights: Flags.string({
@@ -13,7 +16,7 @@ export const EVAL_FLAGS = {
     summary: 'Use at most this many images, from the start of the listing.',
     helpValue: 'N',
   }),
-  'batch-size': Flags.string({
+  'batch-size': valueFlag(parseCount, {
     default: 'auto',
     summary: 'Images per pass of a network. It does not change the results.',
     helpValue: 'N',
@@ -26,7 +29,7 @@ export const EVAL_FLAGS = {
   }),
   device: Flags.string({ default: 'auto', summary: 'auto, cpu, cuda or cuda:1.', helpValue: 'DEVICE' }),
   seed: Flags.integer({ default: 0, min: 0, summary: 'Seed of everything that is drawn at random.', helpValue: 'N' }),
-  'max-bad': Flags.string({
+  'max-bad': valueFlag(parseFraction, {
     default: '1%',
     summary: 'Largest share of images that cannot be read and still counts as success, e.g. 0.01 or 1%.',
     helpValue: 'SHARE',
@@ -61,4 +64,109 @@ export const PR_IMAGES_FLAG = Flags.integer({
   min: 4,
   summary: 'Precision and recall: at most this many images of each set, drawn by --seed.',
   helpValue: 'N',
+})
+
+const METRICS = ['psnr', 'ssim', 'lpips', 'rfid'] as const
+const TASKS = ['recon', 'zeroshot'] as const
+const parseMetrics = (flag: string, text: string) => parseNames(flag, text, METRICS, 'metric')
+const parseTasks = (flag: string, text: string) => parseNames(flag, text, TASKS, 'task')
+const { weights: _, ...WITHOUT_WEIGHTS } = EVAL_FLAGS
+
+/** Of `vtp eval-recon`. */
+export const EVAL_RECON_FLAGS = declareFlags({
+  model: MODEL_FLAG,
+  metrics: valueFlag(parseMetrics, {
+    default: METRICS.join(','),
+    summary: `What to compute: a comma-separated list of ${METRICS.join(', ')}.`,
+    helpValue: 'LIST',
+  }),
+  transform: Flags.string({
+    summary: 'Preprocessing; default "adm-crop(S)" at the size of the model, as the official script.',
+    helpValue: 'SPEC',
+  }),
+  precision: RUN_FLAGS.precision,
+  'decoder-precision': DECODER_PRECISION_FLAG,
+  out: Flags.string({
+    char: 'o',
+    summary: 'Folder for results.json, per-image.parquet and what a later run continues from (the cache, otherwise).',
+    helpValue: 'DIR',
+  }),
+  report: Flags.string({ summary: 'Write a self-contained page with numbers and pictures.', helpValue: 'FILE.html' }),
+  'save-images': Flags.boolean({
+    default: false,
+    summary: 'Write both sides as PNG to reference/ and reconstructed/ in --out.',
+  }),
+  'protocol-batch': Flags.integer({
+    default: 32,
+    min: 1,
+    summary:
+      'SSIM and LPIPS are averaged over batches of this size first, as the official script does; 1 gives plain means.',
+    helpValue: 'N',
+  }),
+  overwrite: Flags.boolean({
+    default: false,
+    summary: 'Start anew in an --out folder that holds another evaluation.',
+  }),
+  ...EVAL_FLAGS,
+})
+
+/** Of `vtp eval-zeroshot`. */
+export const EVAL_ZEROSHOT_FLAGS = declareFlags({
+  model: MODEL_FLAG,
+  classnames: Flags.string({
+    summary: 'File with the class names, one per line or a JSON list. Default: the 1,000 of ImageNet.',
+    helpValue: 'FILE',
+  }),
+  templates: Flags.string({
+    summary: 'File with the templates, one per line, {c} for the name. Default: the 80 of OpenCLIP.',
+    helpValue: 'FILE',
+  }),
+  transform: Flags.string({
+    summary: 'Preprocessing; default "resize(S,S,bilinear)" at the size of the model, as the official script.',
+    helpValue: 'SPEC',
+  }),
+  precision: RUN_FLAGS.precision,
+  out: Flags.string({
+    char: 'o',
+    summary: 'Write the result with all classes to this file.',
+    helpValue: 'FILE.json',
+  }),
+  ...WITHOUT_WEIGHTS,
+})
+
+/** Of `vtp eval`. */
+export const EVAL_TABLE_FLAGS = declareFlags({
+  model: Flags.string({
+    char: 'm',
+    multiple: true,
+    default: ['nano'],
+    summary: 'A model; may be given several times.',
+    helpValue: 'MODEL',
+  }),
+  results: Flags.string({
+    multiple: true,
+    default: [],
+    summary: 'Results of an earlier evaluation; may be given several times.',
+    helpValue: 'FILE.json',
+  }),
+  tasks: valueFlag(parseTasks, {
+    default: 'recon',
+    summary: `What to evaluate: a comma-separated list of ${TASKS.join(', ')}.`,
+    helpValue: 'LIST',
+  }),
+  metrics: valueFlag(parseMetrics, {
+    default: METRICS.join(','),
+    summary: `Reconstruction: a comma-separated list of ${METRICS.join(', ')}.`,
+    helpValue: 'LIST',
+  }),
+  classnames: Flags.string({ summary: 'Zero-shot: file with the class names.', helpValue: 'FILE' }),
+  templates: Flags.string({ summary: 'Zero-shot: file with the templates.', helpValue: 'FILE' }),
+  precision: RUN_FLAGS.precision,
+  'decoder-precision': DECODER_PRECISION_FLAG,
+  out: Flags.string({
+    char: 'o',
+    summary: 'Folder for results.md, results.json and a folder per model.',
+    helpValue: 'DIR',
+  }),
+  ...EVAL_FLAGS,
 })

@@ -1,5 +1,7 @@
 /** Flags that every command which runs the batch engine shares. */
 import { Args, Flags } from '@oclif/core'
+import { valueFlag } from './declare.js'
+import { parseCount, parseFraction, parseImageSize, parseUnits } from './parse.js'
 
 export const DATASET_ARG = Args.string({
   name: 'SOURCE',
@@ -36,7 +38,7 @@ export const INPUT_FLAGS = {
       'Preprocessing, e.g. "resize(256,256,bilinear)" (the default at the model\'s size), "adm-crop(256)", "resize(256,bicubic)|center-crop(224)".',
     helpValue: 'SPEC',
   }),
-  'image-size': Flags.string({
+  'image-size': valueFlag(parseImageSize, {
     summary: "Size of the model's input: S or HxW. Default: the checkpoint's.",
     helpValue: 'S|HxW',
   }),
@@ -44,7 +46,7 @@ export const INPUT_FLAGS = {
 
 export const RUN_FLAGS = {
   'shard-rows': Flags.integer({ default: 10_000, min: 1, summary: 'Images per shard; one shard is one unit of work.' }),
-  'batch-size': Flags.string({
+  'batch-size': valueFlag(parseCount, {
     default: 'auto',
     summary: 'Images per pass of the model. It does not change the output.',
     helpValue: 'N',
@@ -99,8 +101,8 @@ export const RUN_FLAGS = {
     summary: 'Prometheus metrics: a file that is kept up to date, or an address to serve them at, e.g. :9464.',
     helpValue: 'FILE|ADDRESS',
   }),
-  units: Flags.string({ summary: 'Work on these units only, e.g. 17,40-59.', helpValue: 'LIST' }),
-  'max-bad': Flags.string({
+  units: valueFlag(parseUnits, { summary: 'Work on these units only, e.g. 17,40-59.', helpValue: 'LIST' }),
+  'max-bad': valueFlag(parseFraction, {
     default: '1%',
     summary: 'Largest share of rejected images that still counts as success, e.g. 0.01 or 1%.',
     helpValue: 'SHARE',

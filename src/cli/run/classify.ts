@@ -9,20 +9,15 @@ import { openStore, uriScheme } from '../../io/store.js'
 import { openEmbedder } from '../../retrieval/embedder.js'
 import { classifyShards, DEFAULT_TEMPLATE, embedLabels, fillTemplate, readLabelFile } from '../../retrieval/labels.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { CLASSIFY_FLAGS } from '../flags/retrieval-flags.js'
 import { jsonText } from '../terminal/clean.js'
 import { formatCount, plural } from '../terminal/format.js'
 import { dataStream, withoutResults } from '../terminal/terminal.js'
-import { type EncodeFlags, type EncodeJson, runEncodeCommand } from './encode.js'
+import { type EncodeJson, runEncodeCommand } from './encode.js'
 import { type Output, openOutput } from './output-file.js'
 
-export interface ClassifyFlags
-  extends Omit<EncodeFlags, 'out' | 'outputs' | 'layers' | 'layers-norm' | 'flip' | 'format' | 'dry-run'> {
-  labels: string
-  templates?: string
-  out?: string
-  embeddings?: string
-  top: number
-}
+export type ClassifyFlags = FlagValues<typeof CLASSIFY_FLAGS> & { source: string }
 
 /** The stable object of `--json`. */
 export interface ClassifyJson {

@@ -3,22 +3,12 @@ import { chooseDevice } from '../../engine/choose-device.js'
 import { EXIT } from '../../errors.js'
 import { runDecode } from '../../pipeline/decode.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { DECODE_FLAGS } from '../flags/encode-flags.js'
 import { formatCount, formatDuration } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 
-export interface DecodeFlags {
-  input: string
-  out: string
-  model: string
-  'side-by-side': boolean
-  transform?: string
-  imageSize?: { height: number; width: number }
-  limit?: number
-  'any-model': boolean
-  batchSize?: number
-  device: string
-  precision: string
-}
+export type DecodeFlags = FlagValues<typeof DECODE_FLAGS> & { input: string }
 
 /** The stable object of `--json`. */
 export interface DecodeJson {
@@ -39,13 +29,13 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
       input: flags.input,
       out: flags.out,
       model: flags.model,
-      batchSize: flags.batchSize ?? device.batchSize,
+      batchSize: flags['batch-size'] ?? device.batchSize,
       threads: device.cores,
       providers: device.providers,
       precision: device.precision,
       sideBySide: flags['side-by-side'],
       transform: flags.transform,
-      imageSize: flags.imageSize,
+      imageSize: flags['image-size'],
       limit: flags.limit,
       anyModel: flags['any-model'],
       stop: stop.signal,

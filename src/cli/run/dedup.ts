@@ -4,18 +4,14 @@ import { EXIT } from '../../errors.js'
 import { type DuplicateGroup, findDuplicates } from '../../retrieval/duplicates.js'
 import { type OpenIndex, openIndex } from '../../retrieval/open-index.js'
 import type { CommandContext } from '../base-command.js'
-import { parseSimilarity } from '../flags/parse.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { DEDUP_FLAGS } from '../flags/retrieval-flags.js'
 import { jsonText } from '../terminal/clean.js'
 import { formatCount, formatDuration, formatPercent } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { type Output, openOutput } from './output-file.js'
 
-export interface DedupFlags {
-  index: string
-  threshold: string
-  exact: boolean
-  out?: string
-}
+export type DedupFlags = FlagValues<typeof DEDUP_FLAGS> & { index: string }
 
 export interface GroupJson {
   /** The least similar pair that links the group. */
@@ -36,7 +32,7 @@ export interface DedupJson {
 }
 
 export async function runDedupCommand(context: CommandContext, flags: DedupFlags): Promise<DedupJson> {
-  const threshold = parseSimilarity('--threshold', flags.threshold)
+  const { threshold } = flags
   const progress = context.terminal
   const stop = onStopSignals(progress.note)
   const index = await openIndex(flags.index, { threads: effectiveCores() })

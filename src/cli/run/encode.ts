@@ -7,48 +7,21 @@ import { type DryRun, dryRun } from '../../pipeline/dry-run.js'
 import { type EncodeResult, runEncode } from '../../pipeline/encode.js'
 import type { EncodeRequest } from '../../pipeline/encode-request.js'
 import type { PlanRequest } from '../../pipeline/ledger/plan-request.js'
-import type { Output } from '../../pipeline/outputs.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { ENCODE_FLAGS, PLAN_FLAGS } from '../flags/encode-flags.js'
 import { formatBytes, formatCount, formatDuration, formatRate } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { openTelemetry } from '../terminal/telemetry.js'
-import type { PlanFlags } from './plan.js'
 import { resolveWorker } from './worker.js'
 
-export interface EncodeFlags {
+export interface EncodeFlags extends Omit<FlagValues<typeof ENCODE_FLAGS>, 'format'> {
   source: string
+  format: PlanRequest['format']
   /** Whether the source is lines of text. */
   texts?: boolean
   /** Embed captions, too, where the source has them. */
   captionsToo?: boolean
-  out: string
-  model: string
-  outputs: Output[]
-  layers?: number[] | { last: number }
-  'layers-norm': boolean
-  flip: boolean
-  format: string
-  dtype?: string
-  transform?: string
-  imageSize?: { height: number; width: number }
-  'shard-rows': number
-  batchSize?: number
-  device: string
-  precision: string
-  'require-gpu': boolean
-  workers?: number
-  'worker-index'?: number
-  'worker-count'?: number
-  'help-others': boolean
-  units?: number[]
-  maxBad: number
-  'max-pixels': number
-  overwrite: boolean
-  'dry-run': boolean
-  'retry-rejects': boolean
-  'allow-private-urls': boolean
-  log?: string
-  metrics?: string
 }
 
 /** The stable object of `--json`. */
@@ -71,12 +44,13 @@ export interface EncodeJson {
   peakMemoryBytes: number
 }
 
+/** What of the flags decides the plan. */
+export type PlanFlags = Omit<FlagValues<typeof PLAN_FLAGS>, 'format'> &
+  Pick<EncodeFlags, 'format' | 'source' | 'texts' | 'captionsToo'>
+
 /** The part of a request that decides the plan, and where its images come from. */
-export function planRequest(
-  flags: Omit<PlanFlags, 'device' | 'precision'>,
-  device: { kind: string; precision: string },
-): PlanRequest {
-  const format = flags.format as PlanRequest['format']
+export function planRequest(flags: PlanFlags, device: { kind: string; precision: string }): PlanRequest {
+  const { format } = flags
   return {
     source: flags.source,
     sourceOptions: {
@@ -92,9 +66,9 @@ export function planRequest(
     layersNorm: flags['layers-norm'],
     flip: flags.flip,
     format,
-    dtype: (flags.dtype ?? (format === 'safetensors' ? 'float32' : 'float16')) as 'float16' | 'float32',
+    dtype: flags.dtype ?? (format === 'safetensors' ? 'float32' : 'float16'),
     transform: flags.transform,
-    imageSize: flags.imageSize,
+    imageSize: flags['image-size'],
     shardRows: flags['shard-rows'],
     precision: device.precision,
     device: device.kind,
@@ -127,8 +101,8 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
   const stop = onStopSignals(progress.note)
   const request: EncodeRequest = {
     ...planRequest(flags, device),
-    batchSize: flags.batchSize ?? device.batchSize,
-    fitsBatch: flags.batchSize === undefined,
+    batchSize: flags['batch-size'] ?? device.batchSize,
+    fitsBatch: flags['batch-size'] === undefined,
     threads,
     providers: device.providers,
     lanes: device.lanes,
@@ -179,7 +153,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
     }
     const result = await runEncode(request)
     progress.finish(describeResult(result, flags))
-    const code = encodeExitCode(result, flags.maxBad)
+    const code = encodeExitCode(result, flags['max-bad'])
     context.exitCode(code)
     telemetry.log('run_ended', {
       exitCode: code,
@@ -248,9 +222,9 @@ function describeResult(result: EncodeResult, flags: EncodeFlags): string[] {
   if (result.rejects > 0) {
     const share = result.rejects / (result.rows + result.rejects)
     lines.push(`rejects: see ${flags.out}/_rejects-*.jsonl for each image and its reason`)
-    if (share > flags.maxBad) {
+    if (share > flags['max-bad']) {
       lines.push(
-        `${(share * 100).toFixed(2)} % of the images were rejected, more than --max-bad ${(flags.maxBad * 100).toFixed(2)} % (exit code 1). The rows are complete.`,
+        `${(share * 100).toFixed(2)} % of the images were rejected, more than --max-bad ${(flags['max-bad'] * 100).toFixed(2)} % (exit code 1). The rows are complete.`,
       )
     }
   }

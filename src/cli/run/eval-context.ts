@@ -9,20 +9,14 @@ import type { NetworkOptions } from '../../metrics/networks/open.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { Reject } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { EVAL_FLAGS } from '../flags/eval-flags.js'
 import { onStopSignals, type StopSignals } from '../terminal/signals.js'
 import type { Terminal } from '../terminal/terminal.js'
 
-export interface EvalFlags {
-  weights?: string
-  limit?: number
-  batchSize?: number
-  device: string
-  precision?: string
-  seed: number
-  'checkpoint-seconds': number
-  maxBad: number
-  'max-pixels': number
-}
+/** Those of `vtp eval-probe` and `vtp eval-zeroshot` lack the weights. */
+export type EvalFlags = Partial<Pick<FlagValues<typeof EVAL_FLAGS>, 'weights'>> &
+  Omit<FlagValues<typeof EVAL_FLAGS>, 'weights'> & { precision?: string }
 
 export interface EvalContext {
   device: ChosenDevice

@@ -1,20 +1,14 @@
 /** `vtp eval-gen` between its flags and the metrics. */
 import { EXIT } from '../../errors.js'
 import { openSampleSet, sampleLists } from '../../generate/sample-set.js'
-import { compareSets, type FidMetric } from '../../metrics/fid/compare.js'
-import type { FidFlavour } from '../../model/inception/graph.js'
+import { compareSets } from '../../metrics/fid/compare.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { EVAL_GEN_FLAGS } from '../flags/fid-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
-import { type EvalFlags, formatNumber, openEvalContext, reportRejects } from './eval-context.js'
+import { formatNumber, openEvalContext, reportRejects } from './eval-context.js'
 
-export interface EvalGenFlags extends EvalFlags {
-  samples: string
-  reference: string
-  metrics: FidMetric[]
-  flavour: string
-  neighbour: number
-  'pr-images': number
-}
+export type EvalGenFlags = FlagValues<typeof EVAL_GEN_FLAGS> & { samples: string }
 
 /** The stable object of `--json`; metrics that were not asked for are absent. */
 export interface EvalGenJson {
@@ -45,10 +39,10 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
       stdin: process.stdin,
       lists: sampleLists({ [flags.samples]: set, [flags.reference]: await openSampleSet(flags.reference) }),
       metrics: flags.metrics,
-      flavour: flags.flavour as FidFlavour,
+      flavour: flags.flavour,
       dims: 2048,
       network: run.network,
-      batchSize: flags.batchSize ?? run.device.batchSize,
+      batchSize: flags['batch-size'] ?? run.device.batchSize,
       limit: flags.limit,
       checkpointSeconds: flags['checkpoint-seconds'],
       seed: flags.seed,
@@ -67,7 +61,7 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
       context.exitCode(EXIT.interrupted)
       run.progress.finish(['Interrupted. Run the same command again to continue.'])
     } else {
-      reportRejects(context, run.progress, rejects, rejects.length, judged ?? 0, flags.maxBad)
+      reportRejects(context, run.progress, rejects, rejects.length, judged ?? 0, flags['max-bad'])
       if (judged !== null && judged < 50_000)
         run.progress.note(`${judged} samples: numbers of papers are of 50,000; fewer give a larger FID.`)
       const made = set ? [`samples: ${set.description}`] : []

@@ -2,26 +2,16 @@
 import path from 'node:path'
 import { EXIT } from '../../errors.js'
 import { evaluateProbe, type ProbeResult } from '../../metrics/probe/evaluate.js'
+import { LEARNING_RATES } from '../../metrics/probe/heads.js'
 import type { ProbeRequest } from '../../metrics/probe/request.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import { type EVAL_PROBE_FLAGS, probeSets } from '../flags/eval-probe-flags.js'
 import { formatCount, formatDuration, formatTable } from '../terminal/format.js'
-import { type EvalFlags, openEvalContext, writeJsonFile } from './eval-context.js'
+import { openEvalContext, writeJsonFile } from './eval-context.js'
 
-export interface ProbeFlags extends EvalFlags {
-  train: string
-  val: string
-  stored: boolean
-  model: string
-  epochs: number
-  'epoch-length': number
-  blocks: number[]
-  avgpool: boolean[]
-  rates: number[]
-  'distinct-rates': boolean
-  neighbours: number
-  out?: string
-}
+export type ProbeFlags = FlagValues<typeof EVAL_PROBE_FLAGS>
 
 /** The stable object of `--json`. */
 export interface ProbeJson extends ProbeResult {
@@ -36,17 +26,15 @@ export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): 
   const began = performance.now()
   const run = openEvalContext(context, flags)
   const request: ProbeRequest = {
-    train: flags.train,
-    val: flags.val,
-    stored: flags.stored,
+    ...probeSets(flags),
     model: flags.model,
     cacheDir: defaultCacheDir(),
-    batchSize: flags.batchSize ?? PROTOCOL_BATCH,
+    batchSize: flags['batch-size'] ?? PROTOCOL_BATCH,
     epochs: flags.epochs,
     epochLength: flags['epoch-length'],
     blocks: flags.blocks,
     avgpool: flags.avgpool,
-    rates: flags.rates,
+    rates: flags['learning-rates'] ?? LEARNING_RATES,
     distinct: flags['distinct-rates'],
     seed: flags.seed,
     neighbours: flags.neighbours,
@@ -75,7 +63,7 @@ export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): 
     }
     if (result.rejects > 0)
       run.progress.note(`${formatCount(result.rejects)} readings of images failed and were left out.`)
-    if (result.rejects > flags.maxBad * result.readings) {
+    if (result.rejects > flags['max-bad'] * result.readings) {
       run.progress.note(
         `${formatCount(result.rejects)} of ${formatCount(result.readings)} readings failed, more than --max-bad (exit code 1).`,
       )

@@ -3,26 +3,18 @@ import path from 'node:path'
 import { choosePrecision } from '../../engine/choose-device.js'
 import { EXIT, usageError } from '../../errors.js'
 import type { StateOptions } from '../../metrics/pass/state.js'
-import { evaluateReconstruction, type ReconMetric, type ReconResult } from '../../metrics/recon/evaluate.js'
+import { evaluateReconstruction, type ReconResult } from '../../metrics/recon/evaluate.js'
 import { writePerImage } from '../../metrics/recon/per-image.js'
 import { writeReport } from '../../metrics/recon/report.js'
 import type { Reject } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { EVAL_RECON_FLAGS } from '../flags/eval-flags.js'
 import { formatCount, formatDuration, formatRate, formatTable } from '../terminal/format.js'
-import { type EvalFlags, formatNumber, openEvalContext, reportRejects, TOLD, writeJsonFile } from './eval-context.js'
+import { formatNumber, openEvalContext, reportRejects, TOLD, writeJsonFile } from './eval-context.js'
 
-export interface EvalReconFlags extends EvalFlags {
+export interface EvalReconFlags extends FlagValues<typeof EVAL_RECON_FLAGS> {
   source: string
-  model: string
-  metrics: ReconMetric[]
-  transform?: string
-  precision: string
-  'decoder-precision': string
-  out?: string
-  report?: string
-  'save-images': boolean
-  'protocol-batch': number
-  overwrite?: boolean
   /** As in `StateOptions`. */
   kept?: StateOptions['kept']
 }
@@ -51,7 +43,7 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         decoderPrecision: choosePrecision('--decoder-precision', flags['decoder-precision'], run.device.kind),
         device: run.device.kind,
         network: run.network,
-        batchSize: flags.batchSize ?? run.device.batchSize,
+        batchSize: flags['batch-size'] ?? run.device.batchSize,
         protocolBatch: flags['protocol-batch'],
         limit: flags.limit,
         maxPixels: flags['max-pixels'],
@@ -76,7 +68,7 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         await writeReport(done, engine, folder, { file: flags.report, seed: flags.seed })
       },
     )
-    if (!result.interrupted) reportRejects(context, progress, rejects, result.rejects, result.images, flags.maxBad)
+    if (!result.interrupted) reportRejects(context, progress, rejects, result.rejects, result.images, flags['max-bad'])
     finish(context, flags, result, progress.finish)
     return {
       ...result,

@@ -4,16 +4,13 @@ import type { StateOptions } from '../../metrics/pass/state.js'
 import { evaluateZeroshot, type ZeroshotResult } from '../../metrics/zeroshot/evaluate.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { EVAL_ZEROSHOT_FLAGS } from '../flags/eval-flags.js'
 import { formatCount, formatDuration, formatTable } from '../terminal/format.js'
-import { type EvalFlags, openEvalContext, reportRejects, writeJsonFile } from './eval-context.js'
+import { openEvalContext, reportRejects, writeJsonFile } from './eval-context.js'
 
-export interface ZeroshotFlags extends EvalFlags {
+export interface ZeroshotFlags extends FlagValues<typeof EVAL_ZEROSHOT_FLAGS> {
   source: string
-  model: string
-  classnames?: string
-  templates?: string
-  transform?: string
-  out?: string
   /** Folder for what a later run continues from; the cache otherwise. */
   stateDir?: string
   /** As in `StateOptions`. */
@@ -43,7 +40,7 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       device: run.device.kind,
       providers: run.device.providers,
       threads: run.device.cores,
-      batchSize: flags.batchSize ?? run.device.batchSize,
+      batchSize: flags['batch-size'] ?? run.device.batchSize,
       limit: flags.limit,
       maxPixels: flags['max-pixels'],
       stateDir: flags.stateDir,
@@ -61,7 +58,7 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       run.progress.finish(['Interrupted. Run the same command again to continue.'])
       return json
     }
-    reportRejects(context, run.progress, result.rejects, result.rejects.length, result.images, flags.maxBad)
+    reportRejects(context, run.progress, result.rejects, result.rejects.length, result.images, flags['max-bad'])
     if (flags.out !== undefined) await writeJsonFile(flags.out, json)
     run.progress.finish(describe(result, seconds))
     return json

@@ -11,25 +11,15 @@ import {
   readScores,
   toScores,
 } from '../../metrics/eval-table.js'
-import type { ReconMetric } from '../../metrics/recon/evaluate.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { EVAL_TABLE_FLAGS } from '../flags/eval-flags.js'
 import { withoutResults } from '../terminal/terminal.js'
-import { type EvalFlags, writeJsonFile } from './eval-context.js'
+import { writeJsonFile } from './eval-context.js'
 import { type EvalReconFlags, runEvalRecon } from './eval-recon.js'
 import { runEvalZeroshot } from './eval-zeroshot.js'
 
-export interface EvalCommandFlags extends EvalFlags {
-  source?: string
-  model: string[]
-  results: string[]
-  tasks: ('recon' | 'zeroshot')[]
-  metrics: ReconMetric[]
-  classnames?: string
-  templates?: string
-  precision: string
-  'decoder-precision': string
-  out?: string
-}
+export type EvalCommandFlags = FlagValues<typeof EVAL_TABLE_FLAGS> & { source?: string }
 
 /** The stable object of `--json`. */
 export interface EvalJson {
@@ -91,6 +81,7 @@ async function runTask(
     model,
     out: folder,
     'save-images': false,
+    overwrite: false,
     'protocol-batch': 32,
   })
 }

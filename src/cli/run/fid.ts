@@ -1,24 +1,15 @@
 /** `vtp fid` between its flags and the metric. */
 import { EXIT } from '../../errors.js'
 import { openSampleSet, type SampleSet, sampleLists } from '../../generate/sample-set.js'
-import { type CompareResult, compareSets, type FidMetric } from '../../metrics/fid/compare.js'
-import type { FidDims, FidFlavour } from '../../model/inception/graph.js'
+import { type CompareResult, compareSets } from '../../metrics/fid/compare.js'
+import type { FidDims } from '../../model/inception/graph.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { FID_FLAGS } from '../flags/fid-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
-import { type EvalFlags, formatNumber, openEvalContext, reportRejects } from './eval-context.js'
+import { formatNumber, openEvalContext, reportRejects } from './eval-context.js'
 
-export interface FidFlags extends EvalFlags {
-  a: string
-  b?: string
-  metrics: FidMetric[]
-  flavour: string
-  dims: number
-  'save-stats'?: string
-  'kid-subsets': number
-  'kid-subset-size': number
-  neighbour: number
-  'pr-images': number
-}
+export type FidFlags = FlagValues<typeof FID_FLAGS> & { a: string; b?: string }
 
 /** The stable object of `--json`. */
 export interface FidJson extends Omit<CompareResult, 'rejects' | 'interrupted'> {
@@ -37,11 +28,11 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
       a: flags.a,
       b: flags.b,
       metrics: flags.metrics,
-      flavour: flags.flavour as FidFlavour,
+      flavour: flags.flavour,
       dims: flags.dims as FidDims,
       saveStats: flags['save-stats'],
       network: run.network,
-      batchSize: flags.batchSize ?? run.device.batchSize,
+      batchSize: flags['batch-size'] ?? run.device.batchSize,
       limit: flags.limit,
       checkpointSeconds: flags['checkpoint-seconds'],
       seed: flags.seed,
@@ -62,7 +53,7 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
       run.progress.finish(['Interrupted. Run the same command again to continue.'])
     } else {
       const images = numbers.images.reduce<number>((sum, count) => sum + (count ?? 0), 0)
-      reportRejects(context, run.progress, rejects, rejects.length, images, flags.maxBad)
+      reportRejects(context, run.progress, rejects, rejects.length, images, flags['max-bad'])
       const saved = flags['save-stats'] ? [`statistics of ${flags.a} in ${flags['save-stats']}`] : []
       run.progress.finish([...describe(numbers), ...saved, `protocol: ${numbers.protocol}`, formatDuration(seconds)])
     }

@@ -1,35 +1,20 @@
 /** `vtp generate` between its flags and the job: devices, signals, progress, and what is printed. */
 import { chooseDevice } from '../../engine/choose-device.js'
-import { EXIT, usageError } from '../../errors.js'
+import { EXIT } from '../../errors.js'
 import { type GenerateInfo, type GenerateResult, runGenerate } from '../../generate/job.js'
 import { type GenerateOptions, prepareGenerate } from '../../generate/prepare.js'
 import { isRecipe } from '../../generate/recipe.js'
-import { ditFlops } from '../../model/lightningdit/config.js'
-
-export { parseClasses } from '../../generate/labels.js'
-
 import { defaultCacheDir } from '../../io/cache.js'
+import { ditFlops } from '../../model/lightningdit/config.js'
 import { ditParameters } from '../../model/lightningdit/tensors.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { GENERATE_FLAGS } from '../flags/generate-flags.js'
 import { formatBytes, formatCount, formatDuration, formatRate } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { resolveWorker } from './worker.js'
 
-export interface GenerateFlags
-  extends Omit<GenerateOptions, 'dest' | 'overwrite' | 'precision' | 'device' | 'cacheDir'> {
-  out: string
-  npz: boolean
-  batchSize?: number
-  device: string
-  precision: string
-  'require-gpu': boolean
-  'worker-index'?: number
-  'worker-count'?: number
-  'help-others': boolean
-  units?: number[]
-  overwrite: boolean
-  'dry-run': boolean
-}
+export type GenerateFlags = FlagValues<typeof GENERATE_FLAGS>
 
 /** The stable object of `--json`. */
 export interface GenerateJson {
@@ -81,8 +66,7 @@ export async function runGenerateCommand(
   const worker = resolveWorker(flags['worker-index'], flags['worker-count'])
   const progress = context.terminal
   const options: GenerateOptions = {
-    ...flags,
-    dest: flags.out,
+    ...generateOptions(flags),
     precision: device.precision,
     device: device.kind,
     cacheDir: defaultCacheDir(),
@@ -98,7 +82,7 @@ export async function runGenerateCommand(
     }
     const result = await runGenerate({
       ...options,
-      batchSize: flags.batchSize ?? BATCH[device.kind === 'cpu' ? 'cpu' : 'gpu'],
+      batchSize: flags['batch-size'] ?? BATCH[device.kind === 'cpu' ? 'cpu' : 'gpu'],
       threads: device.cores,
       lanes: device.lanes,
       worker,
@@ -138,6 +122,25 @@ export async function runGenerateCommand(
   } finally {
     stop.release()
     progress.close()
+  }
+}
+
+/** The flags under the names of the job. */
+function generateOptions(flags: GenerateFlags): Omit<GenerateOptions, 'precision' | 'device' | 'cacheDir'> {
+  const { dit, heads, model, stats, sampler, steps, atol, rtol, num, classes, labels, seed, noise, grid } = flags
+  return {
+    ...{ dit, heads, model, stats, sampler, steps, atol, rtol, num, classes, labels, seed, noise, grid },
+    ditConfig: flags['dit-config'],
+    latentMultiplier: flags['latent-multiplier'],
+    timestepShift: flags['timestep-shift'],
+    cfgScale: flags['cfg-scale'],
+    cfgIntervalStart: flags['cfg-interval-start'],
+    cfgChannels: flags['cfg-channels'],
+    controlGroup: flags['control-group'],
+    latents: flags.latents && { format: flags.latents, dtype: flags['latents-dtype'] },
+    shardRows: flags['shard-rows'],
+    dest: flags.out,
+    overwrite: flags.overwrite,
   }
 }
 
@@ -202,32 +205,6 @@ function describeDryRun(plan: GenerateDryRun): string[] {
   ]
   if (plan.teraflops !== null) lines.push(`  work      ${plan.teraflops} TFLOP per image at most`)
   return lines
-}
-
-/** "4x8" → rows and columns. Throws usage error `bad_grid`. */
-export function parseGrid(text: string | undefined): { rows: number; columns: number } | undefined {
-  if (text === undefined) return undefined
-  const match = /^(\d{1,3})[x×](\d{1,3})$/i.exec(text)
-  const rows = Number(match?.[1])
-  const columns = Number(match?.[2])
-  if (match && rows > 0 && columns > 0) return { rows, columns }
-  throw usageError('bad_grid', `--grid ${text} is no grid`, ['write ROWSxCOLUMNS, e.g. 4x8'])
-}
-
-/** A number that may be written as 1e-6. Throws usage error `bad_number`. */
-export function parseNumber(flag: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined
-  const value = Number(text)
-  if (text.trim() === '' || !Number.isFinite(value)) throw usageError('bad_number', `${flag} ${text} is no number`)
-  return value
-}
-
-/** "3" or "all". Throws usage error `bad_count`. */
-export function parseChannels(text: string | undefined): number | 'all' | undefined {
-  if (text === undefined || text === 'all') return text
-  const value = Number(text)
-  if (Number.isSafeInteger(value) && value > 0) return value
-  throw usageError('bad_count', `--cfg-channels ${text} is neither a number of channels nor all`)
 }
 
 /**

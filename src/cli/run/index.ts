@@ -6,24 +6,13 @@ import { EXIT } from '../../errors.js'
 import { buildIndex } from '../../retrieval/build.js'
 import type { BuildProgress } from '../../retrieval/build-graph.js'
 import { HNSW_DEFAULTS } from '../../retrieval/hnsw.js'
-import type { IndexKind, Storage } from '../../retrieval/manifest.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { INDEX_FLAGS } from '../flags/retrieval-flags.js'
 import { formatBytes, formatCount, formatDuration, formatPercent } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 
-export interface IndexFlags {
-  embeddings: string[]
-  out: string
-  kind: string
-  column?: string
-  storage: string
-  connectivity: number
-  'expansion-add': number
-  'expansion-search': number
-  append: boolean
-  model?: string
-  workers?: number
-}
+export type IndexFlags = FlagValues<typeof INDEX_FLAGS> & { embeddings: string[] }
 
 /** The stable object of `--json`. */
 export interface IndexJson {
@@ -53,11 +42,11 @@ export async function runIndexCommand(context: CommandContext, flags: IndexFlags
     const result = await buildIndex({
       embeddings: flags.embeddings,
       out: flags.out,
-      kind: flags.kind as IndexKind,
+      kind: flags.kind,
       column: flags.column,
       hnsw: {
         ...HNSW_DEFAULTS,
-        storage: flags.storage as Storage,
+        storage: flags.storage,
         connectivity: flags.connectivity,
         expansionAdd: flags['expansion-add'],
         expansionSearch: flags['expansion-search'],

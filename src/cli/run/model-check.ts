@@ -5,17 +5,13 @@ import { VtpError } from '../../errors.js'
 import type { Precision } from '../../model/index.js'
 import { type ModelCheck, runModelCheck } from '../../pipeline/model-check.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { MODEL_CHECK_FLAGS } from '../flags/model-flags.js'
 import { formatTable } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { withModel } from './model.js'
 
-export interface ModelCheckFlags {
-  model: string
-  source: string
-  limit: number
-  batchSize?: number
-  device: string
-}
+export type ModelCheckFlags = FlagValues<typeof MODEL_CHECK_FLAGS> & { model: string; source: string }
 
 /** The stable object of `--json`. */
 export interface ModelCheckJson extends ModelCheck {
@@ -38,7 +34,7 @@ export function runModelCheckCommand(context: CommandContext, flags: ModelCheckF
         model,
         source: flags.source,
         limit: flags.limit,
-        batchSize: flags.batchSize ?? Math.min(device.batchSize, flags.limit),
+        batchSize: flags['batch-size'] ?? Math.min(device.batchSize, flags.limit),
         precisions: compared(device.kind),
         providers: device.providers,
         threads: device.cores,

@@ -18,6 +18,8 @@ import {
 } from '../../model/index.js'
 import type { TensorColumn } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { MODEL_EXPORT_FLAGS } from '../flags/model-flags.js'
 import { formatBytes, formatCount, formatTable } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 
@@ -109,15 +111,7 @@ function describeInfo(info: ModelInfoJson, { parts, total }: Model['parameters']
   ]
 }
 
-export interface ExportFlags {
-  model: string
-  out: string
-  towers?: Tower[]
-  outputs?: EncoderOutput[]
-  layers?: number[] | { last: number }
-  imageSize?: { height: number; width: number }
-  dtype: 'float16' | 'float32'
-}
+export type ExportFlags = FlagValues<typeof MODEL_EXPORT_FLAGS> & { model: string }
 
 export interface ExportedGraph {
   tower: Tower
@@ -140,7 +134,7 @@ export interface ModelExportJson {
 export function runModelExport(context: CommandContext, flags: ExportFlags): Promise<ModelExportJson> {
   return withModel(context, flags.model, async (model, note) => {
     const { config } = model
-    const size = flags.imageSize ?? { height: config.image_size, width: config.image_size }
+    const size = flags['image-size'] ?? { height: config.image_size, width: config.image_size }
     const available = towersOf(config)
     const towers = flags.towers ?? available
     const absent = towers.find((tower) => !available.includes(tower))

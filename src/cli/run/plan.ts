@@ -4,29 +4,7 @@ import { preparePlan } from '../../pipeline/ledger/prepare-plan.js'
 import type { CommandContext } from '../base-command.js'
 import { formatCount, formatDuration } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
-import { type EncodeFlags, planRequest } from './encode.js'
-
-export type PlanFlags = Pick<
-  EncodeFlags,
-  | 'source'
-  | 'texts'
-  | 'captionsToo'
-  | 'out'
-  | 'model'
-  | 'outputs'
-  | 'layers'
-  | 'layers-norm'
-  | 'flip'
-  | 'format'
-  | 'dtype'
-  | 'transform'
-  | 'imageSize'
-  | 'shard-rows'
-  | 'device'
-  | 'precision'
-  | 'allow-private-urls'
-  | 'overwrite'
->
+import { type PlanFlags, planRequest } from './encode.js'
 
 /** The stable object of `--json`. */
 export interface PlanJson {

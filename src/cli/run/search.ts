@@ -13,25 +13,13 @@ import { type OpenIndex, openIndex } from '../../retrieval/open-index.js'
 import type { Hit } from '../../retrieval/top-k.js'
 import { RejectError } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
-import { parseSimilarity } from '../flags/parse.js'
-import { type FilterFlags, toFilter } from '../flags/retrieval-flags.js'
+import type { FlagValues } from '../flags/declare.js'
+import { type SEARCH_FLAGS, toFilter } from '../flags/retrieval-flags.js'
 import { printable, shortened } from '../terminal/clean.js'
 import { formatTable } from '../terminal/format.js'
 import type { Terminal } from '../terminal/terminal.js'
 
-export interface SearchFlags extends FilterFlags {
-  index: string
-  queries: string[]
-  k: number
-  image?: string[]
-  weights?: string
-  'text-file'?: string
-  exact: boolean
-  dedup: boolean
-  'dedup-threshold': string
-  model?: string
-  precision: string
-}
+export type SearchFlags = FlagValues<typeof SEARCH_FLAGS> & { index: string; queries: string[] }
 
 /** The stable object of `--json`; `results` are those of the only query. */
 export interface SearchJson {
@@ -53,7 +41,7 @@ interface Query {
 }
 
 export async function runSearchCommand({ terminal }: CommandContext, flags: SearchFlags): Promise<SearchJson> {
-  const threshold = parseSimilarity('--dedup-threshold', flags['dedup-threshold'])
+  const threshold = flags['dedup-threshold']
   const weights = flags.weights?.split(',').map(Number)
   const count = flags.queries.length + (flags.image?.length ?? 0)
   if (count === 0 && flags['text-file'] === undefined) {

@@ -6,15 +6,11 @@ import { openIndexEmbedder } from '../../retrieval/embedder.js'
 import { openIndex } from '../../retrieval/open-index.js'
 import { startServer } from '../../retrieval/serve/server.js'
 import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { SERVE_FLAGS } from '../flags/retrieval-flags.js'
 import { onStopSignals } from '../terminal/signals.js'
 
-export interface ServeFlags {
-  index: string
-  host: string
-  port: number
-  model?: string
-  precision: string
-}
+export type ServeFlags = FlagValues<typeof SERVE_FLAGS> & { index: string }
 
 /** Runs until SIGINT or SIGTERM. The address goes to stdout as soon as it answers. */
 export async function runServeCommand(

@@ -1,5 +1,6 @@
-import { Args, Flags } from '@oclif/core'
+import { Args } from '@oclif/core'
 import { BaseCommand } from '../../cli/base-command.js'
+import { INDEX_FLAGS } from '../../cli/flags/retrieval-flags.js'
 
 export default class Index extends BaseCommand<typeof Index> {
   static override summary = 'Build a search index over embeddings.'
@@ -35,42 +36,7 @@ The index is replaced at the very end; a stopped build goes on when the same com
     }),
   }
 
-  static override flags = {
-    out: Flags.string({ char: 'o', required: true, summary: 'Folder of the index.', helpValue: 'INDEX' }),
-    kind: Flags.string({ default: 'hnsw', options: ['hnsw', 'exact', 'lancedb'], summary: 'Kind of index.' }),
-    append: Flags.boolean({
-      default: false,
-      summary: 'Add shards to an existing index; those that it has already are skipped.',
-    }),
-    column: Flags.string({
-      summary: 'Column of the vectors: clip (images, the default) or clip_text (captions), or any other.',
-      helpValue: 'NAME',
-    }),
-    storage: Flags.string({
-      default: 'float16',
-      options: ['float16', 'int8', 'float32'],
-      summary: 'How the graph keeps vectors. int8 is half as large as float16 and a little less accurate.',
-    }),
-    connectivity: Flags.integer({ default: 16, min: 2, max: 128, summary: 'Links per node of the graph (M).' }),
-    'expansion-add': Flags.integer({
-      default: 128,
-      min: 8,
-      max: 4096,
-      summary: 'Candidates when adding to the graph: more is slower to build and finds more.',
-    }),
-    'expansion-search': Flags.integer({
-      default: 128,
-      min: 8,
-      max: 4096,
-      summary: 'Candidates when searching the graph: more is slower and finds more.',
-    }),
-    model: Flags.string({
-      char: 'm',
-      summary: 'Where the model of the embeddings is, for `vtp search`; nano and hub ids are found without it.',
-      helpValue: 'MODEL',
-    }),
-    workers: Flags.integer({ min: 1, summary: 'Threads. Default: one per core.', helpValue: 'N' }),
-  }
+  static override flags = INDEX_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Index)

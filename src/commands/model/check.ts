@@ -1,7 +1,6 @@
-import { Flags } from '@oclif/core'
 import { BaseCommand } from '../../cli/base-command.js'
-import { parseCount } from '../../cli/flags/parse.js'
-import { DATASET_ARG, MODEL_ARG, RUN_FLAGS } from '../../cli/flags/run-flags.js'
+import { MODEL_CHECK_FLAGS } from '../../cli/flags/model-flags.js'
+import { DATASET_ARG, MODEL_ARG } from '../../cli/flags/run-flags.js'
 
 export default class ModelCheck extends BaseCommand<typeof ModelCheck> {
   static override summary = 'Show what each precision costs in accuracy and gains in speed, on your images.'
@@ -20,21 +19,11 @@ them; it is simulated by rounding the same values.`
 
   static override args = { model: MODEL_ARG, source: DATASET_ARG }
 
-  static override flags = {
-    limit: Flags.integer({ default: 16, min: 1, summary: 'Use the first N images.', helpValue: 'N' }),
-    'batch-size': RUN_FLAGS['batch-size'],
-    device: RUN_FLAGS.device,
-  }
+  static override flags = MODEL_CHECK_FLAGS
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(ModelCheck)
     const { runModelCheckCommand } = await import('../../cli/run/model-check.js')
-    return runModelCheckCommand(this.context(), {
-      model: args.model,
-      source: args.source,
-      limit: flags.limit,
-      batchSize: parseCount('--batch-size', flags['batch-size']),
-      device: flags.device,
-    })
+    return runModelCheckCommand(this.context(), { ...flags, ...args })
   }
 }
