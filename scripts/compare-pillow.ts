@@ -4,7 +4,7 @@
  *
  *   VTP_PYTHON=/path/to/python npx tsx scripts/compare-pillow.ts [FOLDER] [--count 3000] [--seed 1]
  *
- * VTP_PYTHON is a Python with Pillow 12.0 (`Image.open(f).convert('RGB')`).
+ * VTP_PYTHON is a Python with Pillow 12.3 (`Image.open(f).convert('RGB')`).
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { DEFAULT_LIMITS, decodeImage } from '../src/image/decode.js'
+import type { RejectError } from '../src/types.js'
 import { writeMutants } from '../test/support/mutants.js'
 
 const { values, positionals } = parseArgs({
@@ -36,7 +37,7 @@ with open(sys.argv[1], 'wb') as out:
     for path in json.load(sys.stdin):
         try:
             image = Image.open(path)
-            if image.format not in ('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF'): raise ValueError(image.format)
+            if image.format not in ('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'): raise ValueError(image.format)
             image = image.convert('RGB')
             sizes.append(image.size)
             out.write(image.tobytes())
@@ -60,10 +61,16 @@ for (const [i, file] of files.entries()) {
   const size = sizes[i]!
   const theirs = size && pixels.subarray(offset, offset + size[0] * size[1] * 3)
   offset += theirs?.length ?? 0
-  const ours = await decodeImage(readFileSync(file), DEFAULT_LIMITS, 'here').catch(() => undefined)
+  let code = ''
+  const ours = await decodeImage(readFileSync(file), DEFAULT_LIMITS, 'here').catch((error: RejectError) => {
+    code = error.code
+    if (theirs) console.log(`${path.relative(folder, file)}: ${error.message}`)
+    return undefined
+  })
   const format = path.extname(file).slice(1).toLowerCase()
   let what: string
-  if (!ours || !theirs) what = ours ? 'read by us only' : theirs ? 'read by Pillow only' : 'refused by both'
+  if (!ours || !theirs)
+    what = ours ? 'read by us only' : theirs ? `read by Pillow only: ${code}` : `refused by both: ${code}`
   else if (ours.width !== size[0] || ours.height !== size[1]) what = 'of another size'
   else {
     let most = 0
@@ -71,10 +78,10 @@ for (const [i, file] of files.entries()) {
     what = most === 0 ? 'identical' : 'other pixels'
     if (most > 0) console.log(`${path.relative(folder, file)}: up to ${most} levels apart`)
   }
-  if (!/refused|identical/.test(what)) console.log(`${path.relative(folder, file)}: ${what}`)
+  if (!/refused|identical|Pillow only/.test(what)) console.log(`${path.relative(folder, file)}: ${what}`)
   const name = `${format.padEnd(5)} ${what}`
   counts.set(name, (counts.get(name) ?? 0) + 1)
 }
 console.log(`${files.length} files`)
-for (const [what, number] of [...counts].sort()) console.log(`  ${what.padEnd(26)} ${number}`)
+for (const [what, number] of [...counts].sort()) console.log(`  ${what.padEnd(44)} ${number}`)
 rmSync(scratch, { recursive: true, force: true })

@@ -4,7 +4,7 @@
  * departs from the format (a palette of greys is ignored, odd RLE4 runs lose a pixel, the last row needs no
  * padding), so does this: the pixels must be the same.
  */
-import type { RgbImage } from '../types.js'
+import { RejectError, type RgbImage } from '../types.js'
 
 const [BI_RGB, BI_RLE8, BI_RLE4, BI_BITFIELDS] = [0, 1, 2, 3]
 
@@ -25,17 +25,21 @@ interface Header {
   dataAt: number
 }
 
-/** Decodes a BMP file. Throws an Error for anything that Pillow does not read. */
+/** Sound or not, Pillow does not read it. */
+const unsupported = (what: string): RejectError =>
+  new RejectError('unsupported_format', 'decode', `BMP with ${what} is not read`)
+
+/** Decodes a BMP file. Throws RejectError `unsupported_format` for kinds that Pillow does not read, an Error for damage. */
 export function decodeBmp(bytes: Uint8Array, checkSize: (width: number, height: number) => void): RgbImage {
   const header = readHeader(bytes)
   const { width, height, bits, compression, masks } = header
   checkSize(width, height)
-  if (compression > BI_BITFIELDS) throw new Error(`the BMP compression ${compression} is unknown`)
+  if (compression > BI_BITFIELDS) throw unsupported(`compression ${compression}`)
   if (bits <= 8) {
-    if (masks) throw new Error('BMP bit fields with a palette are unknown')
+    if (masks) throw unsupported('bit fields and a palette')
     return decodeIndexed(bytes, header)
   }
-  if (compression === BI_RLE8 || compression === BI_RLE4) throw new Error(`BMP run lengths with ${bits} bits per pixel`)
+  if (compression === BI_RLE8 || compression === BI_RLE4) throw unsupported(`run lengths and ${bits} bits per pixel`)
   const data = new Uint8Array(width * height * 3)
   const dataAt = header.dataAt || header.paletteAt
   const stride = rowStride(width, bits)
@@ -65,8 +69,7 @@ function readHeader(bytes: Uint8Array): Header {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let dataAt = view.getUint32(10, true)
   const size = view.getUint32(14, true)
-  if (size !== 12 && ![40, 52, 56, 64, 108, 124].includes(size))
-    throw new Error(`a BMP header of ${size} bytes is unknown`)
+  if (size !== 12 && ![40, 52, 56, 64, 108, 124].includes(size)) throw unsupported(`a header of ${size} bytes`)
   let paletteAt = 14 + size
   if (bytes.length < paletteAt) throw new Error('the BMP file is truncated')
   const header: Header = {
@@ -102,7 +105,7 @@ function readHeader(bytes: Uint8Array): Header {
       if (size === 40) paletteAt += 12
     }
   }
-  if (![1, 4, 8, 16, 24, 32].includes(header.bits)) throw new Error(`BMP with ${header.bits} bits per pixel is unknown`)
+  if (![1, 4, 8, 16, 24, 32].includes(header.bits)) throw unsupported(`${header.bits} bits per pixel`)
   if (header.colours === 0) header.colours = header.bits <= 8 ? 1 << header.bits : 0
   // Some writers leave the palette out of the offset.
   if (dataAt === 14 + size && header.bits <= 8) dataAt += 4 * header.colours
@@ -126,7 +129,7 @@ function byteOrder(bits: number, masks: Header['masks']): [number, number, numbe
     const found = ORDERS_32.find(([known]) => sameMasks(masks, known))
     if (found) return found[1]
   }
-  throw new Error('the BMP bit fields are unknown')
+  throw unsupported('such bit fields')
 }
 
 const ORDERS_32: [masks: number[], order: [number, number, number]][] = [
@@ -168,7 +171,7 @@ const ORDERS_32: [masks: number[], order: [number, number, number]][] = [
 function pixelLayout16(masks: Header['masks']): 5 | 6 {
   if (!masks || sameMasks(masks, [0x7c00, 0x3e0, 0x1f])) return 5
   if (sameMasks(masks, [0xf800, 0x7e0, 0x1f])) return 6
-  throw new Error('the BMP bit fields are unknown')
+  throw unsupported('such bit fields')
 }
 
 /** Fields of 5 or 6 bits become value · 255 / max, cut off. */
@@ -192,10 +195,10 @@ function unpack16(
 /** Files of 1, 4 or 8 bits. */
 function decodeIndexed(bytes: Uint8Array, header: Header): RgbImage {
   const { width, height, bits, compression, colours, entry, paletteAt } = header
-  if (colours > 65536) throw new Error(`the BMP palette has ${colours} colours`)
+  if (colours > 65536) throw unsupported(`a palette of ${colours} colours`)
   const stored = bytes.subarray(paletteAt, paletteAt + entry * colours)
   const gray = isGrayRamp(stored, colours, entry)
-  if (!gray && stored.length > entry * 256) throw new Error(`the BMP palette has ${colours} colours`)
+  if (!gray && stored.length > entry * 256) throw unsupported(`a palette of ${colours} colours`)
   const dataAt = header.dataAt || paletteAt + stored.length
   // Pillow drops a palette of greys and then reads 1 or 8 bits per pixel, whatever the header says.
   const readBits = gray ? (colours === 2 ? 1 : 8) : bits
@@ -205,7 +208,7 @@ function decodeIndexed(bytes: Uint8Array, header: Header): RgbImage {
       palette[i * 3 + c] = gray ? (readBits === 1 ? i * 255 : i) : (stored[i * entry + 2 - c] ?? 0)
   }
   const rle = compression === BI_RLE8 || compression === BI_RLE4
-  if (rle && readBits === 1 && gray) throw new Error('BMP run lengths with a black and white palette are unknown')
+  if (rle && readBits === 1 && gray) throw unsupported('run lengths and a black and white palette')
   const indices = rle
     ? decodeRle(bytes, dataAt, width, height, compression === BI_RLE4)
     : unpackIndices(bytes, dataAt, rowStride(width, bits), width, height, readBits)
@@ -275,11 +278,10 @@ function decodeRle(bytes: Uint8Array, start: number, width: number, height: numb
       x = 0
     } else if (value === 1) throw truncated()
     else if (value === 2) {
-      // Pillow skips two bytes here and takes the distance from the next two.
-      const right = bytes[at + 2]
-      const up = bytes[at + 3]
+      const right = bytes[at]
+      const up = bytes[at + 1]
       if (right === undefined || up === undefined) throw truncated()
-      at += 4
+      at += 2
       done += right + up * width
       x = done % width
     } else {

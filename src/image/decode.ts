@@ -1,19 +1,22 @@
 /**
  * Bytes → 8-bit RGB, equal to Pillow's `Image.open(f).convert('RGB')`: EXIF orientation and ICC profiles
  * are ignored, alpha and transparency dropped without compositing, the first frame taken, 16-bit grey
- * clipped at 255. JPEG, PNG, WebP and TIFF go through sharp (libjpeg-turbo, libspng, libwebp, libtiff), on
- * request most JPEGs through the decoder of jpeg/, which gives the same pixels in less time; BMP and GIF, whose
- * details differ in sharp, have decoders here. docs/preprocessing.md lists what differs.
+ * clipped at 255. JPEG, PNG and WebP go through sharp (libjpeg-turbo, libpng, libwebp), on request most JPEGs
+ * through the decoder of jpeg/, which gives the same pixels in less time; TIFF, BMP, GIF and PPM, whose details
+ * differ in sharp, have decoders here. docs/preprocessing.md lists what differs.
  */
 import sharp, { type Sharp } from 'sharp'
 import { RejectError, type RgbImage } from '../types.js'
 import { decodeBmp } from './bmp.js'
+import { cmykToRgb } from './cmyk.js'
 import { DEFAULT_LIMITS, type DecodeLimits } from './decode-limits.js'
 import { decodeGif } from './gif.js'
 import { decodeBaselineJpeg } from './jpeg/decode-baseline.js'
 import { checkJpeg } from './jpeg-check.js'
 import { checkPng } from './png-check.js'
+import { decodePpm } from './ppm.js'
 import { type ImageFormat, sniffFormat } from './sniff.js'
+import { decodeTiff, type TiffHelpers } from './tiff/decode.js'
 
 export { DEFAULT_LIMITS, type DecodeLimits }
 
@@ -48,15 +51,17 @@ export async function decodeImage(
 ): Promise<RgbImage> {
   if (bytes.length === 0) throw reject('empty', 'the file has 0 bytes')
   const format = sniffFormat(bytes)
-  if (!format) throw reject('unsupported_format', 'not a JPEG, PNG, WebP, GIF, BMP or TIFF file')
+  if (!format) throw reject('unsupported_format', 'not a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file')
   try {
     const check = (width: number, height: number): void => checkSize(width, height, limits.maxPixels)
     if (format === 'bmp') return decodeBmp(bytes, check)
+    if (format === 'ppm') return decodePpm(bytes, check)
     if (format === 'gif') return decodeGif(bytes, check)
     if (format === 'jpeg' && place === 'here') {
       const image = decodeBaselineJpeg(bytes, check, stopwatch(limits.timeoutMs))
       if (image) return image
     }
+    if (format === 'tiff') return await decodeTiff(bytes, tiffHelpers(bytes, limits, check))
     return await decodeWithSharp(bytes, format, limits)
   } catch (error) {
     if (error instanceof RejectError) throw error
@@ -73,6 +78,15 @@ function stopwatch(timeoutMs: number): () => void {
   const end = performance.now() + timeoutMs
   return () => {
     if (performance.now() > end) throw reject('decode_timeout', `decoding took longer than ${timeoutMs / 1000} s`)
+  }
+}
+
+/** What the TIFF decoder leaves to libtiff. */
+function tiffHelpers(bytes: Uint8Array, limits: DecodeLimits, checkSize: TiffHelpers['checkSize']): TiffHelpers {
+  return {
+    checkSize,
+    checkTime: stopwatch(limits.timeoutMs),
+    decodeWhole: (kind) => decodeKind(openSharp(bytes, 'tiff', limits), kind),
   }
 }
 
@@ -93,12 +107,11 @@ async function readHeader(bytes: Uint8Array, format: ImageFormat, image: Sharp):
     const { width, height, bitDepth, colourType } = checkPng(bytes)
     return { width, height, kind: bitDepth === 16 && colourType === 0 ? 'gray16' : 'rgb' }
   }
-  const { width = 0, height = 0, space, depth, channels } = await image.metadata()
-  const isGray16 = format === 'tiff' && depth === 'ushort' && channels === 1
-  return { width, height, kind: space === 'cmyk' ? 'cmyk' : isGray16 ? 'gray16' : 'rgb' }
+  const { width = 0, height = 0, space } = await image.metadata()
+  return { width, height, kind: space === 'cmyk' ? 'cmyk' : 'rgb' }
 }
 
-async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<RgbImage> {
+function openSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Sharp {
   const options = {
     // 'truncated' lets pass what Pillow lets pass. libtiff makes rows that it cannot read black: an error.
     failOn: format === 'tiff' ? 'error' : 'truncated',
@@ -108,22 +121,28 @@ async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: D
     ignoreIcc: true,
     pages: 1,
   } as const
-  const image = sharp(bytes, options).timeout({ seconds: Math.max(1, Math.ceil(limits.timeoutMs / 1000)) })
+  return sharp(bytes, options).timeout({ seconds: Math.max(1, Math.ceil(limits.timeoutMs / 1000)) })
+}
+
+async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<RgbImage> {
+  const image = openSharp(bytes, format, limits)
   const { width, height, kind } = await readHeader(bytes, format, image)
   checkSize(width, height, limits.maxPixels)
-  if (kind === 'cmyk') {
-    const cmyk = await rawBytes(image.pipelineColourspace('cmyk').toColourspace('cmyk'), 4)
-    return { data: cmykToRgb(cmyk), width, height }
-  }
   if (kind === 'gray16') return { data: await clippedGray16(image), width, height }
-  const { data, info } = await image
-    .removeAlpha()
-    .toColourspace('srgb')
-    .raw({ depth: 'uchar' })
-    .toBuffer({ resolveWithObject: true })
-  if (info.channels === 1) return { data: grayToRgb(data), width: info.width, height: info.height }
-  if (info.channels !== 3) throw reject('corrupt', `the decoder gave ${info.channels} channels`)
-  return { data: plain(data), width: info.width, height: info.height }
+  return decodeKind(image, kind)
+}
+
+async function decodeKind(image: Sharp, kind: 'grey' | 'rgb' | 'cmyk'): Promise<RgbImage> {
+  const pixels =
+    kind === 'cmyk'
+      ? image.pipelineColourspace('cmyk').toColourspace('cmyk')
+      : image.removeAlpha().toColourspace('srgb')
+  const { data, info } = await pixels.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+  const { width, height, channels } = info
+  if (kind === 'cmyk' && channels === 4) return { data: cmykToRgb(data), width, height }
+  if (channels === 1) return { data: grayToRgb(data), width, height }
+  if (channels !== 3) throw reject('corrupt', `the decoder gave ${channels} channels`)
+  return { data: plain(data), width, height }
 }
 
 async function clippedGray16(image: Sharp): Promise<Uint8Array> {
@@ -138,13 +157,6 @@ async function clippedGray16(image: Sharp): Promise<Uint8Array> {
   return grayToRgb(gray)
 }
 
-async function rawBytes(image: Sharp, channels: number): Promise<Uint8Array> {
-  const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
-  if (info.channels !== channels)
-    throw reject('corrupt', `the decoder gave ${info.channels} channels, ${channels} were expected`)
-  return data
-}
-
 /** A Buffer's bytes as an array of their own (its memory may be shared or pooled). */
 function plain(data: Buffer): Uint8Array {
   return data.byteLength === data.buffer.byteLength ? new Uint8Array(data.buffer as ArrayBuffer) : Uint8Array.from(data)
@@ -153,18 +165,5 @@ function plain(data: Buffer): Uint8Array {
 function grayToRgb(gray: Uint8Array): Uint8Array {
   const out = new Uint8Array(gray.length * 3)
   for (let i = 0, to = 0; i < gray.length; i++, to += 3) out[to] = out[to + 1] = out[to + 2] = gray[i]!
-  return out
-}
-
-/** Pillow's CMYK → RGB: 255 − k, less the ink's share of it, divided by 255 with rounding (src/libImaging/Convert.c). */
-export function cmykToRgb(cmyk: Uint8Array): Uint8Array {
-  const out = new Uint8Array((cmyk.length / 4) * 3)
-  for (let from = 0, to = 0; from < cmyk.length; from += 4, to += 3) {
-    const rest = 255 - cmyk[from + 3]!
-    for (let c = 0; c < 3; c++) {
-      const product = cmyk[from + c]! * rest + 128
-      out[to + c] = Math.max(0, rest - (((product >> 8) + product) >> 8))
-    }
-  }
   return out
 }

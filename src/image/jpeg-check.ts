@@ -5,6 +5,7 @@
  * Only files with one scan need this: of the others libjpeg has read everything before the first row.
  * Format: ITU-T T.81, annex B.
  */
+import { RejectError } from '../types.js'
 
 const [SOI, EOI, SOS, DQT, DHT, DAC, DRI, DNL, COM] = [0xd8, 0xd9, 0xda, 0xdb, 0xc4, 0xcc, 0xdd, 0xdc, 0xfe]
 
@@ -54,6 +55,7 @@ export function checkJpeg(bytes: Uint8Array): JpegFrame | undefined {
     const u16 = (at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
     if (code === DRI) interval = u16(start)
     if (!isSof(code)) continue
+    checkKind(code, bytes[start] ?? 8)
     frame = { height: u16(start + 1), width: u16(start + 3), components: bytes[start + 5] ?? 0 }
     sequential = code === 0xc0 || code === 0xc1 || code === 0xc9
     blocks = countMcus(frame, bytes.subarray(start + 6, start + 6 + 3 * frame.components))
@@ -62,6 +64,13 @@ export function checkJpeg(bytes: Uint8Array): JpegFrame | undefined {
     checkEnd(bytes, marker.end, interval > 0 ? Math.ceil(blocks / interval) - 1 : 0)
   }
   return marker && frame
+}
+
+/** Sound files of kinds that libjpeg does not decode. */
+function checkKind(code: number, bits: number): void {
+  const kind = (code & 3) === 3 ? 'lossless coding' : code >= 0xc5 && code !== 0xc9 && code !== 0xca ? 'layers' : ''
+  const what = kind || (bits === 8 ? '' : `${bits} bits per sample`)
+  if (what) throw new RejectError('unsupported_format', 'decode', `JPEG with ${what} is not read`)
 }
 
 /** Minimum coded units of a scan that holds all components; three bytes of the frame header for each. */

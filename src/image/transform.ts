@@ -13,6 +13,7 @@ import { usageError } from '../errors.js'
 import { RejectError, type RgbImage } from '../types.js'
 import { flipHorizontal } from './flip.js'
 import { FILTERS, type Filter, resizePillow } from './resize.js'
+import { roundHalfEven } from './round.js'
 
 export type Step =
   | { kind: 'resize'; height: number; width: number; filter: Filter }
@@ -134,14 +135,6 @@ function applyStep(image: RgbImage, step: Step): RgbImage {
     case 'hflip':
       return flipHorizontal(image)
   }
-}
-
-/** Python's round(): halves go to the even neighbour. */
-export function roundHalfEven(value: number): number {
-  const down = Math.floor(value)
-  const rest = value - down
-  if (rest !== 0.5) return Math.round(value)
-  return down % 2 === 0 ? down : down + 1
 }
 
 /** Largest image that a step may make on the way: a long thin image grows with its longer side. */

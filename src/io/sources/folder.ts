@@ -15,7 +15,21 @@ import { createExternalSorter, type ExternalSorter } from '../external-sort.js'
 import { readLocation } from './read-file.js'
 
 /** File name extensions that are taken for images. */
-export const IMAGE_EXTENSIONS = ['.jpg', '.jpeg', '.jpe', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff']
+export const IMAGE_EXTENSIONS = [
+  '.jpg',
+  '.jpeg',
+  '.jpe',
+  '.png',
+  '.webp',
+  '.gif',
+  '.bmp',
+  '.tif',
+  '.tiff',
+  '.ppm',
+  '.pgm',
+  '.pbm',
+  '.pnm',
+]
 
 /** Whether a name ends like an image's. */
 export function isImageName(name: string): boolean {
