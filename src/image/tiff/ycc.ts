@@ -21,7 +21,7 @@ export interface YccTables {
 const BITS = 16
 const HALF = 1 << (BITS - 1)
 const fixed = (value: number): number => Math.trunc(value * (1 << BITS) + 0.5)
-const clamp = (value: number, low: number, high: number): number => (value < low ? low : value > high ? high : value)
+const clamp = (value: number, low: number, high: number): number => Math.max(low, Math.min(high, value))
 
 /** Throws RejectError `unsupported_format` for samplings that libtiff does not know. */
 export function yccTables(tags: TiffDirectory): YccTables {
