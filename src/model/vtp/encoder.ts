@@ -6,11 +6,13 @@
 
 import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { activationWeight, addCast, roundSimulated } from '../../graph/linear.js'
-import { type ActivationDtype, activationDtype, type Precision } from '../../graph/precision.js'
+import { type ActivationDtype, activationDtype } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
 import type { TensorColumn } from '../../types.js'
+import { addPatchRows, gridOf, patchMatrix } from '../blocks/patches.js'
+import { addL2Normalize, addMeanOfTokens, prependToken, takeToken, takeTokens } from '../blocks/pooling.js'
 import type { EncoderSpec } from '../image-model.js'
 import type { VtpConfig } from './config.js'
 import { hasBottleneck, latentChannels } from './config.js'
@@ -35,29 +37,6 @@ export function encoderColumns(
   return columns
 }
 
-/** L2-normalises the last axis as torch.nn.functional.normalize does (norm at least 1e-12). */
-export function addL2Normalize(graph: GraphBuilder, x: Value, precision: Precision): Value {
-  const norm = roundSimulated(graph, precision, graph.op('ReduceL2', [x, graph.ints([-1])], { keepdims: 1 }))
-  return roundSimulated(graph, precision, graph.op('Div', [x, graph.op('Max', [norm, graph.scalar(1e-12)])]))
-}
-
-/**
- * Mean over tokens, [N, L, D] → [N, D], as a product with a row of ones: the order of summation of
- * ReduceMean over a middle axis, and so the last bit, depends on the batch size and on the threads.
- */
-function addMeanOfTokens(
-  graph: GraphBuilder,
-  tokens: Value,
-  dtype: ActivationDtype,
-  count: number,
-  dim: number,
-): Value {
-  const ones = graph.constant(new Float32Array(count).fill(1), [1, count])
-  const wide = addCast(graph, tokens, dtype, 'float32')
-  const sums = graph.op('Reshape', [graph.op('MatMul', [ones, wide]), graph.ints([-1, dim])])
-  return addCast(graph, graph.op('Mul', [sums, graph.scalar(1 / count)]), 'float32', dtype)
-}
-
 /** Builds the graph. Weights are registered in a fixed order, whatever the outputs. */
 export async function buildEncoder(
   graph: GraphBuilder,
@@ -73,23 +52,16 @@ export async function buildEncoder(
     activationWeight(graph, precision, name, dims, make)
   const { dim } = shape
   const patch = config.vision_patch_size
-  const [h, w] = [Math.floor(spec.height / patch), Math.floor(spec.width / patch)]
+  const { h, w } = gridOf({ ...spec, patch })
   const count = h * w
   const channels = latentChannels(config)
   const patchBytes = patch * patch * 3
 
   // Weights, always all of them and in this order. The patch embedding and the products after the last block are
   // small and stay in floating point.
-  const patchWeight = own('trunk.patch_embed.weight', [patchBytes, dim], async () => {
-    const conv = await read('trunk.patch_embed.proj.weight') // [D, 3, P, P]
-    const out = new Float32Array(patchBytes * dim)
-    const area = patch * patch
-    for (let o = 0; o < dim; o++) {
-      for (let c = 0; c < 3; c++)
-        for (let i = 0; i < area; i++) out[(i * 3 + c) * dim + o] = conv[(o * 3 + c) * area + i]!
-    }
-    return out
-  })
+  const patchWeight = own('trunk.patch_embed.weight', [patchBytes, dim], async () =>
+    patchMatrix(await read('trunk.patch_embed.proj.weight'), dim, patch),
+  )
   const patchBias = own('trunk.patch_embed.bias', [dim], () => read('trunk.patch_embed.proj.bias'))
   const clsToken = own('trunk.cls_token', [1, 1, dim], () => read('trunk.cls_token'))
   const blocks = Array.from({ length: shape.depth }, (_, i) => blockWeights(tower, i))
@@ -106,25 +78,11 @@ export async function buildEncoder(
       )
     : undefined
 
-  // Patches: uint8 [N, H, W, 3] → [N·h·w, P·P·3]
-  let pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', spec.height, spec.width, 3] })
-  if (h * patch !== spec.height || w * patch !== spec.width) {
-    pixels = graph.op('Slice', [pixels, graph.ints([0, 0]), graph.ints([h * patch, w * patch]), graph.ints([1, 2])])
-  }
-  const split = graph.op('Reshape', [pixels, graph.ints([-1, h, patch, w, patch, 3])])
-  const grouped = graph.op('Transpose', [split], { perm: [0, 1, 3, 2, 4, 5] }) // [N, h, w, P, P, 3]
-  const colours = graph.op('Cast', [graph.op('Reshape', [grouped, graph.ints([-1, patch * patch, 3])])], { to: 1 })
-  const unit = graph.op('Div', [colours, graph.scalar(255)])
-  const centred = graph.op('Sub', [unit, graph.constant([...IMAGENET_MEAN], [3])])
-  const normalised = graph.op('Div', [centred, graph.constant([...IMAGENET_STD], [3])])
-  const flat = graph.op('Reshape', [normalised, graph.ints([-1, patchBytes])])
   const simulated = (x: Value): Value => roundSimulated(graph, precision, x)
-  const patches = simulated(addCast(graph, flat, 'float32', float))
+  const patches = addPatchRows(graph, precision, { ...spec, patch }, { mean: IMAGENET_MEAN, std: IMAGENET_STD })
   const embedded = simulated(graph.op('Gemm', [patches, patchWeight, patchBias])) // [N·h·w, D]
   const grid = graph.op('Reshape', [embedded, graph.ints([-1, count, dim])])
-  const batch = graph.op('Slice', [graph.op('Shape', [grid]), graph.ints([0]), graph.ints([1])])
-  const clsShape = graph.op('Concat', [batch, graph.ints([1, dim])], { axis: 0 })
-  const tokens = graph.op('Concat', [graph.op('Expand', [clsToken, clsShape]), grid], { axis: 1 }) // [N, 1 + h·w, D]
+  const tokens = prependToken(graph, clsToken, grid, dim) // [N, 1 + h·w, D]
 
   const rope = await addRopeConstants(tower, { h, w }, true)
   const first = graph.op('Reshape', [tokens, graph.ints([-1, dim])])
@@ -142,9 +100,8 @@ export async function buildEncoder(
   }
 
   const rows = (x: Value): Value => graph.op('Reshape', [x, graph.ints([-1, count + 1, dim])])
-  const takeCls = (x: Value): Value => graph.op('Gather', [x, graph.constant([0], [], 'int64')], { axis: 1 }) // [N, D]
-  const takePatches = (x: Value): Value =>
-    graph.op('Slice', [x, graph.ints([1]), graph.ints([count + 1]), graph.ints([1])]) // [N, h·w, D]
+  const takeCls = (x: Value): Value => takeToken(graph, x) // [N, D]
+  const takePatches = (x: Value): Value => takeTokens(graph, x, 1, count + 1) // [N, h·w, D]
   const emit = (name: string, value: Value, from: ActivationDtype, ...rest: number[]): void => {
     graph.output(addCast(graph, value, from, spec.dtype), { name, dtype: spec.dtype, shape: ['N', ...rest] })
   }

@@ -9,9 +9,9 @@ import { activationWeight, addCast, addProduct, type Linear, linear, prepareRows
 import { activationDtype } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
+import { addL2Normalize } from '../blocks/pooling.js'
 import type { TextSpec } from '../image-model.js'
 import { textLength, type VtpConfig } from './config.js'
-import { addL2Normalize } from './encoder.js'
 
 const MS = 'com.microsoft'
 const EPSILON = { float: 1e-5 }
