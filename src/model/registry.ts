@@ -1,10 +1,11 @@
 /** Every family of models, and which of them a checkpoint belongs to. A new family is one line here. */
 import { EXIT, VtpError } from '../errors.js'
 import { missingFile } from '../io/weights.js'
+import { clip } from './clip/family.js'
 import type { Candidate, Claim, Family } from './family.js'
 import { vtp } from './vtp/family.js'
 
-export const FAMILIES: Family[] = [vtp]
+export const FAMILIES: Family[] = [vtp, clip]
 
 export interface Recognised {
   family: Family

@@ -36,9 +36,9 @@ export function takeTokens(graph: GraphBuilder, tokens: Value, start: number, en
   return graph.op('Slice', [tokens, graph.ints([start]), graph.ints([end]), graph.ints([1])])
 }
 
-/** Puts the vector `token` [1, 1, D] in front of every row of `tokens` [N, L, D]. */
-export function prependToken(graph: GraphBuilder, token: Value, tokens: Value, dim: number): Value {
+/** Puts `front` [1, n, D] in front of every row of `tokens` [N, L, D]. */
+export function prependTokens(graph: GraphBuilder, front: Value, tokens: Value, [n, dim]: [number, number]): Value {
   const batch = graph.op('Slice', [graph.op('Shape', [tokens]), graph.ints([0]), graph.ints([1])])
-  const shape = graph.op('Concat', [batch, graph.ints([1, dim])], { axis: 0 })
-  return graph.op('Concat', [graph.op('Expand', [token, shape]), tokens], { axis: 1 })
+  const shape = graph.op('Concat', [batch, graph.ints([n, dim])], { axis: 0 })
+  return graph.op('Concat', [graph.op('Expand', [front, shape]), tokens], { axis: 1 })
 }

@@ -12,7 +12,7 @@ import { transpose } from '../../graph/transpose.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
 import type { TensorColumn } from '../../types.js'
 import { addPatchRows, gridOf, patchMatrix } from '../blocks/patches.js'
-import { addL2Normalize, addMeanOfTokens, prependToken, takeToken, takeTokens } from '../blocks/pooling.js'
+import { addL2Normalize, addMeanOfTokens, prependTokens, takeToken, takeTokens } from '../blocks/pooling.js'
 import type { EncoderSpec } from '../image-model.js'
 import type { VtpConfig } from './config.js'
 import { hasBottleneck, latentChannels } from './config.js'
@@ -82,7 +82,7 @@ export async function buildEncoder(
   const patches = addPatchRows(graph, precision, { ...spec, patch }, { mean: IMAGENET_MEAN, std: IMAGENET_STD })
   const embedded = simulated(graph.op('Gemm', [patches, patchWeight, patchBias])) // [N·h·w, D]
   const grid = graph.op('Reshape', [embedded, graph.ints([-1, count, dim])])
-  const tokens = prependToken(graph, clsToken, grid, dim) // [N, 1 + h·w, D]
+  const tokens = prependTokens(graph, clsToken, grid, [1, dim]) // [N, 1 + h·w, D]
 
   const rope = await addRopeConstants(tower, { h, w }, true)
   const first = graph.op('Reshape', [tokens, graph.ints([-1, dim])])

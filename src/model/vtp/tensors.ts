@@ -2,8 +2,8 @@
  * The tensors that a configuration implies, by their official state-dict names. What is missing, extra or
  * of another shape in a checkpoint is reported in one error.
  */
-import { VtpError } from '../../errors.js'
-import { isFloat, type StoredTensor } from '../../io/weights.js'
+import type { StoredTensor } from '../../io/weights.js'
+import { checkTensors as checkShapes } from '../check-tensors.js'
 import {
   DECODER_MLP_RATIO,
   DECODER_UPSCALE,
@@ -149,34 +149,7 @@ export function expectedTensors(config: VtpConfig): Shapes {
 /** The text tower's causal mask: a buffer that some versions save; it follows from the configuration. */
 const IGNORED = /^(attn_mask|text_transformer\.attn_mask)$/
 
-function few(names: string[]): string {
-  const shown = names.slice(0, 40).join(', ')
-  return names.length > 40 ? `${shown} and ${names.length - 40} more` : shown
-}
-
 /** Throws VtpError `bad_checkpoint` that names every missing, extra and mis-shaped tensor. */
 export function checkTensors(config: VtpConfig, tensors: ReadonlyMap<string, StoredTensor>, folder: string): void {
-  const expected = expectedTensors(config)
-  const missing: string[] = []
-  const wrong: string[] = []
-  for (const [name, shape] of expected) {
-    const tensor = tensors.get(name)
-    if (!tensor) missing.push(name)
-    else if (tensor.shape.join() !== shape.join()) wrong.push(`${name} is [${tensor.shape}], expected [${shape}]`)
-    else if (!isFloat(tensor)) wrong.push(`${name} is ${tensor.dtype}, expected a float type`)
-  }
-  const extra = [...tensors.keys()].filter((name) => !expected.has(name) && !IGNORED.test(name))
-  const parts: string[] = []
-  if (missing.length > 0) parts.push(`missing (${missing.length}): ${few(missing)}`)
-  if (extra.length > 0) parts.push(`not expected (${extra.length}): ${few(extra)}`)
-  if (wrong.length > 0) parts.push(`of another shape or type (${wrong.length}): ${few(wrong)}`)
-  if (parts.length === 0) return
-  throw new VtpError(
-    `The checkpoint in ${folder} does not fit its config.json. Tensors\n${parts.map((p) => `  ${p}`).join('\n')}`,
-    {
-      code: 'bad_checkpoint',
-      exitCode: 2,
-      suggestions: ['check that config.json and the weights are of the same model and revision'],
-    },
-  )
+  checkShapes(expectedTensors(config), tensors, { place: folder, ignored: (name) => IGNORED.test(name) })
 }

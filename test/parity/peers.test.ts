@@ -1,0 +1,101 @@
+/** Every family against the official code: all outputs of all reference cases within their tolerances. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type ImageModel, openModel } from '../../src/model/index.js'
+import { goldenPath } from '../golden.js'
+import { openPeerCase, ort, type PeerCase, relativeErrors, runGraph } from '../support/peers.js'
+
+const cacheDir = mkdtempSync(path.join(tmpdir(), 'vtp-peers-'))
+afterAll(() => rmSync(cacheDir, { recursive: true, force: true }))
+
+/** The file that is given where a case is not a folder of its own. */
+const CASES: [name: string, file?: string][] = [
+  ['clip_hf_gelu'],
+  ['clip_hf_quickgelu'],
+  ['openclip_fullvocab'],
+  ['openclip_gelu'],
+  ['openclip_quickgelu_fp16_bin'],
+  ['openclip_wide_ratio_rect'],
+]
+
+describe.each(CASES)('%s', (name, file) => {
+  let peer: PeerCase
+  let model: ImageModel
+  beforeAll(async () => {
+    peer = await openPeerCase(name)
+    model = await openModel(file ? goldenPath('peers', name, file) : peer.folder, { cacheDir })
+  })
+  afterAll(async () => {
+    await peer.golden.close()
+    await model.close()
+  })
+
+  const check = async (key: string, actual: ArrayLike<number>): Promise<void> => {
+    const wanted = await peer.golden.readFloat32(key)
+    expect(actual.length, key).toBe(wanted.length)
+    const { tolerance } = peer.expected.outputs[key]!
+    const error = relativeErrors(actual, wanted)
+    expect(error.rel_l2, `${key} rel_l2`).toBeLessThanOrEqual(tolerance!.rel_l2)
+    expect(error.rel_max, `${key} rel_max`).toBeLessThanOrEqual(tolerance!.rel_max)
+  }
+
+  it('every output of the image encoder', async () => {
+    const input = peer.golden.tensors.get('in.pixels_u8')!
+    const [, height = 0, width = 0] = input.shape
+    const keys = Object.keys(peer.expected.outputs).filter((key) => !/^(text|in\.|logits_per)/.test(key))
+    const names = [...new Set(keys.map((key) => (key.startsWith('layer_') ? 'layers' : key)))]
+    const graph = await model.compileEncoder({
+      height,
+      width,
+      outputs: names as Parameters<ImageModel['compileEncoder']>[0]['outputs'],
+      layers: peer.expected.spec.layers ?? [],
+      dtype: 'float32',
+      precision: 'fp32',
+      device: 'cpu',
+    })
+    const pixels = new ort.Tensor('uint8', await peer.golden.readBytes('in.pixels_u8'), input.shape)
+    const outputs = await runGraph(graph, { pixels })
+    expect(Object.keys(outputs).sort()).toEqual(keys.sort())
+    for (const key of keys) await check(key, outputs[key]!.data)
+  })
+
+  it('what it lists is what its graph gives', async () => {
+    const { height, width } = model.imageSize
+    const columns = model.outputs(model.imageSize, [0])
+    const graph = await model.compileEncoder({
+      height,
+      width,
+      outputs: columns.map(({ name }) => (name.startsWith('layer_') ? 'layers' : name)) as never,
+      layers: [0],
+      dtype: 'float32',
+      precision: 'fp32',
+      device: 'cpu',
+    })
+    const shapes = Object.fromEntries(graph.outputs.map((port) => [port.name, port.shape.slice(1)]))
+    expect(shapes).toEqual(Object.fromEntries(columns.map((column) => [column.name, column.shape])))
+  })
+
+  it('texts, from ids', async () => {
+    const ids = peer.golden.tensors.get('in.ids')
+    expect(ids === undefined).toBe(model.text === undefined)
+    if (!ids || !model.text) return
+    const bytes = await peer.golden.readBytes('in.ids')
+    const values = new BigInt64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
+    const graph = await model.text.compile({ outputs: ['clip', 'features'] })
+    const outputs = await runGraph(graph, { ids: new ort.Tensor('int64', values, ids.shape) })
+    await check('text', outputs.clip!.data)
+    await check('text_features', outputs.features!.data)
+    const { scale, bias } = await model.text.logitScale()
+    const images = await peer.golden.readFloat32('clip')
+    const [dim, texts] = [model.text.dim, ids.shape[0]!]
+    const logits = Array.from({ length: (images.length / dim) * texts }, (_, at) => {
+      const [i, t] = [Math.floor(at / texts), at % texts]
+      let dot = 0
+      for (let d = 0; d < dim; d++) dot += images[i * dim + d]! * (outputs.clip!.data[t * dim + d] as number)
+      return scale * dot + bias
+    })
+    await check('logits_per_image', logits)
+  })
+})
