@@ -11,10 +11,12 @@
 export type Location =
   /** A whole file or object: a path, or `s3://bucket/key`. `bytes` is the raw path (base64) when it is not UTF-8. */
   | { kind: 'file'; path: string; bytes?: string; size?: number; etag?: string }
-  /** A byte range of a file: a member of a tar. */
-  | { kind: 'range'; path: string; offset: number; size: number; etag?: string }
-  /** A row of a Parquet file. */
-  | { kind: 'parquet'; path: string; rowGroup: number; row: number; etag?: string }
+  /** A byte range of a file: a member of a tar. With `packed` of what the file unpacks to. */
+  | { kind: 'range'; path: string; offset: number; size: number; etag?: string; packed?: 'gzip' }
+  /** A row of a Parquet file; `column` where the image's column was chosen by its name. */
+  | { kind: 'parquet'; path: string; rowGroup: number; row: number; etag?: string; column?: string }
+  /** A row of an Arrow file that `datasets` has saved, by record batch. */
+  | { kind: 'arrow'; path: string; batch: number; row: number; column?: string }
   /** An address that must not be stored, because it holds a signature: a byte range of the list that names it. */
   | { kind: 'line'; path: string; offset: number; size: number }
   /** A row of a shard of ours, by record batch or row group. */
@@ -33,7 +35,26 @@ export interface ListingEntry {
   /** 0-based class, where the source has classes. */
   label?: number
   caption?: string
+  /** The source's other fields, as a JSON object; only where they were asked for. */
+  metadata?: string
   at: Location
+}
+
+/** Files or members that a source has seen and not taken. */
+export interface PassedOver {
+  count: number
+  /** Some of their names. */
+  examples: string[]
+}
+
+/** Something that happened to several entries of a listing, told once: labels that were lost, fields left out. */
+export interface SourceNote {
+  /** Stable, for programs. */
+  code: string
+  count: number
+  examples: string[]
+  /** One sentence, for people. */
+  message: string
 }
 
 /** Keeps pieces of a long listing, so that a planner that died need not ask for them again. */
@@ -44,13 +65,15 @@ export interface ListingLog {
 
 /** A dataset. `list` yields entries in the final order; it streams and holds no more than a bounded part of them. */
 export interface Source {
-  readonly kind: 'folder' | 'list' | 'tar' | 'parquet' | 'shards' | 'text'
+  readonly kind: 'folder' | 'list' | 'tar' | 'parquet' | 'dataset' | 'shards' | 'text'
   /** What the plan records, e.g. the absolute path of the folder. */
   readonly uri: string
   /** Class names by label, known once `list` has ended; undefined for sources without classes. */
   readonly classes?: readonly string[]
-  /** Files that were seen and passed over (no image extension), known once `list` has ended. */
-  readonly ignored: number
+  /** What was seen and passed over (no image by its name), known once `list` has ended. */
+  readonly passedOver: PassedOver
+  /** What else there is to tell, known once `list` has ended. */
+  readonly notes: readonly SourceNote[]
   /** Size of the images where all have the same, because they were preprocessed before. */
   readonly pixelSize?: { height: number; width: number }
   list(signal?: AbortSignal, log?: ListingLog): AsyncIterable<ListingEntry>
@@ -126,6 +149,8 @@ export interface RowMeta {
   uri: string
   label: number | null
   caption: string | null
+  /** The source's other fields, as a JSON object; absent where they were not asked for. */
+  metadata?: string | null
   /** Size of the original image in pixels, as stored (EXIF orientation is not applied). */
   width: number
   height: number

@@ -12,14 +12,23 @@ const location = z.discriminatedUnion('kind', [
     size: offset.optional(),
     etag: z.string().optional(),
   }),
-  z.object({ kind: z.literal('range'), path: z.string(), offset, size: offset, etag: z.string().optional() }),
+  z.object({
+    kind: z.literal('range'),
+    path: z.string(),
+    offset,
+    size: offset,
+    etag: z.string().optional(),
+    packed: z.literal('gzip').optional(),
+  }),
   z.object({
     kind: z.literal('parquet'),
     path: z.string(),
     rowGroup: offset,
     row: offset,
     etag: z.string().optional(),
+    column: z.string().optional(),
   }),
+  z.object({ kind: z.literal('arrow'), path: z.string(), batch: offset, row: offset, column: z.string().optional() }),
   z.object({ kind: z.literal('line'), path: z.string(), offset, size: offset }),
   z.object({ kind: z.literal('shard'), path: z.string(), group: offset, row: offset }),
   z.object({ kind: z.literal('text') }),
@@ -31,6 +40,7 @@ const entrySchema = z.object({
   uri: z.string(),
   label: z.int32().optional(),
   caption: z.string().optional(),
+  metadata: z.string().optional(),
   at: location,
 })
 

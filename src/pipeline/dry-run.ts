@@ -4,8 +4,9 @@
  */
 import { open } from 'node:fs/promises'
 import { parseListingEntry } from '../io/listing.js'
-import type { TensorColumn } from '../types.js'
+import type { PassedOver, SourceNote, TensorColumn } from '../types.js'
 import type { EncodeRequest } from './encode-request.js'
+import { listingFacts } from './ledger/plan.js'
 import { preparePlan } from './ledger/prepare-plan.js'
 import { openBatchEncoder } from './stream/batch-encoder.js'
 import { withBatchSize } from './stream/batch-size.js'
@@ -13,6 +14,10 @@ import { withBatchSize } from './stream/batch-size.js'
 export interface DryRun {
   images: number
   units: number
+  /** Classes of the labels, where they have names. */
+  classes: number | null
+  passedOver: PassedOver
+  notes: SourceNote[]
   /** Expected bytes of the tensors in all shards. */
   bytes: number
   bytesPerImage: number
@@ -67,6 +72,7 @@ export async function dryRun(wanted: EncodeRequest): Promise<DryRun> {
     return {
       images: plan.source.images,
       units: plan.units.length,
+      ...listingFacts(plan),
       bytes: bytesPerImage * plan.source.images,
       bytesPerImage,
       columns: plan.columns,

@@ -150,6 +150,8 @@ async function encodeUnits(
     format: plan.format,
     columns: plan.columns,
     captions: plan.source.captions,
+    metadata: plan.source.options?.metadata === true,
+    classes: plan.classes,
     texts: source.kind === 'text',
     shards: plan.units.length,
     provenance: provenance(plan),

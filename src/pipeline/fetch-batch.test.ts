@@ -14,7 +14,8 @@ function batchOf(refused: boolean[]): { batch: BatchJob; source: Source } {
   const source: Source = {
     kind: 'list',
     uri: 'list',
-    ignored: 0,
+    passedOver: { count: 0, examples: [] },
+    notes: [],
     async *list() {
       yield* entries
     },

@@ -113,6 +113,8 @@ async function retryUnit(
       format: plan.format,
       columns: plan.columns,
       captions: plan.source.captions,
+      metadata: plan.source.options?.metadata === true,
+      classes: plan.classes,
       provenance: provenance(plan),
     }
     const writer = await openShardWriter(spec, unit, await store.tempDir())

@@ -3,7 +3,9 @@ import path from 'node:path'
 import { openList } from '../io/sources/list.js'
 import { openParquet } from '../io/sources/parquet.js'
 import { readLocation } from '../io/sources/read-file.js'
-import { type ListingEntry, RejectError } from '../types.js'
+import { openSavedDataset } from '../io/sources/saved-dataset.js'
+import { openTars } from '../io/sources/tar.js'
+import { type ListingEntry, type Location, RejectError, type Source } from '../types.js'
 import type { IndexRow } from './segments.js'
 
 /** Throws RejectError (`not_found`, `bad_entry`, …) when they are not there any more. */
@@ -13,12 +15,20 @@ export async function readIndexedImage(row: IndexRow): Promise<Uint8Array> {
   if (!at || at.kind === 'text' || at.kind === 'bad')
     throw new RejectError('bad_entry', 'read', 'the index does not know where this image is')
   const entry: ListingEntry = { key, uri, at }
-  if (at.kind !== 'parquet' && at.kind !== 'line') return readLocation(entry)
-  // An address with a signature is nowhere but in its list.
-  const source = at.kind === 'line' ? await openList(at.path, {}) : await openParquet([at.path], {})
+  const source = await sourceOf(at)
+  if (!source) return readLocation(entry)
   try {
     return await source.read(entry)
   } finally {
     await source.close()
   }
+}
+
+/** The source that alone can read such a place; undefined for plain files and ranges. */
+async function sourceOf(at: Location): Promise<Source | undefined> {
+  // An address with a signature is nowhere but in its list.
+  if (at.kind === 'line') return openList(at.path, {})
+  if (at.kind === 'parquet') return openParquet([at.path], { fields: { image: at.column } })
+  if (at.kind === 'arrow') return openSavedDataset(path.dirname(at.path), { fields: { image: at.column } })
+  return at.kind === 'range' && at.packed ? openTars([at.path], {}) : undefined
 }

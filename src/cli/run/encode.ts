@@ -3,10 +3,13 @@
 import { chooseDevice } from '../../engine/choose-device.js'
 import { planThreads } from '../../engine/threads.js'
 import { EXIT, type ExitCode, errorText, usageError, VtpError } from '../../errors.js'
+import { passedOverText } from '../../io/sources/listing-report.js'
 import { type DryRun, dryRun } from '../../pipeline/dry-run.js'
 import { type EncodeResult, runEncode } from '../../pipeline/encode.js'
 import type { EncodeRequest } from '../../pipeline/encode-request.js'
+import { listingFacts, type Plan } from '../../pipeline/ledger/plan.js'
 import type { PlanRequest } from '../../pipeline/ledger/plan-request.js'
+import type { PassedOver, SourceNote } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { ENCODE_FLAGS, PLAN_FLAGS } from '../flags/encode-flags.js'
@@ -42,6 +45,12 @@ export interface EncodeJson {
   complete: boolean
   interrupted: boolean
   peakMemoryBytes: number
+  /** Classes of the labels, where they have names. */
+  classes: number | null
+  /** Files, members and the like that were seen and not taken. */
+  passedOver: PassedOver
+  /** What else the listing had to tell: labels that were lost, fields left out. */
+  notes: SourceNote[]
 }
 
 /** What of the flags decides the plan. */
@@ -99,6 +108,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
   })
   const progress = context.terminal
   const stop = onStopSignals(progress.note)
+  let facts: ReturnType<typeof listingFacts> | undefined
   const request: EncodeRequest = {
     ...planRequest(flags, device),
     batchSize: flags['batch-size'] ?? device.batchSize,
@@ -132,9 +142,11 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
         vtp: plan.vtp,
       })
       const things = flags.texts ? 'texts' : plan.outputs.includes('text') ? 'images with captions' : 'images'
-      const amount = `${formatCount(plan.source.images)} ${things} in ${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
+      const amount = `${formatCount(plan.source.images)} ${things}${classesText(plan)} in ${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
       const how = flags.texts ? '' : ` · ${plan.transform}`
       progress.note(`${amount} · model ${plan.model.name}${how} · ${device.summary}`)
+      for (const line of listingNotes(plan)) progress.note(line)
+      facts = listingFacts(plan)
       if (worker.count > 1)
         progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${unitsLeft} units to do`)
       if (unitsLeft === 0)
@@ -182,6 +194,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
       complete: result.complete,
       interrupted: result.interrupted,
       peakMemoryBytes: result.peakMemoryBytes,
+      ...facts!,
     }
   } catch (error) {
     const known = error instanceof VtpError ? error : undefined
@@ -192,6 +205,18 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
     progress.close()
     await telemetry.close()
   }
+}
+
+/** " of 10 classes", where labels have names. */
+export function classesText({ classes }: Pick<Plan, 'classes'>): string {
+  if (!classes) return ''
+  return ` of ${formatCount(classes.length)} class${classes.length === 1 ? '' : 'es'}`
+}
+
+/** What the listing had to tell, one line each. */
+export function listingNotes(plan: Plan): string[] {
+  const { passedOver, notes } = listingFacts(plan)
+  return [passedOverText(passedOver), ...notes.map(({ message }) => message)].filter((line) => line !== undefined)
 }
 
 const round = (value: number): number => Number(value.toFixed(3))
@@ -237,6 +262,10 @@ function describeDryRun(plan: DryRun, out: string): string[] {
   return [
     `Dry run: nothing was written to ${out}${plan.resumed ? ' (it already holds this plan)' : ''}.`,
     `  images    ${formatCount(plan.images)} in ${formatCount(plan.units)} ${unit}`,
+    `  classes   ${plan.classes === null ? 'none with names' : formatCount(plan.classes)}`,
+    ...[passedOverText(plan.passedOver), ...plan.notes.map(({ message }) => message)]
+      .filter((line) => line !== undefined)
+      .map((line) => `  note      ${line}`),
     `  model     ${plan.model}`,
     `  transform ${plan.transform}`,
     `  columns   ${columns}`,

@@ -28,17 +28,20 @@ export interface SchemaOptions {
   columns: TensorColumn[]
   captions: boolean
   /** See `ShardSpec`. */
+  metadata?: boolean
+  /** See `ShardSpec`. */
   imagePaths?: boolean
   provenance: Record<string, string>
 }
 
-export function shardSchema({ columns, captions, imagePaths, provenance }: SchemaOptions): Schema {
+export function shardSchema({ columns, captions, metadata: fieldsToo, imagePaths, provenance }: SchemaOptions): Schema {
   const fields: Field[] = [
     new Field('key', new Utf8(), false),
     new Field('uri', new Utf8(), false),
     ...(imagePaths ? [new Field('image_path', new Utf8(), false)] : []),
     new Field('label', new Int32(), true),
     ...(captions ? [new Field('caption', new Utf8(), true)] : []),
+    ...(fieldsToo ? [new Field('metadata', new Utf8(), true)] : []),
     new Field('width', new Int32(), false),
     new Field('height', new Int32(), false),
     new Field('sha256', new FixedSizeBinary(32), false),
@@ -96,6 +99,7 @@ export function toRecordBatch(schema: Schema, options: SchemaOptions, { rows, te
     utf8Data(rows.map((row) => row.uri)),
     int32Data(rows.map((row) => row.label)),
     ...(options.captions ? [utf8Data(rows.map((row) => row.caption))] : []),
+    ...(options.metadata ? [utf8Data(rows.map((row) => row.metadata ?? null))] : []),
     int32Data(rows.map((row) => row.width)),
     int32Data(rows.map((row) => row.height)),
     makeData({ type: new FixedSizeBinary(32), length, nullCount: 0, data: digests }),

@@ -17,12 +17,16 @@ export interface ShardSpec {
   columns: TensorColumn[]
   /** Whether there is a caption column. */
   captions: boolean
+  /** Whether there is a column with the source's other fields. */
+  metadata?: boolean
   /** Whether the rows are texts, not images (npy names its folders by it). */
   texts?: boolean
   /** How many shards the run has (npy pads its numbers by it). */
   shards?: number
   /** Whether the URI also goes into a column `image_path`, as clip-retrieval looks for it. */
   imagePaths?: boolean
+  /** Names by label, for formats whose schema has no place for them. */
+  classes?: readonly string[] | null
   /** Schema metadata. */
   provenance: Record<string, string>
 }

@@ -167,6 +167,9 @@ function fileColumns(spec: ShardSpec): ParquetColumn[] {
     ...(spec.imagePaths ? [textColumn('image_path', 'REQUIRED', (batch) => batch.rows.map((row) => row.uri))] : []),
     intColumn('label', 'OPTIONAL', (batch) => batch.rows.map((row) => row.label)),
     ...(spec.captions ? [textColumn('caption', 'OPTIONAL', (batch) => batch.rows.map((row) => row.caption))] : []),
+    ...(spec.metadata
+      ? [textColumn('metadata', 'OPTIONAL', (batch) => batch.rows.map((row) => row.metadata ?? null))]
+      : []),
     intColumn('width', 'REQUIRED', (batch) => batch.rows.map((row) => row.width)),
     intColumn('height', 'REQUIRED', (batch) => batch.rows.map((row) => row.height)),
     {

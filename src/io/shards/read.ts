@@ -136,6 +136,7 @@ function tensorColumns(schema: Schema): TensorColumn[] {
 /** Rows of an Arrow record batch, with the named tensors; values are views. */
 function fromRecordBatch(batch: RecordBatch, wanted: TensorColumn[]): RowBatch {
   const child = (name: string) => batch.getChild(name)
+  const fields = child('metadata')
   const rows: RowMeta[] = []
   for (let i = 0; i < batch.numRows; i++) {
     rows.push({
@@ -143,6 +144,7 @@ function fromRecordBatch(batch: RecordBatch, wanted: TensorColumn[]): RowBatch {
       uri: String(child('uri')?.get(i) ?? ''),
       label: (child('label')?.get(i) as number | null | undefined) ?? null,
       caption: (child('caption')?.get(i) as string | null | undefined) ?? null,
+      ...(fields ? { metadata: (fields.get(i) as string | null | undefined) ?? null } : {}),
       width: Number(child('width')?.get(i) ?? 0),
       height: Number(child('height')?.get(i) ?? 0),
       sha256: (child('sha256')?.get(i) as Uint8Array | null) ?? new Uint8Array(32),
@@ -246,7 +248,7 @@ export async function openParquet(file: string): Promise<Shard> {
   const columns = tensorColumns(schema)
   const metadata = parquet.metadata()
   const provenance = Object.fromEntries(metadata.fileMetadata().keyValueMetadata()) as Record<string, string>
-  const metas = ['key', 'uri', 'label', 'caption', 'width', 'height', 'sha256'].filter((name) =>
+  const metas = ['key', 'uri', 'label', 'caption', 'metadata', 'width', 'height', 'sha256'].filter((name) =>
     schema.fields.some((f) => f.name === name),
   )
   return {
@@ -328,6 +330,7 @@ async function readSidecar(file: string, rows: number): Promise<RowMeta[]> {
       uri: meta.uri ?? '',
       label: meta.label ?? null,
       caption: meta.caption ?? null,
+      ...(meta.metadata === undefined ? {} : { metadata: meta.metadata }),
       width: meta.width ?? 0,
       height: meta.height ?? 0,
       sha256: Buffer.from(meta.sha256 ?? '', 'hex'),

@@ -35,12 +35,15 @@ export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDi
       const labels = BigInt64Array.from(batch.rows, (row) => BigInt(row.label ?? -1))
       await spools.get('labels')!.write(new Uint8Array(labels.buffer))
       const lines = batch.rows.map((row) => {
-        const { key, uri, label, caption, width, height, sha256 } = row
+        const { key, uri, label, caption, metadata = null, width, height, sha256 } = row
+        const className = label === null ? undefined : spec.classes?.[label]
         const meta = {
           key,
           uri,
           label,
+          ...(className === undefined ? {} : { class: className }),
           ...(spec.captions ? { caption } : {}),
+          ...(spec.metadata ? { metadata } : {}),
           width,
           height,
           sha256: Buffer.from(sha256).toString('hex'),

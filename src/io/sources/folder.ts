@@ -2,79 +2,57 @@
  * A folder of images, recursively. Order and labels are torchvision's ImageFolder's: by class (the first
  * folder), then by the folder's path, then by file name, all compared by code point (which is the order of
  * UTF-8 bytes). Names are read as bytes, so that any name the file system allows is listed. Nothing is
- * held but sorted runs of names (external-sort.ts).
+ * held but sorted runs of names (external-sort.ts), class names, and names of caption files.
  */
 
 import { isUtf8 } from 'node:buffer'
 import type { Dirent } from 'node:fs'
-import { opendir, realpath, stat } from 'node:fs/promises'
+import { opendir, readFile, realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { systemCode, VtpError } from '../../errors.js'
 import type { ListingEntry, Source } from '../../types.js'
 import { createExternalSorter, type ExternalSorter } from '../external-sort.js'
+import { type CaptionFiles, createCaptionFiles, isCaptionName, MAX_CAPTION_BYTES } from './caption-files.js'
+import { type ClassFolders, createClassFolders } from './class-folders.js'
+import { limitEntries } from './finish-listing.js'
+import { displayName, isAppleDouble, isImageName } from './image-names.js'
+import { createListingReport, type ListingReport } from './listing-report.js'
+import type { SourceOptions } from './options.js'
 import { readLocation } from './read-file.js'
-
-/** File name extensions that are taken for images. */
-export const IMAGE_EXTENSIONS = [
-  '.jpg',
-  '.jpeg',
-  '.jpe',
-  '.png',
-  '.webp',
-  '.gif',
-  '.bmp',
-  '.tif',
-  '.tiff',
-  '.ppm',
-  '.pgm',
-  '.pbm',
-  '.pnm',
-]
-
-/** Whether a name ends like an image's. */
-export function isImageName(name: string): boolean {
-  const dot = name.lastIndexOf('.')
-  return dot >= 0 && IMAGE_EXTENSIONS.includes(name.slice(dot).toLowerCase())
-}
-
-/** A name for people and for keys: bytes that are not UTF-8 as \xNN. */
-export function displayName(bytes: Buffer): string {
-  if (isUtf8(bytes)) return bytes.toString('utf8')
-  let out = ''
-  for (let at = 0; at < bytes.length; ) {
-    // The longest valid character here, else one escaped byte.
-    const length = [1, 2, 3, 4].find((n) => at + n <= bytes.length && isUtf8(bytes.subarray(at, at + n)))
-    out += length ? bytes.toString('utf8', at, at + length) : `\\x${bytes[at]!.toString(16).padStart(2, '0')}`
-    at += length ?? 1
-  }
-  return out
-}
 
 const SLASH = Buffer.from('/')
 const NUL = Buffer.from([0])
 /** Marks an entry that is no regular file. */
 const SPECIAL = Buffer.from([1])
 
-export interface FolderOptions {
+export interface FolderOptions extends SourceOptions {
   /** Records per sorted run; tests make it small. */
   runRecords?: number
-  maxBytes?: number
 }
 
 export async function openFolder(folder: string, options: FolderOptions = {}): Promise<Source> {
   const root = path.resolve(folder)
-  const state = { ignored: 0, classes: undefined as string[] | undefined }
-
+  const report = createListingReport()
+  let classes: string[] | undefined
   return {
     kind: 'folder',
     uri: root,
     get classes() {
-      return state.classes
+      return classes
     },
-    get ignored() {
-      return state.ignored
+    get passedOver() {
+      return report.passedOver
     },
-    list: (signal) => listFolder(root, options, state, signal),
+    get notes() {
+      return report.notes
+    },
+    list: (signal) => {
+      report.clear()
+      const onClasses = (names: string[] | undefined): void => {
+        classes = names
+      }
+      return limitEntries(listFolder(root, options, report, onClasses, signal), options.limit)
+    },
     read: (entry, signal) => readLocation(entry, { ...options, signal }),
     close: async () => {},
   }
@@ -82,49 +60,62 @@ export async function openFolder(folder: string, options: FolderOptions = {}): P
 
 interface WalkState {
   sorter: ExternalSorter
-  ignored: number
-  /** Whether an image lies directly in the root: then there are no classes. */
-  atRoot: boolean
+  classes: ClassFolders
+  captions: CaptionFiles
+  report: ListingReport
   signal?: AbortSignal
 }
 
 async function* listFolder(
   root: string,
   options: FolderOptions,
-  state: { ignored: number; classes: string[] | undefined },
+  report: ListingReport,
+  onClasses: (names: string[] | undefined) => void,
   signal?: AbortSignal,
 ): AsyncGenerator<ListingEntry> {
   const sorter = createExternalSorter(options.runRecords)
   try {
-    const walk: WalkState = { sorter, ignored: 0, atRoot: false, signal }
+    const walk: WalkState = { sorter, classes: createClassFolders(), captions: createCaptionFiles(), report, signal }
     await walkFolder(walk, Buffer.from(root), Buffer.alloc(0), Buffer.alloc(0), [await realpath(root)])
-    state.ignored = walk.ignored
-    const labelled = !walk.atRoot && sorter.count > 0
-    const classes: string[] = []
-    let current: string | undefined
-    for await (const record of sorter.sorted()) {
-      const [classBytes, dirBytes, nameBytes, mark] = splitRecord(record)
-      const relative = dirBytes.length > 0 ? Buffer.concat([dirBytes, SLASH, nameBytes]) : nameBytes
-      const key = displayName(relative)
-      const absolute = Buffer.concat([Buffer.from(root), SLASH, relative])
-      const uri = path.join(root, key)
-      const entry: ListingEntry = { key, uri, at: { kind: 'file', path: uri } }
-      if (!isUtf8(relative)) entry.at = { kind: 'file', path: uri, bytes: absolute.toString('base64') }
-      if (mark)
-        entry.at = { kind: 'bad', code: 'unreadable', message: 'it is no regular file (a pipe, socket or device)' }
-      if (labelled) {
-        const name = displayName(classBytes)
-        if (name !== current) {
-          classes.push(name)
-          current = name
-        }
-        entry.label = classes.length - 1
-      }
-      yield entry
-    }
-    state.classes = labelled ? classes : undefined
+    const labels = walk.classes.finish(report)
+    onClasses(labels && [...labels.keys()])
+    yield* walk.captions.attach(sortedEntries(sorter, root, labels), report, (name) => readCaption(root, name))
   } finally {
     await sorter.close()
+  }
+}
+
+async function* sortedEntries(
+  sorter: ExternalSorter,
+  root: string,
+  labels: ReadonlyMap<string, number> | undefined,
+): AsyncGenerator<ListingEntry> {
+  for await (const record of sorter.sorted()) {
+    const [classBytes, dirBytes, nameBytes, mark] = splitRecord(record)
+    const relative = dirBytes.length > 0 ? Buffer.concat([dirBytes, SLASH, nameBytes]) : nameBytes
+    const key = displayName(relative)
+    const absolute = Buffer.concat([Buffer.from(root), SLASH, relative])
+    const uri = path.join(root, key)
+    const entry: ListingEntry = { key, uri, at: { kind: 'file', path: uri } }
+    if (!isUtf8(relative)) entry.at = { kind: 'file', path: uri, bytes: absolute.toString('base64') }
+    if (mark)
+      entry.at = { kind: 'bad', code: 'unreadable', message: 'it is not a regular file (a pipe, socket or device)' }
+    const label = labels?.get(displayName(classBytes))
+    if (label !== undefined) entry.label = label
+    yield entry
+  }
+}
+
+async function readCaption(root: string, name: string): Promise<Uint8Array | 'too_large'> {
+  const file = path.join(root, name)
+  try {
+    return (await stat(file)).size > MAX_CAPTION_BYTES ? 'too_large' : await readFile(file)
+  } catch (error) {
+    throw new VtpError(`The caption ${file} cannot be read: ${(error as Error).message}`, {
+      code: 'caption_unreadable',
+      suggestions: ['check its permissions, or take it away'],
+      cause: error,
+    })
   }
 }
 
@@ -172,16 +163,20 @@ async function walkFolder(
         }
       }
       if (kind.isDirectory()) {
-        const nextClass = relative.length > 0 ? classBytes : name
-        await walkFolder(walk, file, inside, nextClass, [...chain, real ?? path.join(chain.at(-1)!, displayName(name))])
+        const atTop = relative.length === 0
+        if (atTop) walk.classes.addFolder(displayName(name))
+        const resolved = real ?? path.join(chain.at(-1)!, displayName(name))
+        await walkFolder(walk, file, inside, atTop ? name : classBytes, [...chain, resolved])
         continue
       }
       const text = name.toString('latin1')
-      if (!isImageName(text) || text.startsWith('._')) {
-        walk.ignored++
+      if (isAppleDouble(text) || !isImageName(text)) {
+        if (isCaptionName(text) && kind.isFile() && !isAppleDouble(text) && isUtf8(inside))
+          walk.captions.add(inside.toString('utf8'))
+        else walk.report.passOver(displayName(inside))
         continue
       }
-      if (relative.length === 0) walk.atRoot = true
+      walk.classes.addImage(relative.length > 0 ? displayName(classBytes) : undefined, displayName(name))
       const special = !kind.isFile() && !(entry.isSymbolicLink() && kind === entry)
       await walk.sorter.add(makeRecord(classBytes, relative, name, special))
     }

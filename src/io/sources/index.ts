@@ -1,26 +1,25 @@
 /** From what the user calls SOURCE to a `Source`. A new kind of source is one file here and one line below. */
 import { stat } from 'node:fs/promises'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { errorText, systemCode, usageError, VtpError } from '../../errors.js'
 import type { Source } from '../../types.js'
 import { unsupportedScheme, uriScheme } from '../store.js'
 import { openFolder } from './folder.js'
+import { openFolderOfFiles } from './folder-of-files.js'
+import { isImageName } from './image-names.js'
+import { limitSource } from './limit.js'
+import type { SourceOptions } from './options.js'
 import { expandPatterns } from './patterns.js'
 
-export interface SourceOptions {
-  /** The standard input, for SOURCE `-`. */
-  stdin?: AsyncIterable<Uint8Array>
-  /** Name of the image column of Parquet files; found by itself otherwise. */
-  imageColumn?: string
-  /** Largest file of one image in bytes. */
-  maxBytes?: number
-  /** Whether http(s) addresses in lists may lead to private networks. */
-  allowPrivateUrls?: boolean
-}
+export type { FieldNames, SourceOptions } from './options.js'
+
+const LIST_NAME = /\.(txt|jsonl|ndjson|csv|tsv)$/i
+const TAR_NAME = /\.(tar|tar\.gz|tgz)$/i
 
 const HELP = [
-  'SOURCE is a folder, a list (.txt, .jsonl or - for stdin), tar shards (a.tar, a glob or "a-{000..009}.tar"), or .parquet files; each of them also under s3://bucket/',
-  'or the output of `vtp encode --outputs pixels`',
+  'SOURCE is a folder, an image, a list (.txt, .jsonl, .csv, .tsv or - for stdin), tar shards (a.tar, a.tar.gz, a glob or "a-{000..009}.tar"), or .parquet files; each of them also under s3://bucket/',
+  'or the output of `vtp encode --outputs pixels`, or a folder of `datasets.save_to_disk`',
 ]
 
 /** Opens a source by what its name looks like. Throws usage errors that name the kinds there are. */
@@ -29,29 +28,34 @@ export async function openSource(spec: string, options: SourceOptions = {}): Pro
   if (scheme === 's3') return openRemoteSource(spec, options)
   if (scheme && scheme !== 'file') throw unsupportedScheme(spec, scheme)
   const name = scheme ? fileURLToPath(spec) : spec
-  if (name === '-' || /\.(txt|jsonl)$/i.test(name)) {
-    const { openList } = await import('./list.js')
-    return openList(name, options)
-  }
   const info = await stat(name).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined
     throw new VtpError(`${name} cannot be read: ${errorText(error)}`, { code: 'source_unreadable', cause: error })
   })
-  if (info?.isDirectory()) {
-    const { isRunFolder, openRunFolder } = await import('./shards.js')
-    return (await isRunFolder(name)) ? openRunFolder(name) : openFolder(name, options)
+  if (name === '-' || (LIST_NAME.test(name) && !info?.isDirectory())) {
+    const { openList } = await import('./list.js')
+    return openList(name, options)
   }
+  if (info?.isDirectory()) return openLocalFolder(name, options)
   const files = info ? [name] : await expandPatterns(name)
   if (files.length === 0) throw usageError('source_missing', `${name} does not exist, and matches no file`, HELP)
   return openFiles(files, options)
+}
+
+async function openLocalFolder(folder: string, options: SourceOptions): Promise<Source> {
+  const { isRunFolder, openRunFolder } = await import('./shards.js')
+  if (await isRunFolder(folder)) return limitSource(await openRunFolder(folder, options), options)
+  const { isSavedDataset, openSavedDataset } = await import('./saved-dataset.js')
+  if (await isSavedDataset(folder)) return openSavedDataset(folder, options)
+  return (await openFolderOfFiles(folder, (files) => openFiles(files, options))) ?? openFolder(folder, options)
 }
 
 /** In a bucket names alone tell the kind: there are no folders that could be called a.tar. */
 async function openRemoteSource(spec: string, options: SourceOptions): Promise<Source> {
   const { parseS3Uri } = await import('../s3/uri.js')
   parseS3Uri(spec)
-  if (/\.(txt|jsonl)$/i.test(spec)) return (await import('./list.js')).openList(spec, options)
-  if (/[*?{]/.test(spec) || /\.(tar|parquet|tgz|tar\.\w+)$/i.test(spec)) {
+  if (LIST_NAME.test(spec)) return (await import('./list.js')).openList(spec, options)
+  if (/[*?{]/.test(spec) || /\.(tar|parquet|tgz|tar\.\w+)$/i.test(spec) || isImageName(spec)) {
     const { expandObjectPatterns } = await import('./s3-patterns.js')
     const files = await expandObjectPatterns(spec)
     if (files.length === 0) throw usageError('source_missing', `${spec} does not exist, and matches no object`, HELP)
@@ -61,22 +65,33 @@ async function openRemoteSource(spec: string, options: SourceOptions): Promise<S
 }
 
 async function openFiles(files: string[], options: SourceOptions): Promise<Source> {
-  if (files.every((file) => /\.tar$/i.test(file))) {
+  if (files.every((file) => TAR_NAME.test(file))) {
     const { openTars } = await import('./tar.js')
     return openTars(files, options)
   }
-  if (files.every((file) => /\.(arrow|parquet)$/i.test(file))) {
+  if (files.every((file) => /\.(arrow|parquet)$/i.test(file)) && uriScheme(files[0]!) === undefined) {
     const { hasPixels, openPixelShards } = await import('./shards.js')
-    if (files.some((file) => /\.arrow$/i.test(file)) || (await hasPixels(files[0]!))) return openPixelShards(files)
+    if (files.some((file) => /\.arrow$/i.test(file)) || (await hasPixels(files[0]!)))
+      return limitSource(await openPixelShards(files, options), options)
   }
   if (files.every((file) => /\.parquet$/i.test(file))) {
     const { openParquet } = await import('./parquet.js')
     return openParquet(files, options)
   }
-  if (files.some((file) => /\.(tar\.\w+|tgz)$/i.test(file))) {
-    throw usageError('compressed_tar', `${files[0]} is a compressed tar: its members cannot be read by offset`, [
-      'unpack it once, e.g. with gunzip: images do not get smaller by compression',
+  if (files.every((file) => isImageName(file))) {
+    const { openImages } = await import('./images.js')
+    return openImages(files, options)
+  }
+  const packed = files.find((file) => /\.(tar\.\w+|tbz2?|txz|tzst)$/i.test(file) && !TAR_NAME.test(file))
+  if (packed) {
+    throw usageError('compressed_tar', `${packed} is a compressed tar: its members cannot be read by offset`, [
+      'unpack it once (or pack it with gzip): images do not get smaller by compression',
     ])
   }
-  throw usageError('unknown_source', `${files[0]} is no kind of source`, HELP)
+  const odd = files.find((file) => path.extname(file) !== path.extname(files[0]!)) ?? files[0]!
+  throw usageError(
+    'unknown_source',
+    `${odd} is not a kind of source${files.length > 1 ? ' that the others are' : ''}`,
+    HELP,
+  )
 }

@@ -1,7 +1,7 @@
 /**
- * Parquet files with images: a column of bytes, or of structs {bytes, path} as Hugging Face datasets write
- * it; integer `label` and text `caption`/`text` columns are used when there are any. Rows are listed from
- * metadata columns only; image bytes are read one row group at a time, the last few being kept.
+ * Parquet files with images (table.ts says which columns count). Rows are listed from the columns of labels,
+ * captions and metadata only; image bytes are read one row group at a time, the last few being kept. A file
+ * cannot claim more rows than its bytes may hold.
  */
 import path from 'node:path'
 import {
@@ -9,30 +9,46 @@ import {
   type FileMetaData,
   parquetMetadataAsync,
   parquetReadObjects,
-  type SchemaElement,
+  parquetSchema,
+  type RowGroup,
+  type SchemaTree,
 } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
 import { mapOrdered } from '../../async/map-ordered.js'
 import { errorText, usageError, VtpError } from '../../errors.js'
-import { type ListingEntry, RejectError, type Source } from '../../types.js'
+import { RejectError, type Source } from '../../types.js'
 import { openRangeReader, type RangeReader } from '../range-reader.js'
+import type { NamedEntry } from './class-names.js'
 import { absolutePath, commonFolder } from './common-folder.js'
-import type { SourceOptions } from './index.js'
-import { DEFAULT_MAX_BYTES } from './read-file.js'
+import { type DataRecord, topField } from './fields.js'
+import { finishListing } from './finish-listing.js'
+import { createListingReport, type ListingReport } from './listing-report.js'
+import type { SourceOptions } from './options.js'
+import {
+  type ChosenColumns,
+  chooseColumns,
+  hubFeatures,
+  imageOfRow,
+  readTableImage,
+  rowFields,
+  type TableColumn,
+} from './table.js'
 
 /** Row groups whose images are kept: reads come in order, from one or two at a time. */
 const CACHED_GROUPS = 3
 /** Files whose footers are read at once while listing. */
 const FILES_AT_ONCE = 8
+/** Rows that need no bytes of their own: small files. */
+const ROWS_FOR_FREE = 1024
 
 interface ImageFile {
   path: string
   buffer: AsyncBuffer
   reader: RangeReader
   metadata: FileMetaData
-  image: string
-  label?: string
-  caption?: string
+  columns: ChosenColumns
+  /** The column that is read for the image. */
+  imageTop: string
   /** First row of each row group. */
   starts: number[]
 }
@@ -40,25 +56,28 @@ interface ImageFile {
 export async function openParquet(specs: string[], options: SourceOptions): Promise<Source> {
   const order = specs.map(absolutePath)
   const known = new Set(order)
+  const report = createListingReport()
   const files = new Map<string, Promise<ImageFile>>()
-  const openFile = (name: string): Promise<ImageFile> => {
+  let classes: string[] | undefined
+  const openFile = (name: string, column?: string): Promise<ImageFile> => {
     let file = files.get(name)
     if (!file) {
-      file = openImageFile(name, options.imageColumn)
+      const fields = { ...options.fields, ...(column === undefined ? {} : { image: column }) }
+      file = openImageFile(name, { ...options, fields }, report)
       file.catch(() => {})
       files.set(name, file)
     }
     return file
   }
-  // A wrong kind of file is told at once; a worker needs only the files of its units.
-  await openFile(order[0]!)
   const cache = new Map<string, Promise<unknown[]>>()
 
   const group = (file: ImageFile, index: number): Promise<unknown[]> => {
     const key = `${file.path} ${index}`
     let rows = cache.get(key)
     if (!rows) {
-      rows = readColumns(file, [file.image], index).then((objects) => objects.map((row) => row[file.image]))
+      rows = readColumns(file, [file.imageTop], index).then((objects) =>
+        objects.map((row) => imageOfRow(row, file.columns.image)),
+      )
       rows.catch(() => cache.delete(key))
       cache.set(key, rows)
       while (cache.size > CACHED_GROUPS) cache.delete(cache.keys().next().value!)
@@ -66,44 +85,76 @@ export async function openParquet(specs: string[], options: SourceOptions): Prom
     return rows
   }
 
+  async function* entries(signal?: AbortSignal): AsyncGenerator<NamedEntry> {
+    const base = commonFolder(order)
+    for await (const file of mapOrdered(order, FILES_AT_ONCE, (name) => openFile(name))) {
+      const { columns } = file
+      if (file.path !== order[0] && String(columns.classes) !== String(classes)) throw otherClasses(file, order[0]!)
+      classes = columns.classes
+      const names = file.metadata.schema.map(({ name }) => name)
+      const wanted = [columns.label, columns.caption].flatMap((name) => (name && topField(name, names)) ?? [])
+      if (options.metadata) wanted.push(...columns.others)
+      else for (const name of columns.others) report.noteName('fields', name)
+      for (let index = 0; index < file.starts.length; index++) {
+        signal?.throwIfAborted()
+        const count = Number(file.metadata.row_groups[index]!.num_rows)
+        const rows = wanted.length > 0 ? await readColumns(file, wanted, index) : undefined
+        for (let row = 0; row < count; row++) {
+          const number = file.starts[index]! + row
+          const key = `${path.relative(base, file.path)}/${String(number).padStart(8, '0')}`
+          const taken = rows ? rowFields(rows[row] ?? {}, key, columns, options, report) : {}
+          const { etag } = file.reader
+          yield {
+            key,
+            uri: `${file.path}#row=${number}`,
+            at: {
+              kind: 'parquet',
+              path: file.path,
+              rowGroup: index,
+              row,
+              ...(etag ? { etag } : {}),
+              ...(options.fields?.image ? { column: options.fields.image } : {}),
+            },
+            ...taken,
+          }
+        }
+      }
+    }
+  }
+
+  // A wrong kind of file is told at once; a worker needs only the files of its units.
+  await openFile(order[0]!)
   return {
     kind: 'parquet',
     uri: order.length === 1 ? order[0]! : `${order[0]} … ${order.at(-1)} (${order.length} files)`,
-    ignored: 0,
-    async *list(signal) {
-      const base = commonFolder(order)
-      for await (const file of mapOrdered(order, FILES_AT_ONCE, openFile)) {
-        const wanted = [file.label, file.caption].filter((column) => column !== undefined)
-        for (let index = 0; index < file.starts.length; index++) {
-          signal?.throwIfAborted()
-          const count = Number(file.metadata.row_groups[index]!.num_rows)
-          const metas = wanted.length > 0 ? await readColumns(file, wanted, index) : undefined
-          for (let row = 0; row < count; row++) yield toEntry(file, base, index, row, metas?.[row])
-        }
-      }
+    get classes() {
+      return classes
     },
-    async read(entry) {
-      if (entry.at.kind !== 'parquet')
-        throw new RejectError('bad_entry', 'read', `the entry is of kind ${entry.at.kind}`)
-      if (!known.has(entry.at.path))
-        throw new RejectError('not_found', 'read', `${entry.at.path} is not part of the source`)
+    get passedOver() {
+      return report.passedOver
+    },
+    get notes() {
+      return report.notes
+    },
+    list(signal) {
+      return finishListing(entries(signal), options, report, (names) => {
+        classes = names
+      })
+    },
+    async read(entry, signal) {
+      const { at } = entry
+      if (at.kind !== 'parquet') throw new RejectError('bad_entry', 'read', `the entry is of kind ${at.kind}`)
+      if (!known.has(at.path)) throw new RejectError('not_found', 'read', `${at.path} is not part of the source`)
       let value: unknown
       try {
-        const file = await openFile(entry.at.path)
-        if (entry.at.etag !== undefined && file.reader.etag !== entry.at.etag)
+        const file = await openFile(at.path, at.column)
+        if (at.etag !== undefined && file.reader.etag !== at.etag)
           throw new RejectError('changed', 'read', 'the file is not the one that was listed (its ETag differs)')
-        value = (await group(file, entry.at.rowGroup))[entry.at.row]
+        value = (await group(file, at.rowGroup))[at.row]
       } catch (error) {
-        if (error instanceof RejectError) throw error
-        if (error instanceof VtpError) {
-          if (error.code === 'not_found') throw new RejectError('not_found', 'read', 'no such object', error)
-          if (error.code === 's3_changed') throw new RejectError('changed', 'read', 'the file changed', error)
-          // The service as a whole: no image may be lost to it.
-          if (error.code.startsWith('s3_')) throw error
-        }
-        throw new RejectError('unreadable', 'read', `row group ${entry.at.rowGroup}: ${errorText(error)}`, error)
+        throw readError(error, at.rowGroup)
       }
-      return imageBytes(value, options.maxBytes ?? DEFAULT_MAX_BYTES)
+      return readTableImage(entry, value, at.path, { ...options, signal })
     },
     close: async () => {
       cache.clear()
@@ -112,57 +163,36 @@ export async function openParquet(specs: string[], options: SourceOptions): Prom
   }
 }
 
-function imageBytes(value: unknown, maxBytes: number): Uint8Array {
-  const bytes = value instanceof Uint8Array ? value : (value as { bytes?: unknown } | null)?.bytes
-  if (!(bytes instanceof Uint8Array)) throw new RejectError('empty', 'read', 'the row has no image bytes')
-  if (bytes.length === 0) throw new RejectError('empty', 'read', 'the image has 0 bytes')
-  if (bytes.length > maxBytes) {
-    throw new RejectError('too_many_bytes', 'read', `${bytes.length} bytes are more than the limit of ${maxBytes}`)
+/** A RejectError for one image, or the VtpError of a service as a whole: no image may be lost to that. */
+function readError(error: unknown, rowGroup: number): unknown {
+  if (error instanceof RejectError) return error
+  if (error instanceof VtpError) {
+    if (error.code === 'not_found') return new RejectError('not_found', 'read', 'no such object', error)
+    if (/_changed$/.test(error.code)) return new RejectError('changed', 'read', 'the file changed', error)
+    if (/^(s3|hub)_/.test(error.code)) return error
   }
-  return bytes.slice()
+  return new RejectError('unreadable', 'read', `row group ${rowGroup}: ${errorText(error)}`, error)
 }
 
-function toEntry(
-  file: ImageFile,
-  base: string,
-  rowGroup: number,
-  row: number,
-  meta: Record<string, unknown> | undefined,
-): ListingEntry {
-  const number = file.starts[rowGroup]! + row
-  const entry: ListingEntry = {
-    key: `${path.relative(base, file.path)}/${String(number).padStart(8, '0')}`,
-    uri: `${file.path}#row=${number}`,
-    at: {
-      kind: 'parquet',
-      path: file.path,
-      rowGroup,
-      row,
-      ...(file.reader.etag ? { etag: file.reader.etag } : {}),
-    },
-  }
-  const label = file.label && meta?.[file.label]
-  if (typeof label === 'number' || typeof label === 'bigint') entry.label = Number(label)
-  const caption = file.caption && meta?.[file.caption]
-  if (typeof caption === 'string') entry.caption = caption
-  return entry
+function otherClasses(file: ImageFile, first: string): VtpError {
+  return usageError('mixed_classes', `${file.path} has other class names for its labels than ${first}`, [
+    'give files of one dataset, or choose another column by --label-column',
+  ])
 }
 
-async function readColumns(file: ImageFile, columns: string[], group: number): Promise<Record<string, unknown>[]> {
+async function readColumns(file: ImageFile, columns: string[], group: number): Promise<DataRecord[]> {
   const rowStart = file.starts[group]!
   const rowEnd = rowStart + Number(file.metadata.row_groups[group]!.num_rows)
   const { buffer, metadata } = file
   return parquetReadObjects({ file: buffer, metadata, columns, rowStart, rowEnd, compressors, utf8: false })
 }
 
-async function openImageFile(file: string, wanted: string | undefined): Promise<ImageFile> {
-  let reader: RangeReader
-  let metadata: FileMetaData
-  let buffer: AsyncBuffer
+async function openImageFile(file: string, options: SourceOptions, report: ListingReport): Promise<ImageFile> {
+  let reader: RangeReader | undefined
   try {
     const opened = await openRangeReader(file)
     reader = opened
-    buffer = {
+    const buffer: AsyncBuffer = {
       byteLength: opened.size,
       slice: async (start, end = opened.size) => {
         const from = start < 0 ? opened.size + start : start
@@ -170,8 +200,24 @@ async function openImageFile(file: string, wanted: string | undefined): Promise<
         return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer
       },
     }
-    metadata = await parquetMetadataAsync(buffer)
+    const metadata = await parquetMetadataAsync(buffer)
+    const tree = parquetSchema(metadata)
+    const hub = metadata.key_value_metadata?.find(({ key }) => key === 'huggingface')?.value
+    const top = tree.children.map(tableColumn)
+    const columns = chooseColumns(file, top, hubFeatures(hub), options.fields ?? {}, report)
+    const imageTop = topField(
+      columns.image,
+      top.map(({ name }) => name),
+    )!
+    const starts: number[] = []
+    let rows = 0
+    for (const rowGroup of metadata.row_groups) {
+      starts.push(rows)
+      rows += checkedRows(rowGroup, imageTop, opened.size, starts.length - 1)
+    }
+    return { path: file, buffer, reader, metadata, columns, imageTop, starts }
   } catch (error) {
+    await reader?.close()
     if (error instanceof VtpError) throw error
     throw new VtpError(`${file} cannot be read as Parquet: ${errorText(error)}`, {
       code: 'bad_parquet',
@@ -179,55 +225,40 @@ async function openImageFile(file: string, wanted: string | undefined): Promise<
       cause: error,
     })
   }
-  const top = topColumns(metadata.schema)
-  const image = wanted ?? (top.find((c) => c.name === 'image' && c.isImage) ?? top.find((c) => c.isImage))?.name
-  if (!image || !top.some((c) => c.name === image)) {
-    throw usageError(
-      'no_image_column',
-      `${file} has no column of images (it has ${top.map((c) => c.name).join(', ')})`,
-      ['an image column holds bytes, or structs with a field "bytes"'],
-    )
-  }
-  const label = top.find((c) => c.name === 'label' && c.isInteger)?.name
-  const caption = top.find((c) => (c.name === 'caption' || c.name === 'text') && c.isText)?.name
-  const starts: number[] = []
-  let rows = 0
-  for (const rowGroup of metadata.row_groups) {
-    starts.push(rows)
-    rows += Number(rowGroup.num_rows)
-  }
-  return { path: file, buffer, reader, metadata, image, label, caption, starts }
 }
 
-interface TopColumn {
-  name: string
-  isImage: boolean
-  isInteger: boolean
-  isText: boolean
+/** The rows of a group. Throws an Error where the file has no room for them: a footer may claim anything. */
+function checkedRows({ num_rows, columns }: RowGroup, image: string, fileBytes: number, group: number): number {
+  const rows = Number(num_rows)
+  let bytes = 0
+  for (const { meta_data } of columns) {
+    if (meta_data?.path_in_schema[0] !== image) continue
+    const start = Number(meta_data.dictionary_page_offset ?? meta_data.data_page_offset)
+    const size = Number(meta_data.total_compressed_size)
+    if (!(start >= 0 && size >= 0 && start + size <= fileBytes))
+      throw new Error(`the images of row group ${group} lie outside of the file`)
+    bytes += size
+  }
+  if (!(rows >= 0) || rows > bytes + ROWS_FOR_FREE)
+    throw new Error(`row group ${group} claims ${rows} rows, and has ${bytes} bytes of images`)
+  return rows
 }
 
-/** The columns right below the root, with what they may be. */
-function topColumns(schema: SchemaElement[]): TopColumn[] {
-  const columns: TopColumn[] = []
-  const skip = (at: number): number => {
-    let next = at + 1
-    for (let i = 0; i < (schema[at]?.num_children ?? 0); i++) next = skip(next)
-    return next
+function isText({ element }: SchemaTree): boolean {
+  return element.converted_type === 'UTF8' || element.logical_type?.type === 'STRING'
+}
+
+function tableColumn(tree: SchemaTree): TableColumn {
+  const { element, children } = tree
+  const { name } = element
+  const bytes = (child: SchemaTree): boolean => child.element.type === 'BYTE_ARRAY' && !isText(child)
+  const repeated = element.repetition_type === 'REPEATED'
+  if (children.some((child) => child.element.name === 'bytes' && bytes(child))) return { name, kind: 'image' }
+  if (children.length > 0 || repeated) return { name, kind: 'other' }
+  if (isText(tree)) return { name, kind: 'text' }
+  if (element.type === 'BYTE_ARRAY') {
+    const number = element.converted_type === 'DECIMAL' || element.logical_type?.type === 'DECIMAL'
+    return { name, kind: number || element.converted_type === 'JSON' ? 'scalar' : 'bytes' }
   }
-  for (let at = 1; at < schema.length; ) {
-    const element = schema[at]!
-    const end = skip(at)
-    const isText = element.converted_type === 'UTF8' || element.logical_type?.type === 'STRING'
-    const children = schema.slice(at + 1, end)
-    columns.push({
-      name: element.name,
-      isImage:
-        (element.type === 'BYTE_ARRAY' && !isText) ||
-        children.some((c) => c.name === 'bytes' && c.type === 'BYTE_ARRAY'),
-      isInteger: element.type === 'INT32' || element.type === 'INT64',
-      isText,
-    })
-    at = end
-  }
-  return columns
+  return { name, kind: element.type === 'FIXED_LEN_BYTE_ARRAY' && !element.converted_type ? 'other' : 'scalar' }
 }

@@ -8,10 +8,14 @@ import { gunzip, gzip } from 'node:zlib'
 import { VtpError } from '../../errors.js'
 import type { ListingEntry, ListingLog, Source } from '../../types.js'
 import { createExternalSorter, type ExternalSorter } from '../external-sort.js'
-import { listObjects } from '../s3/objects.js'
+import { getObject, listObjects } from '../s3/objects.js'
 import { folderKey, parseS3Uri, s3Uri } from '../s3/uri.js'
-import { isImageName } from './folder.js'
-import type { SourceOptions } from './index.js'
+import { createCaptionFiles, isCaptionName, MAX_CAPTION_BYTES } from './caption-files.js'
+import { createClassFolders } from './class-folders.js'
+import { limitEntries } from './finish-listing.js'
+import { isAppleDouble, isImageName } from './image-names.js'
+import { createListingReport } from './listing-report.js'
+import type { SourceOptions } from './options.js'
 import { readLocation } from './read-file.js'
 
 /** Objects in one piece of the log: 50 pages. */
@@ -23,7 +27,8 @@ export function openS3Prefix(spec: string, options: SourceOptions): Source {
   const place = parseS3Uri(spec)
   const prefix = folderKey(place.key)
   const root = s3Uri({ bucket: place.bucket, key: prefix })
-  const state = { ignored: 0, classes: undefined as string[] | undefined }
+  const report = createListingReport()
+  let classNames: string[] | undefined
 
   async function* objects(signal?: AbortSignal, log?: ListingLog): AsyncGenerator<RawObject[]> {
     let last: string | undefined
@@ -48,37 +53,51 @@ export function openS3Prefix(spec: string, options: SourceOptions): Source {
     yield piece
   }
 
+  async function* listPrefix(signal?: AbortSignal, log?: ListingLog): AsyncGenerator<ListingEntry> {
+    report.clear()
+    const sorter = createExternalSorter()
+    const [classes, captions] = [createClassFolders(), createCaptionFiles()]
+    try {
+      for await (const piece of objects(signal, log)) {
+        for (const object of piece) {
+          const [name] = object
+          const slash = name.lastIndexOf('/')
+          const top = slash < 0 ? undefined : name.slice(0, name.indexOf('/'))
+          if (top !== undefined) classes.addFolder(top)
+          const file = name.slice(slash + 1)
+          if (file === '') continue // a marker of a folder
+          if (!isAppleDouble(file) && isImageName(file)) {
+            classes.addImage(top, file)
+            await sorter.add(makeRecord(object))
+          } else if (isCaptionName(file) && !isAppleDouble(file)) captions.add(name)
+          else report.passOver(name)
+        }
+      }
+      const labels = classes.finish(report)
+      classNames = labels && [...labels.keys()]
+      yield* captions.attach(sortedEntries(sorter, root, labels), report, async (name) => {
+        const range = { offset: 0, size: MAX_CAPTION_BYTES + 1 }
+        const { bytes } = await getObject({ bucket: place.bucket, key: prefix + name }, { range, signal })
+        return bytes.length > MAX_CAPTION_BYTES ? 'too_large' : bytes
+      })
+    } finally {
+      await sorter.close()
+    }
+  }
+
   return {
     kind: 'folder',
     uri: root.replace(/\/$/, ''),
     get classes() {
-      return state.classes
+      return classNames
     },
-    get ignored() {
-      return state.ignored
+    get passedOver() {
+      return report.passedOver
     },
-    async *list(signal, log) {
-      const sorter = createExternalSorter()
-      try {
-        state.ignored = 0
-        let atRoot = false
-        for await (const piece of objects(signal, log)) {
-          for (const object of piece) {
-            const slash = object[0].lastIndexOf('/')
-            const file = object[0].slice(slash + 1)
-            if (file === '') continue // a marker of a folder
-            if (!isImageName(file) || file.startsWith('._')) state.ignored++
-            else {
-              if (slash < 0) atRoot = true
-              await sorter.add(makeRecord(object))
-            }
-          }
-        }
-        yield* sortedEntries(sorter, root, !atRoot && sorter.count > 0, state)
-      } finally {
-        await sorter.close()
-      }
+    get notes() {
+      return report.notes
     },
+    list: (signal, log) => limitEntries(listPrefix(signal, log), options.limit),
     read: (entry, signal) => readLocation(entry, { ...options, signal }),
     close: async () => {},
   }
@@ -106,21 +125,16 @@ function makeRecord([name, size, etag]: RawObject): Buffer {
 async function* sortedEntries(
   sorter: ExternalSorter,
   root: string,
-  labelled: boolean,
-  state: { classes: string[] | undefined },
+  labels: ReadonlyMap<string, number> | undefined,
 ): AsyncGenerator<ListingEntry> {
-  const classes: string[] = []
   for await (const record of sorter.sorted()) {
     const [name = '', dir = '', file = '', size, etag] = record.toString().split('\0')
     const key = dir === '' ? file : `${dir}/${file}`
     const uri = root + key
     const entry: ListingEntry = { key, uri, at: { kind: 'file', path: uri, size: Number(size) } }
     if (etag && entry.at.kind === 'file') entry.at.etag = etag
-    if (labelled) {
-      if (name !== classes.at(-1)) classes.push(name)
-      entry.label = classes.length - 1
-    }
+    const label = labels?.get(name)
+    if (label !== undefined) entry.label = label
     yield entry
   }
-  state.classes = labelled ? classes : undefined
 }

@@ -9,6 +9,8 @@ import { errorText, usageError } from '../../errors.js'
 import { packRawRgb } from '../../image/raw-rgb.js'
 import { RejectError, type RowBatch, type Source } from '../../types.js'
 import { findShards, openShard, type Shard } from '../shards/read.js'
+import type { SourceOptions } from './options.js'
+import { hubFeatures } from './table.js'
 
 const CACHED_GROUPS = 2
 const COLUMN = 'pixels'
@@ -28,12 +30,12 @@ export async function hasPixels(file: string): Promise<boolean> {
 }
 
 /** Opens the shards of a run's folder. */
-export async function openRunFolder(folder: string): Promise<Source> {
-  return openPixelShards(await findShards(folder), path.resolve(folder))
+export async function openRunFolder(folder: string, options: SourceOptions): Promise<Source> {
+  return openPixelShards(await findShards(folder), options, path.resolve(folder))
 }
 
 /** Opens shard files in this order. Throws usage error `no_pixels` for shards without them. */
-export async function openPixelShards(files: string[], uri?: string): Promise<Source> {
+export async function openPixelShards(files: string[], options: SourceOptions, uri?: string): Promise<Source> {
   const shards = new Map<string, Shard>()
   const close = async (): Promise<void> => {
     await Promise.allSettled([...shards.values()].map((shard) => shard.close()))
@@ -90,8 +92,10 @@ export async function openPixelShards(files: string[], uri?: string): Promise<So
   return {
     kind: 'shards',
     uri: uri ?? [...shards.keys()].join(' '),
-    ignored: 0,
+    passedOver: { count: 0, examples: [] },
+    notes: [],
     pixelSize: size,
+    classes: hubFeatures([...shards.values()][0]?.provenance.huggingface).get('label')?.names,
     async *list(signal) {
       for (const [file, shard] of shards) {
         for (let index = 0; index < shard.groups!; index++) {
@@ -103,6 +107,7 @@ export async function openPixelShards(files: string[], uri?: string): Promise<So
               uri: meta.uri,
               ...(meta.label === null ? {} : { label: meta.label }),
               ...(meta.caption === null ? {} : { caption: meta.caption }),
+              ...(options.metadata && meta.metadata ? { metadata: meta.metadata } : {}),
               at: { kind: 'shard', path: file, group: index, row },
             }
           }

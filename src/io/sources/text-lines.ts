@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { errorText, usageError, VtpError } from '../../errors.js'
 import type { ListingEntry, Source } from '../../types.js'
-import type { SourceOptions } from './index.js'
+import type { SourceOptions } from './options.js'
 
 export async function openTextLines(spec: string, options: SourceOptions): Promise<Source> {
   if (spec === '-' && !options.stdin) throw usageError('no_stdin', '--text is -, but there is no standard input')
@@ -16,7 +16,8 @@ export async function openTextLines(spec: string, options: SourceOptions): Promi
   return {
     kind: 'text',
     uri,
-    ignored: 0,
+    passedOver: { count: 0, examples: [] },
+    notes: [],
     list: (signal) => listLines(uri, options, signal),
     read: async (entry) => Buffer.from(entry.caption ?? ''),
     close: async () => {},

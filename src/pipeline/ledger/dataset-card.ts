@@ -9,7 +9,9 @@ import type { Store } from '../../io/store.js'
 import { DATASET_CARD } from './layout.js'
 import type { Plan } from './plan.js'
 
-export type CardPlan = Pick<Plan, 'format' | 'columns' | 'classes'> & { source: Pick<Plan['source'], 'captions'> }
+export type CardPlan = Pick<Plan, 'format' | 'columns' | 'classes'> & {
+  source: Pick<Plan['source'], 'captions' | 'options'>
+}
 
 /** Only a card of ours is ever replaced or deleted. */
 const MARK = 'written by vtp'
@@ -21,6 +23,7 @@ const scalars = (plan: CardPlan): [name: string, dtype: string][] => [
   ['uri', 'string'],
   ['label', 'int32'],
   ...(plan.source.captions ? [['caption', 'string'] as [string, string]] : []),
+  ...(plan.source.options?.metadata ? [['metadata', 'string'] as [string, string]] : []),
   ['width', 'int32'],
   ['height', 'int32'],
   ['sha256', 'binary'],

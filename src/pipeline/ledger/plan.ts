@@ -14,7 +14,7 @@ import { finished } from 'node:stream/promises'
 import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../../errors.js'
 import type { Store } from '../../io/store.js'
-import type { ListingLog, Source, TensorColumn } from '../../types.js'
+import type { ListingLog, PassedOver, Source, SourceNote, TensorColumn } from '../../types.js'
 import { isListingName, PLAN } from './layout.js'
 
 const column = z.object({
@@ -31,7 +31,11 @@ const settingsSchema = z.object({
     images: z.int(),
     listing: z.object({ sha256: z.string(), bytes: z.int() }),
     captions: z.boolean(),
+    /** How the source was read, where that was not the usual way: it decides the listing. */
+    options: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
   }),
+  /** Names of the labels; they are in the shards' schema. */
+  classes: z.array(z.string()).nullish(),
   model: z.object({ name: z.string(), digest: z.string() }),
   transform: z.string(),
   outputs: z.array(z.string()),
@@ -53,6 +57,15 @@ const planSchema = settingsSchema.extend({
   vtp: z.string(),
   listingFile: z.string().refine(isListingName, 'listingFile names no listing'),
   classes: z.array(z.string()).nullable(),
+  /** What the listing had to tell; not part of the hash. */
+  listed: z
+    .object({
+      passedOver: z.object({ count: z.int(), examples: z.array(z.string()) }),
+      notes: z.array(
+        z.object({ code: z.string(), count: z.int(), examples: z.array(z.string()), message: z.string() }),
+      ),
+    })
+    .optional(),
   units: z.array(z.object({ rows: z.int().positive(), offset: z.int(), bytes: z.int().positive() })),
 })
 
@@ -65,10 +78,30 @@ export type PlanColumn = TensorColumn
 /** The hash of what decides the bytes. The source's and model's names do not, their digests do. */
 export function planHash(settings: PlanSettings): string {
   // A stored plan has more fields: only the settings count.
-  const { source, model, ...rest } = settingsSchema.parse(settings)
-  const decisive = { ...rest, images: source.images, listing: source.listing.sha256, model: model.digest }
+  const { source, model, classes, ...rest } = settingsSchema.parse(settings)
+  const decisive = {
+    ...rest,
+    images: source.images,
+    listing: source.listing.sha256,
+    model: model.digest,
+    ...(classes ? { classes } : {}),
+    ...(source.options?.metadata ? { metadata: true } : {}),
+  }
   const ordered = Object.fromEntries(Object.entries(decisive).sort(([a], [b]) => (a < b ? -1 : 1)))
   return createHash('sha256').update(JSON.stringify(ordered)).digest('hex')
+}
+
+/** What a plan's listing has told, as `--json` shows it. */
+export function listingFacts({ classes, listed }: Plan): {
+  classes: number | null
+  passedOver: PassedOver
+  notes: SourceNote[]
+} {
+  return {
+    classes: classes?.length ?? null,
+    passedOver: listed?.passedOver ?? { count: 0, examples: [] },
+    notes: listed?.notes ?? [],
+  }
 }
 
 export interface WrittenListing {
@@ -240,13 +273,14 @@ export function planDifferences(there: PlanSettings, now: PlanSettings): string[
   const lines = [
     difference('source', there.source.uri, now.source.uri),
     difference('images', there.source.images, now.source.images),
+    difference('metadata', there.source.options?.metadata, now.source.options?.metadata),
     there.model.digest === now.model.digest
       ? undefined
       : `model: ${there.model.name} there, ${now.model.name} now (other weights)`,
     ...names.map((name) => difference(name, there[name], now[name])),
     difference('columns', describeColumns(there), describeColumns(now)),
   ].filter((line) => line !== undefined)
-  if (lines.length === 0) lines.push('the list of images (same number, other names, labels or order)')
+  if (lines.length === 0) lines.push('the list of images (same number, other names, labels, classes or order)')
   return lines
 }
 

@@ -9,7 +9,8 @@ import { EXIT, usageError, VtpError } from '../../errors.js'
 import type { Transform } from '../../image/transform.js'
 import { storageError } from '../../io/local-store.js'
 import { makeFolder } from '../../io/make-folder.js'
-import { openSource } from '../../io/sources/index.js'
+import { openSource, type SourceOptions } from '../../io/sources/index.js'
+import { passedOverText } from '../../io/sources/listing-report.js'
 import { openTextLines } from '../../io/sources/text-lines.js'
 import { openStore, type Store, uriScheme } from '../../io/store.js'
 import { type Model, openModel } from '../../model/index.js'
@@ -20,7 +21,16 @@ import { removeOldCard } from './dataset-card.js'
 import { isRunFile, listingName, PLAN } from './layout.js'
 import { openListingLog } from './listing-log.js'
 import { assertOwnFolders } from './open-run.js'
-import { assertSamePlan, claimPlan, loadPlan, type Plan, type PlanSettings, planHash, writeListing } from './plan.js'
+import {
+  assertSamePlan,
+  claimPlan,
+  difference,
+  loadPlan,
+  type Plan,
+  type PlanSettings,
+  planHash,
+  writeListing,
+} from './plan.js'
 import { type PlanRequest, planColumns, planTransform, resolveLayers } from './plan-request.js'
 import { renameOldRejects } from './rejects.js'
 
@@ -127,7 +137,10 @@ async function planSource(
     const before = await loadPlan(store)
     // A plan is made once: workers and buckets would spend hours on listing again what is listed.
     const adopts = source.uri !== '-' && (request.shared || isAddress(source.uri)) && !dryRun
-    const known = adopts && before?.source.uri === source.uri ? before : undefined
+    const readingOptions = planOptions(request.sourceOptions)
+    const isSameSource = (there: Plan): boolean =>
+      there.source.uri === source.uri && difference('', there.source.options, readingOptions) === undefined
+    const known = adopts && before && isSameSource(before) ? before : undefined
     const log =
       known || dryRun || !isAddress(source.uri)
         ? undefined
@@ -150,9 +163,9 @@ async function planSource(
     if (listing?.images === 0) {
       throw usageError(
         'no_images',
-        `No image found in ${source.uri}${source.ignored > 0 ? ` (${source.ignored} other files passed over)` : ''}`,
+        `No image found in ${source.uri}. ${passedOverText(source.passedOver) ?? ''}`.trim(),
         [
-          'SOURCE is a folder, a list (.txt, .jsonl), tar shards or Parquet files; images are jpg, png, webp, gif, bmp or tiff',
+          'SOURCE is a folder, a list (.txt, .jsonl, .csv), tar shards or Parquet files; images are jpg, png, webp, gif, bmp, tiff or ppm',
         ],
       )
     }
@@ -172,8 +185,10 @@ async function planSource(
             images: listing.images,
             listing: { sha256: listing.sha256, bytes: listing.bytes },
             captions: listing.captions,
+            ...(readingOptions ? { options: readingOptions } : {}),
           }
         : known!.source,
+      classes: known ? known.classes : source.classes ? [...source.classes] : null,
       model: { name: model.name, digest: model.digest },
       transform: transform.spec,
       outputs,
@@ -189,8 +204,9 @@ async function planSource(
     }
     // Of workers that listed at the same time, the first plan counts; what came and went meanwhile is no difference.
     const check = (there: Plan): void => {
-      const same = adopts && there.source.uri === source.uri
-      assertSamePlan(there, same ? { ...settings, source: there.source } : settings, request.dest)
+      const same = adopts && isSameSource(there)
+      const now = same ? { ...settings, source: there.source, classes: there.classes } : settings
+      assertSamePlan(there, now, request.dest)
     }
     const stored = known ?? (await loadPlan(store))
     let plan: Plan
@@ -205,7 +221,8 @@ async function planSource(
         hash: planHash(settings),
         vtp: vtpVersion(),
         listingFile: listingName(sha256),
-        classes: source.classes ? [...source.classes] : null,
+        classes: settings.classes ?? null,
+        listed: { passedOver: source.passedOver, notes: [...source.notes] },
         units,
       }
     }
@@ -233,6 +250,19 @@ async function planSource(
     if (request.signal?.aborted && !(error instanceof VtpError)) throw interrupted()
     throw error
   }
+}
+
+/** What of the options decides the listing; undefined where nothing does. */
+function planOptions({ fields, limit, metadata }: SourceOptions = {}): PlanSettings['source']['options'] {
+  const named = Object.entries(fields ?? {}).flatMap(([what, name]) =>
+    name === undefined ? [] : [[`${what}Column`, name] as const],
+  )
+  const options = {
+    ...Object.fromEntries(named),
+    ...(limit === undefined ? {} : { limit }),
+    ...(metadata ? { metadata } : {}),
+  }
+  return Object.keys(options).length > 0 ? options : undefined
 }
 
 function interrupted(): VtpError {

@@ -148,7 +148,8 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
       })
       if ('reject' in result) return { key, uri, ...result.reject }
       const { width, height, sha256 } = result
-      return { key, uri, label: entry.label ?? null, caption: entry.caption ?? null, width, height, sha256 }
+      const { label = null, caption = null, metadata = null } = entry
+      return { key, uri, label, caption, metadata, width, height, sha256 }
     } catch (error) {
       return rejectOf(entry, error)
     }

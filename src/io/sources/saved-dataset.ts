@@ -1,0 +1,256 @@
+/**
+ * A folder that `datasets.Dataset.save_to_disk` has written: `state.json` names Arrow files in the stream
+ * format, `dataset_info.json` the features. Record batches are found by their messages' headers once, and read
+ * one at a time, the last few being kept. Format: arrow.apache.org/docs/format/Columnar.html, "IPC Streaming".
+ */
+import { readFile, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { type DataType, Message, MessageHeader, RecordBatchReader, type Schema, Type } from 'apache-arrow'
+import { z } from 'zod'
+import { errorText, usageError, VtpError } from '../../errors.js'
+import { RejectError, type Source } from '../../types.js'
+import { openRangeReader, type RangeReader } from '../range-reader.js'
+import type { NamedEntry } from './class-names.js'
+import { type DataRecord, topField } from './fields.js'
+import { finishListing } from './finish-listing.js'
+import { createListingReport } from './listing-report.js'
+import type { SourceOptions } from './options.js'
+import { chooseColumns, hubFeatures, imageOfRow, readTableImage, rowFields, type TableColumn } from './table.js'
+
+const CACHED_BATCHES = 2
+const MAX_HEADER_BYTES = 16 * 2 ** 20
+
+const stateSchema = z.looseObject({
+  _data_files: z.array(z.looseObject({ filename: z.string().regex(/^[^/\\\0]+\.arrow$/) })).min(1),
+  _indices_data_files: z.array(z.unknown()).nullish(),
+})
+
+export async function isSavedDataset(folder: string): Promise<boolean> {
+  const there = (name: string): Promise<boolean> =>
+    stat(path.join(folder, name)).then(
+      (info) => info.isFile(),
+      () => false,
+    )
+  return (await there('dataset_dict.json')) || ((await there('state.json')) && (await there('dataset_info.json')))
+}
+
+interface ArrowFile {
+  path: string
+  reader: RangeReader
+  schema: Schema
+  /** The schema's message and dictionaries, which every batch is read with. */
+  head: Buffer
+  batches: { offset: number; bytes: number }[]
+}
+
+/** Throws usage error `dataset_dict` for a folder of several splits, VtpError `bad_dataset` for a damaged one. */
+export async function openSavedDataset(folder: string, options: SourceOptions): Promise<Source> {
+  const root = path.resolve(folder)
+  const names = await dataFiles(root)
+  const report = createListingReport()
+  const files = new Map<string, Promise<ArrowFile>>()
+  const openFile = (file: string): Promise<ArrowFile> => {
+    let opened = files.get(file)
+    if (!opened) {
+      opened = openArrowFile(file)
+      opened.catch(() => {})
+      files.set(file, opened)
+    }
+    return opened
+  }
+  const first = await openFile(path.join(root, names[0]!))
+  const columns = chooseColumns(
+    root,
+    first.schema.fields.map((field) => ({ name: field.name, kind: columnKind(field.type as DataType) })),
+    hubFeatures(first.schema.metadata.get('huggingface')),
+    options.fields ?? {},
+    report,
+  )
+  const top = (name: string | undefined): string[] =>
+    name === undefined
+      ? []
+      : [
+          topField(
+            name,
+            first.schema.fields.map((field) => field.name),
+          )!,
+        ]
+  let classes = columns.classes
+  const cache = new Map<string, Promise<DataRecord[]>>()
+  const imagesOf = (file: ArrowFile, batch: number): Promise<DataRecord[]> => {
+    const key = `${file.path} ${batch}`
+    let rows = cache.get(key)
+    if (!rows) {
+      rows = readBatch(file, batch, top(columns.image))
+      rows.catch(() => cache.delete(key))
+      cache.set(key, rows)
+      while (cache.size > CACHED_BATCHES) cache.delete(cache.keys().next().value!)
+    }
+    return rows
+  }
+
+  async function* entries(signal?: AbortSignal): AsyncGenerator<NamedEntry> {
+    const wanted = [...top(columns.label), ...top(columns.caption), ...(options.metadata ? columns.others : [])]
+    if (!options.metadata) for (const name of columns.others) report.noteName('fields', name)
+    for (const name of names) {
+      const file = await openFile(path.join(root, name))
+      let number = 0
+      for (let batch = 0; batch < file.batches.length; batch++) {
+        signal?.throwIfAborted()
+        for (const [row, record] of (await readBatch(file, batch, wanted)).entries()) {
+          const key = `${name}/${String(number).padStart(8, '0')}`
+          yield {
+            key,
+            uri: `${file.path}#row=${number}`,
+            ...rowFields(record, key, columns, options, report),
+            at: {
+              kind: 'arrow',
+              path: file.path,
+              batch,
+              row,
+              ...(options.fields?.image ? { column: options.fields.image } : {}),
+            },
+          }
+          number++
+        }
+      }
+    }
+  }
+
+  return {
+    kind: 'dataset',
+    uri: root,
+    get classes() {
+      return classes
+    },
+    get passedOver() {
+      return report.passedOver
+    },
+    get notes() {
+      return report.notes
+    },
+    list: (signal) =>
+      finishListing(entries(signal), options, report, (found) => {
+        classes = found
+      }),
+    async read(entry, signal) {
+      const { at } = entry
+      if (at.kind !== 'arrow') throw new RejectError('bad_entry', 'read', `the entry is of kind ${at.kind}`)
+      if (!names.some((name) => path.join(root, name) === at.path))
+        throw new RejectError('not_found', 'read', `${at.path} is not part of the source`)
+      let value: unknown
+      try {
+        const record = (await imagesOf(await openFile(at.path), at.batch))[at.row]
+        value = record && imageOfRow(record, at.column ?? columns.image)
+      } catch (error) {
+        throw new RejectError('unreadable', 'read', `record batch ${at.batch}: ${errorText(error)}`, error)
+      }
+      return readTableImage(entry, value, at.path, { ...options, signal })
+    },
+    close: async () => {
+      cache.clear()
+      await Promise.allSettled([...files.values()].map(async (file) => (await file).reader.close()))
+    },
+  }
+}
+
+async function dataFiles(root: string): Promise<string[]> {
+  const dict = await readFile(path.join(root, 'dataset_dict.json'), 'utf8').catch(() => undefined)
+  if (dict !== undefined) {
+    const splits = (JSON.parse(dict) as { splits?: string[] }).splits ?? []
+    throw usageError('dataset_dict', `${root} holds several splits: ${splits.join(', ')}`, [
+      `give one of them: ${path.join(root, splits[0] ?? 'train')}`,
+    ])
+  }
+  try {
+    const state = stateSchema.parse(JSON.parse(await readFile(path.join(root, 'state.json'), 'utf8')))
+    if (state._indices_data_files?.length) throw new Error('it has a table of indices: save it after flatten_indices()')
+    return state._data_files.map(({ filename }) => filename)
+  } catch (error) {
+    throw damaged(path.join(root, 'state.json'), error)
+  }
+}
+
+function damaged(file: string, error: unknown): VtpError {
+  return new VtpError(`${file} cannot be read: ${errorText(error).slice(0, 300)}`, {
+    code: 'bad_dataset',
+    suggestions: ['save the dataset anew by save_to_disk, or give its Parquet files'],
+    cause: error,
+  })
+}
+
+async function openArrowFile(file: string): Promise<ArrowFile> {
+  let reader: RangeReader | undefined
+  try {
+    reader = await openRangeReader(file)
+    const heads: Buffer[] = []
+    const batches: ArrowFile['batches'] = []
+    for (let at = 0; at + 8 <= reader.size; ) {
+      const start = await reader.read(at, 8)
+      // 0xFFFFFFFF, then the length of the header; 0 is the end.
+      const [mark, bytes] = [start.readUInt32LE(0), start.readInt32LE(4)]
+      if (mark === 0xffffffff && bytes === 0) break
+      if (mark !== 0xffffffff || bytes < 0 || bytes > MAX_HEADER_BYTES) throw new Error(`no message at byte ${at}`)
+      const message = Message.decode(await reader.read(at + 8, bytes))
+      const whole = 8 + bytes + message.bodyLength
+      if (!(whole > 8) || at + whole > reader.size) throw new Error(`the message at byte ${at} is cut off`)
+      if (message.headerType === MessageHeader.RecordBatch) batches.push({ offset: at, bytes: whole })
+      else heads.push(await reader.read(at, whole))
+      at += whole
+    }
+    const head = Buffer.concat(heads)
+    const { schema } = await RecordBatchReader.from(head).open()
+    return { path: file, reader, schema, head, batches }
+  } catch (error) {
+    await reader?.close()
+    throw damaged(file, error)
+  }
+}
+
+/** The rows of a record batch, with these columns only. */
+async function readBatch(file: ArrowFile, index: number, names: string[]): Promise<DataRecord[]> {
+  const { offset, bytes } = file.batches[index]!
+  const stream = RecordBatchReader.from(Buffer.concat([file.head, await file.reader.read(offset, bytes)]))
+  const rows: DataRecord[] = []
+  for (const batch of stream) {
+    const columns = names.map((name) => [name, batch.getChild(name)] as const)
+    for (let i = 0; i < batch.numRows; i++)
+      rows.push(Object.fromEntries(columns.map(([name, column]) => [name, plain(column?.get(i))])))
+  }
+  return rows
+}
+
+/** Structs and lists of Arrow as plain values. */
+function plain(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array || value instanceof Date) return value
+  const { toJSON } = value as { toJSON?: () => unknown }
+  const inner = toJSON ? toJSON.call(value) : value
+  if (Array.isArray(inner) || ArrayBuffer.isView(inner)) return Array.from(inner as Iterable<unknown>, plain)
+  if (typeof inner !== 'object' || inner === null) return inner
+  return Object.fromEntries(Object.entries(inner).map(([name, field]) => [name, plain(field)]))
+}
+
+function columnKind(type: DataType): TableColumn['kind'] {
+  switch (type.typeId) {
+    case Type.Struct: {
+      const bytes = type.children?.find((child) => child.name === 'bytes')
+      return bytes && isBytes(bytes.type as DataType) ? 'image' : 'other'
+    }
+    case Type.Utf8:
+    case Type.LargeUtf8:
+      return 'text'
+    case Type.Dictionary:
+    case Type.Int:
+    case Type.Float:
+    case Type.Bool:
+    case Type.Timestamp:
+    case Type.Date:
+      return 'scalar'
+    default:
+      return isBytes(type) ? 'bytes' : 'other'
+  }
+}
+
+function isBytes({ typeId }: DataType): boolean {
+  return typeId === Type.Binary || typeId === Type.LargeBinary
+}
