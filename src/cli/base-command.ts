@@ -7,6 +7,7 @@
  */
 import { Command, Errors, Flags, type Interfaces } from '@oclif/core'
 import { type ExitCode, VtpError } from '../errors.js'
+import { onCacheNote } from '../io/cache.js'
 import {
   type FlagShapes,
   flagsOnCommandLine,
@@ -76,8 +77,10 @@ export abstract class BaseCommand<_C extends typeof Command = typeof Command> ex
   }
 
   protected context(): CommandContext {
+    const terminal = createTerminal({ json: this.jsonEnabled() })
+    onCacheNote(terminal.note)
     return {
-      terminal: createTerminal({ json: this.jsonEnabled() }),
+      terminal,
       exitCode: (code) => {
         process.exitCode = code
       },

@@ -11,6 +11,7 @@ import { grid as makeGrid } from '../image/montage.js'
 import { encodePng } from '../image/png.js'
 import { onePicture, openPixelPool } from '../image/pool/pool.js'
 import { ORIGINAL } from '../image/pool/views.js'
+import { temporaryName } from '../io/atomic.js'
 import { writeNpz } from '../io/numpy/npz-writer.js'
 import type { Store } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
@@ -86,7 +87,7 @@ async function* readImages(store: Store, count: number): AsyncGenerator<RgbImage
 async function putNpz({ plan, store, labels }: PreparedGenerate): Promise<string> {
   const dir = await store.tempDir()
   await mkdir(dir, { recursive: true })
-  const file = path.join(dir, `samples-${process.pid}.npz`)
+  const file = temporaryName(path.join(dir, SAMPLES_NPZ))
   async function* pixels(): AsyncGenerator<Uint8Array> {
     for await (const image of readImages(store, plan.num)) yield image.data
   }

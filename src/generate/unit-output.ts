@@ -1,8 +1,9 @@
 /** What one unit of a generation run leaves: a PNG per sample, a shard of latents on request, and its commit. */
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { encodePng } from '../image/png.js'
+import { temporaryName } from '../io/atomic.js'
 import { openShardWriter, type ShardFiles, type ShardWriter } from '../io/shards/index.js'
 import type { Store } from '../io/store.js'
 import { float32ToFloat16 } from '../math/half.js'
@@ -83,7 +84,7 @@ export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
     const name = sampleImageName(index)
     const sha256 = createHash('sha256').update(png).digest('hex')
     // By way of the store's own temporary folder: what a killed run leaves there is in nobody's way.
-    const tmp = path.join(tmpDir, `${name}-${randomUUID()}`)
+    const tmp = temporaryName(path.join(tmpDir, name))
     await writeFile(tmp, png)
     const stored = await store.putFile(name, tmp, { ifAbsent: true })
     // Where another worker's commit stands for other bytes, the shard's rows still name ours: the commit is theirs.

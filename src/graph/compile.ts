@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { systemCode, VtpError } from '../errors.js'
-import { writeAtomically } from '../io/cache.js'
+import { writeAtomically } from '../io/atomic.js'
 import { type BlobTensor, GraphBuilder, type Port } from './builder.js'
 import type { Precision } from './precision.js'
 import { GRAPH_VERSION } from './version.js'
@@ -60,8 +60,10 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
     throw new VtpError(`The compiled model cannot be written to the cache ${folder}: ${(error as Error).message}`, {
       code: 'cache_unwritable',
       suggestions: [
-        `free at least ${Math.ceil(graph.blobBytes / 2 ** 20)} MiB there`,
-        'or set VTP_CACHE to a folder with room that you may write to',
+        ...(['ENOSPC', 'EDQUOT'].includes(systemCode(error)!)
+          ? [`free at least ${Math.ceil(graph.blobBytes / 2 ** 20)} MiB there`]
+          : []),
+        'set VTP_CACHE to a folder with room that you may write to',
       ],
       cause: error,
     })
@@ -91,7 +93,6 @@ async function ensureBlob(file: string, tensors: BlobTensor[], bytes: number): P
         await writeFully(handle, Buffer.from(values.buffer, values.byteOffset, values.byteLength), tensor.offset)
       }
       await handle.truncate(bytes)
-      await handle.sync()
     } finally {
       await handle.close()
     }

@@ -9,13 +9,13 @@
  * not touched its claim for a while; owners touch it every few seconds.
  */
 import { randomUUID } from 'node:crypto'
-import { open, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises'
+import { open, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemCode, VtpError } from '../errors.js'
-import { isAlive } from './is-alive.js'
 import { makeFolder } from './make-folder.js'
+import { isAlive, startOf, thisPlace } from './owner.js'
 
 export interface Claim {
   /** Throws VtpError `claim_lost` where another process has taken this one for dead. */
@@ -72,6 +72,28 @@ export async function claimIfFree(dir: string): Promise<Claim | undefined> {
     await sleep(10 + Math.random() * 90)
   }
   return undefined
+}
+
+/** Waits until nobody else has the folder; `onBusy` is called once. A folder that was only made for the claim goes with it. */
+export async function claimWhenFree(
+  dir: string,
+  { onBusy, signal }: { onBusy?: () => void; signal?: AbortSignal } = {},
+): Promise<Claim> {
+  for (let told = false; ; ) {
+    const found = await tryClaim(dir)
+    if ('release' in found) {
+      const release = async (): Promise<void> => {
+        await found.release()
+        await rmdir(dir).catch(() => {})
+      }
+      return { ...found, release }
+    }
+    if (!told && found.owner) {
+      told = true
+      onBusy?.()
+    }
+    await sleep(50 + Math.random() * 200, undefined, { signal })
+  }
 }
 
 interface Held {
@@ -143,7 +165,7 @@ async function touch(file: string, end: number): Promise<void> {
 async function ownerOf(file: string, now: number): Promise<Held | 'dead'> {
   if (ours.has(path.basename(file))) return { file, owner: await thisProcess(), silence: false }
   const owner = await readOwner(file)
-  if (owner && owner.place === (await thisPlace())) {
+  if (owner && owner.place === thisPlace) {
     const started = await startOf(owner.pid)
     const lives = isAlive(owner.pid) && (started === null || started === owner.started)
     return lives ? { file, owner, silence: false } : 'dead'
@@ -189,25 +211,6 @@ async function isThere(file: string): Promise<boolean> {
   return (await stat(file).catch(() => undefined)) !== undefined
 }
 
-let place: Promise<string> | undefined
-
-function thisPlace(): Promise<string> {
-  place ??= (async () => {
-    const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '')
-    const namespace = await readlink('/proc/self/ns/pid').catch(() => '')
-    return [hostname(), boot.trim(), namespace].join(' ').trim()
-  })()
-  return place
-}
-
 async function thisProcess(): Promise<Owner> {
-  return { pid: process.pid, host: hostname(), place: await thisPlace(), started: await startOf(process.pid) }
-}
-
-/** Field 22 of /proc/PID/stat; null where that cannot be read, as on other systems. A zombie has none. */
-async function startOf(pid: number): Promise<string | null> {
-  const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)
-  if (text === undefined) return null
-  const [state, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return state === 'Z' ? 'ended' : (rest[18] ?? null)
+  return { pid: process.pid, host: hostname(), place: thisPlace, started: await startOf(process.pid) }
 }

@@ -3,9 +3,10 @@
  * merged as streams. Records are byte strings, compared byte by byte.
  */
 import { createReadStream } from 'node:fs'
-import { mkdtemp, open, rm } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { makeTempFolder } from './temp-folder.js'
 
 export interface ExternalSorter {
   /** Adds a record; its bytes are kept, not copied. */
@@ -24,7 +25,7 @@ export function createExternalSorter(runRecords = 50_000, tmpRoot = tmpdir()): E
   const files: string[] = []
 
   const spill = async (): Promise<void> => {
-    folder ??= await mkdtemp(path.join(tmpRoot, 'vtp-sort-'))
+    folder ??= await makeTempFolder('sort', tmpRoot)
     run.sort(Buffer.compare)
     const file = path.join(folder, `run-${files.length}`)
     files.push(file)

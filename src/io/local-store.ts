@@ -1,53 +1,22 @@
 /**
- * A folder as a store. An object is written to a temporary file, synced, and then takes its name by
- * rename (replace) or link (only if absent; claim and rename where there are no hard links), and the folder is synced: a crash leaves the old object, the
- * new one, or a `*.tmp-*` file that nobody reads. Links inside the folder are not listed: it may come from strangers.
+ * A folder as a store. Every object is written atomically (atomic.ts): a crash leaves the old one, the new one,
+ * or a temporary file that nobody reads and the next run removes. Links inside the folder are not listed: it may
+ * come from strangers.
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
-import { copyFile, type FileHandle, link, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
+import { copyFile, type FileHandle, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { errorText, systemCode, VtpError } from '../errors.js'
+import { systemCode, VtpError } from '../errors.js'
+import { isTemporary, removeLeftOvers, settle, settleIfAbsent, syncFile, temporaryName } from './atomic.js'
 import { makeFolder } from './make-folder.js'
+import { storageError } from './storage-error.js'
 import type { Store } from './store.js'
 
-const TEMP_MARK = '.tmp-'
+/** Folders that a run writes to. */
+const RUN_FOLDERS = ['', '_vtp', '_vtp/tmp', '_vtp/commits', '_vtp/attempts']
 /** Where files wait for their commit, inside the folder so that they can be moved into place. */
 const TEMP_DIR = '_vtp/tmp'
-
-const ADVICE: Record<string, string[]> = {
-  ENOSPC: ['free space on that disk and run the same command again: it continues'],
-  EDQUOT: ['your disk quota is used up: free space and run the same command again'],
-  EACCES: ['choose a folder that you may write to'],
-  EPERM: ['choose a folder that you may write to'],
-  EROFS: ['that file system is read-only: choose another folder'],
-  EMFILE: ['raise the limit of open files (`ulimit -n`) and run the same command again'],
-  ENAMETOOLONG: ['choose a folder with a shorter path'],
-  ENOTDIR: ['choose a folder that you may write to'],
-  EEXIST: ['choose a folder that you may write to'],
-}
-
-const WORDS: Record<string, string> = {
-  ENOSPC: 'the disk is full',
-  EDQUOT: 'the disk quota is used up',
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  EROFS: 'the file system is read-only',
-  EMFILE: 'too many open files',
-  ENOTDIR: 'a file is in its way',
-  EEXIST: 'a file of that name is there',
-}
-
-/** A VtpError that says what failed and what to do; VtpErrors pass through. */
-export function storageError(action: string, file: string, error: unknown): VtpError {
-  if (error instanceof VtpError) return error
-  const code = systemCode(error) ?? ''
-  return new VtpError(`${action} ${file}: ${WORDS[code] ?? errorText(error)}`, {
-    code: code === 'ENOENT' ? 'not_found' : code ? `storage_${code.toLowerCase()}` : 'storage_failed',
-    suggestions: ADVICE[code] ?? [],
-    cause: error,
-  })
-}
 
 export function openLocalStore(root: string): Store {
   const folder = path.resolve(root)
@@ -61,7 +30,7 @@ export function openLocalStore(root: string): Store {
 
   /** Writes a synced temporary file beside `file`. */
   const writeTemp = async (file: string, bytes: Uint8Array): Promise<string> => {
-    const tmp = `${file}${TEMP_MARK}${randomUUID()}`
+    const tmp = temporaryName(file)
     await makeFolder(path.dirname(file))
     let handle: FileHandle | undefined
     try {
@@ -79,20 +48,10 @@ export function openLocalStore(root: string): Store {
     return tmp
   }
 
-  /** Gives a finished temporary file its name; false when `ifAbsent` and the name is taken. */
-  const settle = async (tmp: string, file: string, ifAbsent: boolean, keepIfTaken = false): Promise<boolean> => {
-    if (ifAbsent) {
-      let kept = false
-      try {
-        if (!(await linkOrClaim(tmp, file))) {
-          kept = keepIfTaken
-          return false
-        }
-      } finally {
-        if (!kept) await unlink(tmp).catch(() => {})
-      }
-    } else await rename(tmp, file)
-    await syncFolder(path.dirname(file))
+  /** Gives a synced file its name; false when `ifAbsent` and the name is taken. */
+  const give = async (tmp: string, file: string, ifAbsent: boolean): Promise<boolean> => {
+    if (ifAbsent) return settleIfAbsent(tmp, file)
+    await settle(tmp, file)
     return true
   }
 
@@ -100,7 +59,12 @@ export function openLocalStore(root: string): Store {
     const file = resolve(name)
     try {
       if (ifAbsent && (await exists(file))) return false
-      return await settle(await writeTemp(file, bytes), file, ifAbsent)
+      const tmp = await writeTemp(file, bytes)
+      try {
+        return await give(tmp, file, ifAbsent)
+      } finally {
+        await rm(tmp, { force: true }).catch(() => {})
+      }
     } catch (error) {
       throw storageError('Cannot write', file, error)
     }
@@ -149,11 +113,10 @@ export function openLocalStore(root: string): Store {
         await makeFolder(path.dirname(file))
         let tmp = source
         if (keep || !source.startsWith(folder + path.sep)) {
-          tmp = `${file}${TEMP_MARK}${randomUUID()}`
+          tmp = temporaryName(file)
           await copyFile(source, tmp, constants.COPYFILE_FICLONE)
         }
-        const handle = await open(tmp, 'r+')
-        await handle.sync().finally(() => handle.close())
+        await syncFile(tmp)
         if (sha256 !== undefined && (await hashFile(tmp)) !== sha256) {
           if (tmp !== source) await rm(tmp, { force: true })
           throw new VtpError(`${source} is not what was written to it: it does not become ${file}`, {
@@ -161,8 +124,9 @@ export function openLocalStore(root: string): Store {
             suggestions: ['check the disk of the output folder, and run the same command again'],
           })
         }
-        const settled = await settle(tmp, file, ifAbsent, keepIfTaken && tmp === source)
-        if (!keep && tmp !== source && (settled || !keepIfTaken)) await rm(source, { force: true })
+        const settled = await give(tmp, file, ifAbsent)
+        if (tmp !== source) await rm(tmp, { force: true })
+        if (!keep && (settled || !keepIfTaken)) await rm(source, { force: true })
         return settled
       } catch (error) {
         throw storageError('Cannot write', file, error)
@@ -188,6 +152,7 @@ export function openLocalStore(root: string): Store {
       const dir = path.join(folder, TEMP_DIR)
       try {
         await makeFolder(dir)
+        for (const inner of RUN_FOLDERS) await removeLeftOvers(path.join(folder, inner))
       } catch (error) {
         throw storageError('Cannot make the folder', dir, error)
       }
@@ -203,45 +168,8 @@ async function hashFile(file: string): Promise<string> {
   return hash.digest('hex')
 }
 
-/** What file systems without hard links say (exFAT, SMB, some FUSE mounts). */
-const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']
-
-/**
- * Gives the file a second name; false when that is taken. Without hard links the name is claimed by an empty
- * file, which the finished one replaces at once: a crash in between leaves the empty file.
- */
-async function linkOrClaim(tmp: string, file: string): Promise<boolean> {
-  try {
-    await link(tmp, file)
-    return true
-  } catch (error) {
-    if (systemCode(error) === 'EEXIST') return false
-    if (!NO_LINKS.includes(systemCode(error) ?? '')) throw error
-  }
-  try {
-    await (await open(file, 'wx')).close()
-  } catch (error) {
-    if (systemCode(error) === 'EEXIST') return false
-    throw error
-  }
-  try {
-    await rename(tmp, file)
-  } catch (error) {
-    await rm(file, { force: true })
-    throw error
-  }
-  return true
-}
-
 async function exists(file: string): Promise<boolean> {
   return (await stat(file).catch(() => undefined)) !== undefined
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  // Some file systems cannot sync a folder; what matters there is beyond us.
-  const handle = await open(folder).catch(() => undefined)
-  await handle?.sync().catch(() => {})
-  await handle?.close()
 }
 
 async function* listNames(root: string, prefix: string): AsyncGenerator<string> {
@@ -264,7 +192,7 @@ async function* listNames(root: string, prefix: string): AsyncGenerator<string> 
       } else if (
         entry.isFile() &&
         name.startsWith(prefix) &&
-        !entry.name.includes(TEMP_MARK) &&
+        !isTemporary(entry.name) &&
         !name.startsWith(`${TEMP_DIR}/`)
       ) {
         yield name

@@ -14,8 +14,11 @@ export async function makeFolder(folder: string): Promise<void> {
   } catch (error) {
     if (await isFolder(folder)) return
     const parent = path.dirname(folder)
-    if (systemCode(error) !== 'ENOENT' || parent === folder || (await isFolder(parent))) throw error
+    if (systemCode(error) !== 'ENOENT' || parent === folder) throw error
     await makeFolder(parent)
-    await makeFolder(folder)
+    // Where the folder above was there all along, this fails as the first try did.
+    await mkdir(folder).catch(async (again: unknown) => {
+      if (!(await isFolder(folder))) throw again
+    })
   }
 }

@@ -2,16 +2,15 @@
  * A prefix of a bucket as a store. Conditional writes (`If-None-Match: *`) make put-if-absent exact on
  * stores that honour them (probe.ts finds out). Files wait for their upload in a local folder.
  */
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
-import { hostname, tmpdir } from 'node:os'
-import path from 'node:path'
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { VtpError } from '../errors.js'
-import { isAlive } from './is-alive.js'
-import { storageError } from './local-store.js'
 import { deleteObject, getObject, headObject, listObjects, putObject } from './s3/objects.js'
 import { hashObject, putFileObject } from './s3/upload.js'
 import { folderKey, parseS3Uri, type S3Place, s3Uri } from './s3/uri.js'
+import { storageError } from './storage-error.js'
 import type { Store } from './store.js'
+import { makeTempFolder } from './temp-folder.js'
 
 export function openS3Store(uri: string): Store {
   const base = parseS3Uri(uri)
@@ -54,7 +53,7 @@ export function openS3Store(uri: string): Store {
     sha256: async (name) => hashObject(resolve(name)),
     async tempDir() {
       try {
-        temp ??= await makeTempDir()
+        temp ??= await makeTempFolder('upload')
       } catch (error) {
         throw storageError('Cannot make a folder in', tmpdir(), error)
       }
@@ -64,14 +63,4 @@ export function openS3Store(uri: string): Store {
       if (temp) await rm(temp, { recursive: true, force: true })
     },
   }
-}
-
-/** A folder that names its process: what killed processes of this machine have left is removed. */
-async function makeTempDir(): Promise<string> {
-  const mine = `vtp-upload-${hostname()}-`
-  for (const name of await readdir(tmpdir())) {
-    const pid = name.startsWith(mine) ? Number(name.slice(mine.length).split('-')[0]) : 0
-    if (pid > 0 && !isAlive(pid)) await rm(path.join(tmpdir(), name), { recursive: true, force: true })
-  }
-  return mkdtemp(path.join(tmpdir(), `${mine}${process.pid}-`))
 }

@@ -2,7 +2,7 @@
  * `vtp decode`: latents → PNG through the pixel decoder, or one image → its reconstruction. Pixels are
  * truncated to 8 bits as the reference does: (clamp(x, 0, 1) · 255) cut off, not rounded.
  */
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { mapOrdered } from '../async/stages.js'
 import type { Session } from '../engine/session.js'
@@ -11,6 +11,7 @@ import { usageError, VtpError } from '../errors.js'
 import { sideBySide } from '../image/montage.js'
 import { encodePng } from '../image/png.js'
 import { onePicture, openPixelPool } from '../image/pool/pool.js'
+import { writeAtomically } from '../io/atomic.js'
 import { findShards, openShard } from '../io/shards/index.js'
 import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
@@ -96,10 +97,8 @@ export function splitImages(data: TensorData, dims: number[]): RgbImage[] {
 }
 
 async function writePng(file: string, image: RgbImage): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true })
-  const tmp = `${file}.tmp-${process.pid}`
-  await writeFile(tmp, await encodePng(image))
-  await rename(tmp, file)
+  const png = await encodePng(image)
+  await writeAtomically(file, (tmp) => writeFile(tmp, png))
 }
 
 async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omit<DecodeResult, 'seconds'>> {

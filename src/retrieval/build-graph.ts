@@ -2,8 +2,9 @@
  * The HNSW graph of an index: vectors are added in the order of their rows, and the unfinished graph is saved
  * now and then, so that a build that was stopped goes on from there.
  */
-import { open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { readdir, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { writeAtomically } from '../io/atomic.js'
 import { openLocalStore } from '../io/local-store.js'
 import { createHnsw, type HnswSettings } from './hnsw.js'
 import type { IndexFile, Manifest } from './manifest.js'
@@ -55,9 +56,7 @@ export async function buildGraph(
   const save = async (rows: number): Promise<void> => {
     const older = await savedGraph(out, name)
     const part = path.join(out, partName(name, rows))
-    index.save(`${part}.tmp`)
-    await sync(`${part}.tmp`)
-    await rename(`${part}.tmp`, part)
+    await writeAtomically(part, async (tmp) => index.save(tmp))
     if (older && older.rows !== rows) await rm(path.join(out, older.file), { force: true })
   }
   const reader = openRows(out, manifest.dim, manifest.segments)
@@ -80,9 +79,7 @@ export async function buildGraph(
     await reader.close()
   }
   const file = path.join(out, `${name}.usearch`)
-  index.save(`${file}.tmp`)
-  await sync(`${file}.tmp`)
-  await rename(`${file}.tmp`, file)
+  await writeAtomically(file, async (tmp) => index.save(tmp))
   const sha256 = await openLocalStore(out).sha256(path.basename(file))
   return { name: path.basename(file), bytes: (await stat(file)).size, sha256 }
 }
@@ -95,15 +92,6 @@ async function savedGraph(out: string, name: string): Promise<{ file: string; ro
     .map((file) => ({ file, rows: Number(/\.(\d+)\.part$/.exec(file)?.[1]) }))
     .filter(({ file, rows }) => file === partName(name, rows))
   return found.sort((a, b) => b.rows - a.rows)[0]
-}
-
-async function sync(file: string): Promise<void> {
-  const handle = await open(file, 'r+')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 function addVectors(

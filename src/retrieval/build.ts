@@ -7,9 +7,11 @@
  * Memory: a batch of rows, and for HNSW the graph itself (`hnswBytes`).
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError, VtpError } from '../errors.js'
+import { removeLeftOvers } from '../io/atomic.js'
+import { claimWhenFree } from '../io/claim.js'
 import { openLocalStore } from '../io/local-store.js'
 import { vtpVersion } from '../version.js'
 import { type BuildProgress, buildGraph } from './build-graph.js'
@@ -61,11 +63,25 @@ export interface BuildResult {
   interrupted: boolean
 }
 
-/** Throws usage errors, and VtpErrors for disks and damaged files. */
+/** One build at a time in a folder: a second one waits. Throws usage errors, and VtpErrors for disks and damaged files. */
 export async function buildIndex(request: BuildRequest): Promise<BuildResult> {
-  const began = performance.now()
   const { out } = request
   await assertPlace(out)
+  if (request.append) await requireManifest(out)
+  const claim = await claimWhenFree(out, {
+    signal: request.stop,
+    onBusy: () => request.onNote?.(`Another process builds ${out}: waiting for it.`),
+  })
+  try {
+    return await build(request)
+  } finally {
+    await claim.release()
+  }
+}
+
+async function build(request: BuildRequest): Promise<BuildResult> {
+  const began = performance.now()
+  const { out } = request
   const there = request.append ? await requireManifest(out) : await requireManifest(out).catch(() => undefined)
   const set = await inspectEmbeddings(
     request.embeddings,
@@ -90,7 +106,6 @@ export async function buildIndex(request: BuildRequest): Promise<BuildResult> {
   const total = (base?.rows ?? 0) + rows
   if (request.kind === 'hnsw') assertMemory(total, set.dim, request)
 
-  await mkdir(out, { recursive: true })
   const key = await buildKey(request, set, shards, base)
   const reused = await sameSegments(there, set, request)
   if (reused) request.onNote?.('The vectors are those of the index that is there: they are not copied again.')
@@ -119,6 +134,7 @@ export async function buildIndex(request: BuildRequest): Promise<BuildResult> {
   if (!reused) for (const segment of segments) await writeExactGraph(out, segment, set.dim)
   await saveManifest(out, manifest)
   await removeLeftovers(out, manifest)
+  await removeLeftOvers(out)
   if (manifest.lancedb) await dropOtherTables(out, manifest.lancedb)
   return result(manifest, rows)
 }

@@ -1,11 +1,11 @@
 /** `vtp classify`: embeddings as `vtp embed` makes them, then labels. */
 import { once } from 'node:events'
-import { mkdtemp, rm, stat } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { chooseDevice } from '../../engine/choose-device.js'
 import { EXIT, usageError } from '../../errors.js'
 import { openStore, uriScheme } from '../../io/store.js'
+import { makeTempFolder } from '../../io/temp-folder.js'
 import { openEmbedder } from '../../retrieval/embedder.js'
 import { classifyShards, DEFAULT_TEMPLATE, embedLabels, fillTemplate, readLabelFile } from '../../retrieval/labels.js'
 import type { CommandContext } from '../base-command.js'
@@ -49,7 +49,7 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
     throw usageError('label_twice', `--labels has "${repeated}" twice`, ['write each label once'])
 
   const out = flags.out === undefined ? undefined : await openOutput(flags.out)
-  const made = flags.embeddings ? undefined : await mkdtemp(path.join(tmpdir(), 'vtp-classify-'))
+  const made = flags.embeddings ? undefined : await makeTempFolder('classify')
   try {
     const ready = await isEmbedded(flags.source)
     const folder = ready ? flags.source : (flags.embeddings ?? path.join(made!, 'embeddings'))

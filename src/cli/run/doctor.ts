@@ -8,7 +8,7 @@ import { fitBatch, GPU_BATCH, LANES_PER_GPU } from '../../engine/gpu-memory.js'
 import type { DeviceKind } from '../../engine/providers.js'
 import { planThreads, type ThreadPlan } from '../../engine/threads.js'
 import { EXIT, errorText } from '../../errors.js'
-import { defaultCacheDir } from '../../io/cache.js'
+import { namedCacheDir } from '../../io/cache.js'
 import { hubSettings } from '../../model/hub/settings.js'
 import { blockActivations, networkLoad } from '../../model/memory.js'
 import { vtpVersion } from '../../version.js'
@@ -50,7 +50,7 @@ const LOW_MEMORY = 2e9
 export async function runDoctor(context: CommandContext): Promise<DoctorJson> {
   const machine = await inspectMachine()
   const hub = await hubSettings()
-  const [cache, hubCache] = await Promise.all([inspectFolder(defaultCacheDir()), inspectFolder(hub.cacheDir)])
+  const [cache, hubCache] = await Promise.all([inspectFolder(namedCacheDir()), inspectFolder(hub.cacheDir)])
   const chosen = machine.runtime.ok ? await autoDevice() : ({ kind: 'cpu', precision: 'fp32' } as const)
   const findings = findProblems(machine, cache, hubCache)
   const report: DoctorJson = {

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
-import { writeAtomically } from '../../io/cache.js'
+import { writeAtomically } from '../../io/atomic.js'
 import {
   assertSameSet,
   type ModelScores,

@@ -2,7 +2,7 @@
 import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError, VtpError } from '../../errors.js'
-import { writeAtomically } from '../../io/cache.js'
+import { writeAtomically } from '../../io/atomic.js'
 import { resolveHubModel } from '../../model/hub/index.js'
 import {
   compileDecoder,

@@ -3,13 +3,13 @@
  * one or the whole new one. Whether that can be is known before the work begins.
  */
 import { createWriteStream, type WriteStream } from 'node:fs'
-import { rename, rm, stat } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { finished } from 'node:stream/promises'
 import { usageError } from '../../errors.js'
-import { storageError } from '../../io/local-store.js'
+import { removeLeftOvers, settle, syncFile, temporaryName } from '../../io/atomic.js'
 import { makeFolder } from '../../io/make-folder.js'
-import { tempName } from '../../io/shards/file-sink.js'
+import { storageError } from '../../io/storage-error.js'
 import { uriScheme } from '../../io/store.js'
 
 export interface Output {
@@ -29,8 +29,9 @@ export async function openOutput(file: string): Promise<Output> {
   if (info?.isDirectory() || file.endsWith('/')) throw unusable('it is a folder')
   // Devices and pipes are written to as they are.
   const direct = info !== undefined && !info.isFile()
-  const target = direct ? file : tempName(file)
+  const target = direct ? file : temporaryName(file)
   const stream = await makeFolder(path.dirname(path.resolve(file)))
+    .then(() => removeLeftOvers(path.dirname(path.resolve(file))))
     .then(() => openStream(target))
     .catch((error: unknown) => {
       throw unusable(storageError('it cannot be written', file, error).message)
@@ -42,7 +43,10 @@ export async function openOutput(file: string): Promise<Output> {
       stream.end()
       try {
         await finished(stream)
-        if (!direct) await rename(target, file)
+        if (!direct) {
+          await syncFile(target)
+          await settle(target, file)
+        }
       } catch (error) {
         throw storageError('Cannot write', file, error)
       }

@@ -3,10 +3,11 @@
  * textfile collector or as an HTTP endpoint). Neither can make a run fail once it has started.
  */
 import { createWriteStream } from 'node:fs'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import path from 'node:path'
 import { errorText, usageError } from '../../errors.js'
+import { writeAtomically } from '../../io/atomic.js'
 import type { ProgressSnapshot } from '../../pipeline/stream/meter.js'
 import type { RunEvent } from '../../pipeline/stream/run-events.js'
 import type { WorkerPlace } from '../run/worker.js'
@@ -131,9 +132,8 @@ async function openMetrics(target: string, text: () => Promise<string>): Promise
     }
   }
   const save = async (): Promise<void> => {
-    const tmp = `${target}.tmp-${process.pid}`
-    await writeFile(tmp, await text())
-    await rename(tmp, target)
+    const now = await text()
+    await writeAtomically(target, (tmp) => writeFile(tmp, now))
   }
   try {
     await save()

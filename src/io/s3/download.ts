@@ -2,7 +2,7 @@
 import { createWriteStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { storageError } from '../local-store.js'
+import { storageError } from '../storage-error.js'
 import { readObject } from './upload.js'
 import { parseS3Uri } from './uri.js'
 

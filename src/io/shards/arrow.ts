@@ -1,8 +1,9 @@
 /** Arrow IPC file shards: one copy of the tensors from the encoder to the disk. */
 import path from 'node:path'
 import { AsyncByteQueue, RecordBatchFileWriter } from 'apache-arrow'
+import { temporaryName } from '../atomic.js'
 import { shardSchema, toRecordBatch } from './arrow-schema.js'
-import { openFileSink, tempName } from './file-sink.js'
+import { openFileSink } from './file-sink.js'
 import type { FormatWriter, ShardSpec } from './index.js'
 import { createRebatcher, rowsPerBatch } from './rebatch.js'
 
@@ -20,7 +21,7 @@ class ChunkQueue extends AsyncByteQueue {
 /** Holds about two record batches (16 MiB), whatever the shard's size. */
 export async function openArrowWriter(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
   const schema = shardSchema(spec)
-  const sink = await openFileSink(path.join(tmpDir, tempName(name)))
+  const sink = await openFileSink(temporaryName(path.join(tmpDir, name)))
   const queue = new ChunkQueue()
   const writer = new RecordBatchFileWriter()
   writer.reset(queue as never, schema)

@@ -1,12 +1,7 @@
 /** A file that is written once, front to back, and hashed on the way. */
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { type FileHandle, open, rm } from 'node:fs/promises'
-import { storageError } from '../local-store.js'
-
-/** A name that no other writer uses: processes in containers that share a disk may have the same number. */
-export function tempName(name: string): string {
-  return `${name}.tmp-${process.pid}-${randomUUID().slice(0, 8)}`
-}
+import { storageError } from '../storage-error.js'
 
 export interface FileSink {
   readonly path: string

@@ -8,6 +8,7 @@ import { type FileHandle, open, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { VtpError } from '../../errors.js'
 import type { RowBatch, RowMeta, TensorColumn } from '../../types.js'
+import { temporaryName } from '../atomic.js'
 import { encodeNpyHeader, npyHeaderBytes, parseNpyHeader } from '../numpy/npy.js'
 import { readFully } from '../read-fully.js'
 import { type FileSink, openFileSink } from './file-sink.js'
@@ -28,7 +29,7 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
   const arrays: { column: TensorColumn; name: string; spool: FileSink }[] = []
   for (const column of spec.columns) {
     const folder = arrayFolder(column.name, texts)
-    const spool = await openFileSink(path.join(tmpDir, `${folder}_${number}.values.tmp-${process.pid}`))
+    const spool = await openFileSink(temporaryName(path.join(tmpDir, `${folder}_${number}.values`)))
     arrays.push({ column, name: `${folder}/${folder}_${number}.npy`, spool })
   }
   const metadataSpec = { ...spec, columns: [], imagePaths: !texts }
@@ -46,7 +47,7 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
     async finish() {
       const files: FinishedFile[] = []
       for (const { column, name, spool } of arrays) {
-        const out = await openFileSink(spool.path.replace('.values.', '.'))
+        const out = await openFileSink(temporaryName(path.join(tmpDir, path.basename(name))))
         try {
           await out.write(encodeNpyHeader(DTYPES[column.dtype as keyof typeof DTYPES], [rows, column.shape[0]!]))
           await spool.finish()

@@ -14,8 +14,9 @@ import { ByteWriter } from 'hyparquet-writer'
 import { writeMetadata } from 'hyparquet-writer/src/metadata.js'
 import { serializeTCompactProtocol } from 'hyparquet-writer/src/thrift.js'
 import type { RowBatch, TensorColumn } from '../../types.js'
+import { temporaryName } from '../atomic.js'
 import { shardSchema } from './arrow-schema.js'
-import { openFileSink, tempName } from './file-sink.js'
+import { openFileSink } from './file-sink.js'
 import type { FormatWriter, ShardSpec } from './index.js'
 import { columnSize, createRebatcher, rowsPerBatch } from './rebatch.js'
 
@@ -46,7 +47,7 @@ interface Page {
 /** Holds one row group (16 MiB) and its metadata columns, whatever the shard's size. */
 export async function openParquetWriter(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
   const columns = fileColumns(spec)
-  const sink = await openFileSink(path.join(tmpDir, tempName(name)))
+  const sink = await openFileSink(temporaryName(path.join(tmpDir, name)))
   await sink.write(MAGIC)
   const groups: RowGroup[] = []
   let rows = 0

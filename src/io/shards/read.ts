@@ -3,8 +3,7 @@
  * Shards in a bucket come to a temporary file first: whoever reads one reads most of it.
  */
 import { openAsBlob } from 'node:fs'
-import { mkdtemp, open, readdir, readFile, rm, stat } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import {
   type DataType,
@@ -18,6 +17,7 @@ import { errorText, usageError, VtpError } from '../../errors.js'
 import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js'
 import { openSafetensors, type SafetensorsFile } from '../safetensors.js'
 import { openStore, uriScheme } from '../store.js'
+import { makeTempFolder } from '../temp-folder.js'
 import { columnSize } from './rebatch.js'
 
 export interface Shard {
@@ -68,7 +68,7 @@ async function remoteNames(input: string): Promise<string[]> {
 /** A shard of a bucket (and its sidecar) as a local file that goes when the shard is closed. */
 async function openRemoteShard(uri: string): Promise<Shard> {
   const { downloadObject } = await import('../s3/download.js')
-  const folder = await mkdtemp(path.join(tmpdir(), 'vtp-shard-'))
+  const folder = await makeTempFolder('shard')
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true })
   try {
     const file = path.join(folder, path.posix.basename(uri))

@@ -9,15 +9,16 @@
  */
 import { createReadStream } from 'node:fs'
 import path from 'node:path'
+import { temporaryName } from '../atomic.js'
 import { encodeSafetensorsHeader, type HeaderEntry } from '../safetensors.js'
-import { type FileSink, openFileSink, tempName } from './file-sink.js'
+import { type FileSink, openFileSink } from './file-sink.js'
 import type { FinishedFile, FormatWriter, ShardSpec } from './index.js'
 
 const DTYPES = { float16: 'F16', float32: 'F32', uint8: 'U8' } as const
 const TORCH = { float16: 'torch.float16', float32: 'torch.float32', uint8: 'torch.uint8' } as const
 
 export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
-  const tmp = (what: string): string => path.join(tmpDir, tempName(`${name}.${what}`))
+  const tmp = (what: string): string => temporaryName(path.join(tmpDir, `${name}.${what}`))
   const spools = new Map<string, FileSink>()
   for (const column of [...spec.columns.map((c) => c.name), 'labels'])
     spools.set(column, await openFileSink(tmp(column)))

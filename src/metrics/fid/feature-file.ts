@@ -2,9 +2,9 @@
  * Features of a set on disk, for metrics that need them all (KID, precision and recall, Inception Score):
  * float32 rows in a file, read back by number, so that memory does not grow with the set.
  */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
+import { makeTempFolder } from '../../io/temp-folder.js'
 import type { Matrix } from '../linalg/matmul.js'
 import { type AppendFile, openAppendFile } from '../pass/append-file.js'
 
@@ -46,7 +46,7 @@ export interface TemporaryFeatureFile extends FeatureFile {
 }
 
 export async function createFeatureFile(dims: number): Promise<TemporaryFeatureFile> {
-  const dir = await mkdtemp(path.join(tmpdir(), 'vtp-features-'))
+  const dir = await makeTempFolder('features')
   const file = await openAppendFile(path.join(dir, 'features.f32'), 0)
   return Object.assign(featureRows(dims, file), {
     async close() {

@@ -4,7 +4,7 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { VtpError } from '../../errors.js'
-import { writeAtomically } from '../../io/cache.js'
+import { writeAtomically } from '../../io/atomic.js'
 import { encodeNpz, openNpz } from '../../io/numpy/npz.js'
 import type { SetStats } from './collector.js'
 import type { FeatureStats } from './moments.js'

@@ -4,7 +4,7 @@
  */
 import { open, readFile } from 'node:fs/promises'
 import { errorText, systemCode, VtpError } from '../../errors.js'
-import { writeAtomically } from '../../io/cache.js'
+import { writeAtomically } from '../../io/atomic.js'
 
 export type NumberArrays = Record<string, Float32Array | Float64Array>
 
@@ -35,7 +35,6 @@ export async function writeCheckpoint(file: string, { head, arrays }: Checkpoint
       await handle.appendFile(`${JSON.stringify({ head, arrays: entries })}\n`)
       for (const { buffer, byteOffset, byteLength } of Object.values(arrays))
         await handle.appendFile(new Uint8Array(buffer, byteOffset, byteLength))
-      await handle.sync()
     } finally {
       await handle.close()
     }

@@ -4,12 +4,12 @@
  * (the same images elsewhere are the same set), `stampDigest` by the very files.
  */
 import { createHash } from 'node:crypto'
-import { mkdtemp, open, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { parseListingEntry } from '../../io/listing.js'
 import { openSource } from '../../io/sources/index.js'
+import { makeTempFolder } from '../../io/temp-folder.js'
 import { writeListing } from '../../pipeline/ledger/plan.js'
 import type { ListingEntry, Source } from '../../types.js'
 import { fileStamp } from './stamp.js'
@@ -45,7 +45,7 @@ export async function storeListing(spec: string, options: ListingOptions): Promi
     if (dir !== undefined) await rm(dir, { recursive: true, force: true })
   }
   try {
-    dir = await mkdtemp(path.join(tmpdir(), 'vtp-eval-'))
+    dir = await makeTempFolder('eval')
     const file = path.join(dir, 'listing.jsonl')
     const { images } = await writeListing(limitSource(source, options.limit), file, 4096, { signal: options.signal })
     if (images === 0) throw usageError('no_images', `${source.uri} holds no images`, ['check the path'])

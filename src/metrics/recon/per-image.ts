@@ -1,7 +1,6 @@
 /** The per-image scores as Parquet: key, uri, label, psnr, ssim, lpips; row group by row group. */
-import { mkdir, rename } from 'node:fs/promises'
-import path from 'node:path'
 import { fileWriter, ParquetWriter, schemaFromColumnData } from 'hyparquet-writer'
+import { writeAtomically } from '../../io/atomic.js'
 import type { EvalRow, RunFolder } from './run-folder.js'
 
 const GROUP_ROWS = 10_000
@@ -10,10 +9,12 @@ type ScoredRow = Exclude<EvalRow, { reject: unknown }>
 
 /** Writes the file; PSNR of identical images is infinity. */
 export async function writePerImage(folder: RunFolder, file: string): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true })
-  const tmp = `${file}.tmp-${process.pid}`
+  await writeAtomically(file, (tmp) => writeRows(folder, tmp))
+}
+
+async function writeRows(folder: RunFolder, file: string): Promise<void> {
   const schema = schemaFromColumnData({ columnData: columns([]) })
-  const writer = new ParquetWriter({ writer: fileWriter(tmp), schema, createdBy: 'vtp' })
+  const writer = new ParquetWriter({ writer: fileWriter(file), schema, createdBy: 'vtp' })
   let held: ScoredRow[] = []
   const flush = async (): Promise<void> => {
     if (held.length > 0) await writer.write({ columnData: columns(held), rowGroupSize: GROUP_ROWS })
@@ -26,7 +27,6 @@ export async function writePerImage(folder: RunFolder, file: string): Promise<vo
   }
   await flush()
   await writer.finish()
-  await rename(tmp, file)
 }
 
 function columns(rows: ScoredRow[]) {

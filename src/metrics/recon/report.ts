@@ -5,7 +5,7 @@
 import { writeFile } from 'node:fs/promises'
 import sharp from 'sharp'
 import { heatMap } from '../../image/heat-map.js'
-import { writeAtomically } from '../../io/cache.js'
+import { writeAtomically } from '../../io/atomic.js'
 import type { RgbImage } from '../../types.js'
 import { type ReconEngine, type ReconResult, reconstructBatch } from './evaluate.js'
 import { type Distribution, describeDistribution, type ScoredEntry } from './histogram.js'

@@ -8,11 +8,11 @@
  *
  * A snapshot counts as complete when config.json and all weight files are there.
  */
-import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
 import { systemCode, VtpError } from '../../errors.js'
-import { writeAtomically } from '../../io/cache.js'
+import { settle, temporaryName, writeAtomically } from '../../io/atomic.js'
 
 export const CONFIG = 'config.json'
 export const WEIGHTS = 'model.safetensors'
@@ -96,8 +96,7 @@ export async function writeRef(repoDir: string, revision: string, commit: string
 /** Puts a blob into a snapshot under its name: a relative link, or a copy where links are not to be had. */
 export async function linkIntoSnapshot(blob: string, file: string): Promise<void> {
   await mkdir(path.dirname(file), { recursive: true })
-  const tmp = `${file}.tmp-${process.pid}`
-  await rm(tmp, { force: true })
+  const tmp = temporaryName(file)
   try {
     await symlink(path.relative(path.dirname(file), blob), tmp)
   } catch (error) {
@@ -105,5 +104,5 @@ export async function linkIntoSnapshot(blob: string, file: string): Promise<void
     if (!['EPERM', 'ENOTSUP', 'ENOSYS', 'EACCES'].includes(code)) throw error
     await copyFile(blob, tmp)
   }
-  await rename(tmp, file)
+  await settle(tmp, file)
 }

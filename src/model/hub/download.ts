@@ -6,12 +6,12 @@
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
+import { type FileHandle, mkdir, open, rm, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemCode, VtpError } from '../../errors.js'
-import { isAlive } from '../../io/is-alive.js'
+import { settle } from '../../io/atomic.js'
+import { claimWhenFree } from '../../io/claim.js'
 import { HubNetworkError, isPassing, shownUrl } from './errors.js'
 
 export interface RemoteFile {
@@ -35,26 +35,26 @@ export interface DownloadOptions {
   retryDelayMs?: number
   /** A connection that sends nothing for so long is given up. */
   stallMs?: number
-  /** A lock that nobody has touched for so long is left over from a killed process. */
-  staleLockMs?: number
 }
 
 /** Tries in a row that bring no new byte. */
 const FRUITLESS_TRIES = 5
 
 const STALL_MS = 30_000
-const STALE_LOCK_MS = 60_000
 
 /** Makes `blob` hold the file; resumes what an earlier call has left. */
 export async function downloadBlob(file: RemoteFile, blob: string, options: DownloadOptions): Promise<void> {
   await mkdir(path.dirname(blob), { recursive: true })
-  const release = await lockBlob(file, blob, options)
+  const claim = await claimWhenFree(`${blob}.claim`, {
+    signal: options.signal,
+    onBusy: () => options.onNote?.(`${file.name}: another process is downloading it; waiting`),
+  })
   try {
     if ((await sizeOf(blob)) === file.size) return
     await checkSpace(file, blob)
     await fill(file, blob, options)
   } finally {
-    await release()
+    await claim.release()
   }
 }
 
@@ -81,7 +81,7 @@ async function fill(file: RemoteFile, blob: string, options: DownloadOptions): P
       const size = await sizeOf(incomplete)
       if (size !== file.size) throw new HubNetworkError(file.url, new Error(`${size} of ${file.size} bytes came`))
       if ((await blobHash(incomplete, file.size, file.hash)) === file.etag) {
-        await rename(incomplete, blob)
+        await settle(incomplete, blob)
         return
       }
       await rm(incomplete, { force: true })
@@ -193,58 +193,4 @@ async function checkSpace(file: RemoteFile, blob: string): Promise<void> {
       suggestions: ['free space, or set HF_HUB_CACHE to a folder on another disk'],
     },
   )
-}
-
-/** Locks that this process holds. */
-const held = new Set<string>()
-
-/** Waits until nobody else downloads this blob; returns what gives the place free again. */
-async function lockBlob(file: RemoteFile, blob: string, options: DownloadOptions): Promise<() => Promise<void>> {
-  const lock = `${blob}.lock`
-  const staleMs = options.staleLockMs ?? STALE_LOCK_MS
-  let told = false
-  while (!(await takeLock(lock))) {
-    if (await isAbandoned(lock, staleMs)) {
-      await rm(lock, { force: true })
-      continue
-    }
-    if (!told) options.onNote?.(`${file.name}: another process is downloading it; waiting`)
-    told = true
-    await sleep(Math.min(500, staleMs / 4), undefined, { signal: options.signal })
-  }
-  const beat = setInterval(() => {
-    const now = new Date()
-    utimes(lock, now, now).catch(() => {})
-  }, staleMs / 4)
-  beat.unref()
-  return async () => {
-    clearInterval(beat)
-    held.delete(lock)
-    await rm(lock, { force: true })
-  }
-}
-
-async function takeLock(lock: string): Promise<boolean> {
-  if (held.has(lock)) return false
-  held.add(lock)
-  try {
-    await writeFile(lock, `${hostname()} ${process.pid}`, { flag: 'wx' })
-    return true
-  } catch (error) {
-    held.delete(lock)
-    if (systemCode(error) === 'EEXIST') return false
-    throw error
-  }
-}
-
-/** Whether a lock's owner is gone: its process has ended here, or has not touched the lock for long. */
-async function isAbandoned(lock: string, staleMs: number): Promise<boolean> {
-  const touched = (await stat(lock).catch(() => undefined))?.mtimeMs
-  if (touched === undefined || held.has(lock)) return false
-  if (Date.now() - touched > staleMs) return true
-  const [host, pid] = (await readFile(lock, 'utf8').catch(() => '')).split(' ')
-  if (host !== hostname() || !pid) return false
-  // The same number without our holding it: a container's process 1 that was started again.
-  if (Number(pid) === process.pid) return true
-  return !isAlive(Number(pid))
 }

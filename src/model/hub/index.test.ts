@@ -1,4 +1,13 @@
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { tempDir } from '../../../test/support/cli.js'
@@ -141,7 +150,7 @@ describe('a broken download', () => {
     const folder = await resolveHubModel('org/net', given)
     expect(weightRequests(hub)).toEqual(['bytes=123456-'])
     expect(readFileSync(path.join(folder, 'model.safetensors')).equals(WEIGHTS)).toBe(true)
-    expect(readdirSync(blobs).filter((name) => /incomplete|lock/.test(name))).toEqual([])
+    expect(readdirSync(blobs).filter((name) => /incomplete|claim/.test(name))).toEqual([])
   })
 
   it('starts over when the server takes no ranges', async () => {
@@ -196,10 +205,12 @@ describe('a broken download', () => {
 
   it('waits for another process, but not for a dead one', async () => {
     const hub = await startHub(repo())
-    const given = options(hub.endpoint, { staleLockMs: 200 })
-    const blobs = path.join(given.cacheDir!, 'models--org--net', 'blobs')
-    mkdirSync(blobs, { recursive: true })
-    writeFileSync(path.join(blobs, `${sha256(WEIGHTS)}.lock`), 'elsewhere 1')
+    const given = options(hub.endpoint)
+    const claim = path.join(given.cacheDir!, 'models--org--net', 'blobs', `${sha256(WEIGHTS)}.claim`)
+    mkdirSync(claim, { recursive: true })
+    writeFileSync(path.join(claim, 'claim-other'), '{"pid":1,"place":"elsewhere"}')
+    const old = new Date(Date.now() - 120_000)
+    utimesSync(path.join(claim, 'claim-other'), old, old)
     await resolveHubModel('org/net', given)
     const both = options(hub.endpoint)
     hub.requests.length = 0

@@ -39,8 +39,6 @@ export interface ResolveOptions extends HubOptions {
   retryDelayMs?: number
   /** Silence after which a connection is given up; for tests. */
   stallMs?: number
-  /** Age after which a lock of a dead process is ignored; for tests. */
-  staleLockMs?: number
   env?: NodeJS.ProcessEnv
 }
 
@@ -166,7 +164,6 @@ async function takeFile(
     signal: options.signal,
     retryDelayMs: options.retryDelayMs,
     stallMs: options.stallMs,
-    staleLockMs: options.staleLockMs,
     onNote: options.onProgress,
     onBytes: (done) => options.onBytes?.({ file: file.name, done, total: file.size }),
   })

@@ -5,6 +5,7 @@
  */
 import { lstat, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { isTemporary } from '../../io/atomic.js'
 import { type Store, uriScheme } from '../../io/store.js'
 import { committedUnits } from './commits.js'
 import { ATTEMPTS, FOLDERS, PLANNING } from './layout.js'
@@ -75,9 +76,6 @@ async function abortUploads(
   }
 }
 
-/** How the local store names what it is about to give its name. */
-const TEMPORARY = /\.tmp-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
 /** `*.tmp-UUID` beside the parts, and everything in `_vtp/tmp`. */
 export async function removeTemporary(
   root: string,
@@ -88,7 +86,7 @@ export async function removeTemporary(
   for (const folder of ['', ...FOLDERS]) {
     const names = await readdir(path.join(root, folder)).catch(() => [])
     for (const name of names) {
-      if (folder !== '_vtp/tmp' && !TEMPORARY.test(name)) continue
+      if (folder !== '_vtp/tmp' && !isTemporary(name)) continue
       const file = path.join(root, folder, name)
       const info = await lstat(file).catch(() => undefined)
       if (!info?.isFile() || !old(info.mtimeMs)) continue

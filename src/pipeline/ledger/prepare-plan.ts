@@ -2,17 +2,17 @@
  * From what the user asked for to a stored plan: resolves source, model and transform, lists the source
  * and compares with the plan that DEST may already hold.
  */
-import { mkdtemp, realpath, rm, stat } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { realpath, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { EXIT, usageError, VtpError } from '../../errors.js'
 import type { Transform } from '../../image/transform.js'
-import { storageError } from '../../io/local-store.js'
 import { makeFolder } from '../../io/make-folder.js'
 import { openSource, type SourceOptions } from '../../io/sources/index.js'
 import { passedOverText } from '../../io/sources/listing-report.js'
 import { openTextLines } from '../../io/sources/text-lines.js'
+import { storageError } from '../../io/storage-error.js'
 import { openStore, type Store, uriScheme } from '../../io/store.js'
+import { makeTempFolder } from '../../io/temp-folder.js'
 import { type Model, openModel } from '../../model/index.js'
 import type { Source } from '../../types.js'
 import { engineVersion, vtpVersion } from '../../version.js'
@@ -126,7 +126,7 @@ async function planSource(
     ])
   }
   let store: Store | undefined
-  const tmp = await mkdtemp(path.join(tmpdir(), 'vtp-plan-'))
+  const tmp = await makeTempFolder('plan')
   try {
     await assertDestOutsideSource(source, request.dest)
     if (!dryRun && !/^[a-z][a-z0-9+.-]*:\/\//i.test(request.dest)) await makeDest(request.dest)

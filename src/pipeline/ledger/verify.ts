@@ -3,16 +3,17 @@
  * every file, rows and their keys against the listing (each entry is a row or a reject, in order), keys
  * unique over the whole run, and the manifest against the commits.
  */
-import { lstat, mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { lstat, mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { mapOrdered } from '../../async/stages.js'
 import { systemCode, VtpError } from '../../errors.js'
 import { createExternalSorter, type ExternalSorter } from '../../io/external-sort.js'
 import { parseListingEntry } from '../../io/listing.js'
-import { openLocalStore, storageError } from '../../io/local-store.js'
+import { openLocalStore } from '../../io/local-store.js'
 import { openShard, shardName } from '../../io/shards/index.js'
+import { storageError } from '../../io/storage-error.js'
 import { type Store, uriScheme } from '../../io/store.js'
+import { makeTempFolder } from '../../io/temp-folder.js'
 import { type Commit, committedUnits, readCommit } from './commits.js'
 import { MANIFEST, rejectsName } from './layout.js'
 import { openAnyRun } from './open-run.js'
@@ -110,7 +111,7 @@ async function verifyUnit(
   problem: (text: string) => void,
 ): Promise<Commit | undefined> {
   const remote = uriScheme(store.uri) !== undefined
-  const folder = remote ? await mkdtemp(path.join(tmpdir(), 'vtp-verify-')) : store.uri
+  const folder = remote ? await makeTempFolder('verify') : store.uri
   const local = remote ? openLocalStore(folder) : store
   const trouble = (error: unknown): string => (error instanceof VtpError ? error.message : String(error))
   try {
