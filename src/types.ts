@@ -131,7 +131,7 @@ export interface RgbImage {
 }
 
 /** Element types of stored tensors. */
-export type StoredDtype = 'float16' | 'float32' | 'uint8'
+export type StoredDtype = 'float16' | 'float32' | 'uint8' | 'int32'
 
 /** A tensor column of a shard: `shape` is that of one row. */
 export interface TensorColumn {
@@ -141,7 +141,7 @@ export interface TensorColumn {
 }
 
 /** The tensors of a batch of rows, by column name; float16 values are raw bits in a Uint16Array. */
-export type TensorData = Float32Array | Uint16Array | Uint8Array
+export type TensorData = Float32Array | Uint16Array | Uint8Array | Int32Array
 
 /** What is known of a row besides its tensors. */
 export interface RowMeta {

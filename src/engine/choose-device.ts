@@ -8,23 +8,10 @@ import { usageError, VtpError } from '../errors.js'
 import type { Precision } from '../model/index.js'
 import { effectiveCores } from './cores.js'
 import { countGpus } from './cuda.js'
+import { cpuBatch, type Device } from './device.js'
 import { GPU_BATCH, LANES_PER_GPU } from './gpu-memory.js'
 import { type DeviceKind, hasCudaProvider } from './providers.js'
 import { listSupportedBackends } from './runtime.js'
-
-export interface ChosenDevice {
-  kind: DeviceKind
-  precision: Precision
-  /** Execution providers of one session in order, e.g. ['cuda:0', 'cpu']. */
-  providers: string[]
-  /** Providers of every session that runs at once: one on a CPU (which session-pool.ts multiplies), two per GPU, so that one copies while one computes. */
-  lanes: string[][]
-  cores: number
-  /** Images per pass that suit the device; a GPU's free memory may ask for fewer (gpu-memory.ts). */
-  batchSize: number
-  /** One line for people, e.g. "cpu (2 cores), fp32". */
-  summary: string
-}
 
 export interface DeviceRequest {
   device: string
@@ -51,9 +38,6 @@ const thisMachine: DeviceProbes = {
   cores: effectiveCores,
 }
 
-/** Images per pass: two per core, because the activations of more leave the caches. */
-const cpuBatch = (cores: number): number => Math.min(64, Math.max(4, 2 * cores))
-
 /** Which precisions a kind of device has; the first is what `auto` means. */
 export const KNOWN_PRECISIONS: Record<DeviceKind, Precision[]> = {
   cpu: ['fp32', 'int8'],
@@ -64,7 +48,7 @@ export const KNOWN_PRECISIONS: Record<DeviceKind, Precision[]> = {
 }
 
 /** Throws usage errors for unknown names, and `gpu_unavailable` when a GPU is asked for and cannot be used. */
-export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = thisMachine): ChosenDevice {
+export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = thisMachine): Device {
   const match = /^(?:(auto|cpu|webgpu|coreml|dml)|cuda(?::(\d+))?)$/.exec(request.device)
   if (!match) {
     throw usageError('unknown_device', `--device ${request.device} is not known`, [
@@ -88,7 +72,6 @@ export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = this
   return {
     kind,
     precision,
-    providers: lanes[0]!,
     lanes,
     cores,
     batchSize: kind === 'cpu' ? cpuBatch(cores) : GPU_BATCH,

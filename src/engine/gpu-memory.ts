@@ -44,7 +44,12 @@ export async function freeGpuMemory(
 }
 
 /** The batch that fits on every GPU of `lanes`, given the free bytes by GPU. */
-export function fitLanes(most: number, lanes: string[][], free: (number | null)[], load: MemoryLoad): number {
+export function fitLanes(
+  most: number,
+  lanes: readonly (readonly string[])[],
+  free: (number | null)[],
+  load: MemoryLoad,
+): number {
   const names = lanes.map(([first]) => first!)
   const sizes = [...new Set(names)]
     .map((name) => /^cuda:(\d+)$/.exec(name))

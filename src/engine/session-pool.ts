@@ -6,6 +6,7 @@
 import { stat } from 'node:fs/promises'
 import type { GraphFile } from '../graph/compile.js'
 import { createBatching } from './batching.js'
+import { type Device, laneThreads } from './device.js'
 import { createReplicas, replicaCount } from './replicas.js'
 import { openSession, type Session } from './session.js'
 
@@ -13,7 +14,7 @@ export interface PoolSettings {
   /** The first dimension of every input and output is rows, and no row depends on another. */
   graph: Pick<GraphFile, 'path' | 'weights'>
   /** Providers of every session; on a CPU of all of them together. */
-  lanes: string[][]
+  lanes: readonly (readonly string[])[]
   /** Intra-op threads of every lane; on a CPU its sessions share them. */
   threads: number
   /** Rows of every run on a GPU, and of the largest on a CPU. */
@@ -21,6 +22,26 @@ export interface PoolSettings {
   /** Rows below which a run is not dealt out on a CPU: for graphs whose bits are others for fewer. Default 1. */
   leastRows?: number
   onNote?: (line: string) => void
+}
+
+export interface NetworkSettings extends Pick<PoolSettings, 'batchSize' | 'leastRows' | 'onNote'> {
+  device: Device
+  /** One session that takes all threads: it answers a single row soonest, and holds the weights once. Default false. */
+  single?: boolean
+}
+
+/** Opens a graph whose rows belong together (a step of training) in the first lane of a device. */
+export function openLane(graph: Pick<GraphFile, 'path'>, device: Device): Promise<Session> {
+  return openSession({ path: graph.path, providers: [...device.lanes[0]!], threads: laneThreads(device) })
+}
+
+/** Opens a network's graph on the whole of a device. Throws as `openSession`. */
+export async function openNetwork(graph: PoolSettings['graph'], settings: NetworkSettings): Promise<Session> {
+  const { device, single, ...rest } = settings
+  const threads = laneThreads(device)
+  const lanes = single ? device.lanes.slice(0, 1) : device.lanes
+  if (single && device.kind === 'cpu') return openSession({ path: graph.path, providers: ['cpu'], threads })
+  return openSessions({ graph, lanes, threads, ...rest })
 }
 
 /** Opens all sessions, or none. Throws as `openSession`. */
@@ -34,7 +55,7 @@ export async function openSessions(settings: PoolSettings): Promise<Session> {
         sessions.push(await openReplicas(settings))
         continue
       }
-      const session = await openSession({ path: graph.path, providers, threads })
+      const session = await openSession({ path: graph.path, providers: [...providers], threads })
       const onSmaller = (rows: number): void =>
         onNote?.(`${providers[0]} is out of memory: batches of ${rows} from now on`)
       sessions.push(createBatching(session, { rows: batchSize, onSmaller }))

@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Model, openModel } from '../model/index.js'
+import { type ImageModel, openModel } from '../model/index.js'
+import { cpuDevice } from './device.js'
 import { openTextEncoder, type TextEncoder } from './text-encoder.js'
 
 describe.each([{ many: false }, { many: true }])('text encoder, many: $many', ({ many }) => {
-  let model: Model
+  let model: ImageModel
   let encoder: TextEncoder
   beforeAll(async () => {
     model = await openModel('nano')
-    encoder = await openTextEncoder(model, { batchSize: 7, threads: 2, many })
+    encoder = await openTextEncoder(model, { batchSize: 7, device: cpuDevice({ cores: 2 }), many })
   })
   afterAll(async () => {
     await encoder?.close()

@@ -3,25 +3,21 @@
  * that it is encoded with.
  */
 import { type ImageModel, type Precision, textOf } from '../model/index.js'
-import { openSession } from './session.js'
-import { openSessions } from './session-pool.js'
+import { cpuDevice, type Device } from './device.js'
+import { openNetwork } from './session-pool.js'
 
 /** A product with a single row takes another path in the engine, whose last bit may differ. */
 const LEAST_ROWS = 2
 
 export interface TextEncoderOptions {
-  /** Execution providers in order, as ONNX Runtime names them. Default: cpu. */
-  providers?: string[]
-  /** Intra-op threads. Default: 1. */
-  threads?: number
-  /** Arithmetic of the tower. Default: fp32. */
+  /** Default: a single thread. */
+  device?: Device
+  /** Default: the device's. */
   precision?: Precision
   /** Texts per pass of the model. Default: 32. */
   batchSize?: number
-  /** Several sessions share the threads of a CPU: faster for many texts, slower for a single one. Default: false. */
+  /** For many texts: all of the device works. Else one session, which answers a single text soonest. Default: false. */
   many?: boolean
-  /** Where the compiled graph lies. Default: the model's cache. */
-  cacheDir?: string
 }
 
 export interface TextEncoder {
@@ -37,12 +33,9 @@ export async function openTextEncoder(model: ImageModel, options: TextEncoderOpt
   const text = textOf(model)
   const { dim, length } = text
   const tokenizer = await text.openTokenizer()
-  const graph = await text.compile({ precision: options.precision })
-  const batchSize = options.batchSize ?? 32
-  const { providers = ['cpu'], threads = 1 } = options
-  const session = options.many
-    ? await openSessions({ graph, lanes: [providers], threads, batchSize, leastRows: LEAST_ROWS })
-    : await openSession({ path: graph.path, providers, threads })
+  const { device = cpuDevice({ cores: 1 }), batchSize = 32, many } = options
+  const graph = await text.compile({ precision: options.precision ?? device.precision })
+  const session = await openNetwork(graph, { device, batchSize, leastRows: LEAST_ROWS, single: !many })
   const runBatch = async (texts: readonly string[]): Promise<Float32Array> => {
     const ids = tokenizer.encodeBatch(texts, length)
     const { outputs } = await session.run({ ids: { data: ids, dtype: 'int64', dims: [texts.length, length] } })

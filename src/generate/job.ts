@@ -6,11 +6,13 @@
  */
 
 import { mapOrdered } from '../async/stages.js'
+import { type Device, laneThreads } from '../engine/device.js'
+import { type ImageDecoder, openImageDecoder } from '../engine/image-decoder.js'
 import { openSession, type Session } from '../engine/session.js'
-import { createPool, openSessions } from '../engine/session-pool.js'
+import { createPool } from '../engine/session-pool.js'
 import { VtpError } from '../errors.js'
 import { assertConditionalWrites } from '../io/probe.js'
-import { compileDecoder, type Precision } from '../model/index.js'
+import type { Precision } from '../model/index.js'
 import { compileDit } from '../model/lightningdit/model.js'
 
 import { committedUnits, startAttempt } from '../pipeline/ledger/commits.js'
@@ -29,9 +31,8 @@ import { createUnitOutput, type DecodedBatch, type UnitOutput } from './unit-out
 export interface GenerateRequest extends GenerateOptions {
   /** Samples per run of the engine; guidance doubles the rows. It does not change the images. */
   batchSize: number
-  threads: number
-  /** Providers of every session that samples at once: one on a CPU, two per GPU. */
-  lanes: string[][]
+  /** What computes: every lane samples at once; the plan only knows its kind. */
+  engine: Device
   worker: { index: number; count: number }
   units?: number[]
   helpOthers: boolean
@@ -158,23 +159,21 @@ export function planBatches(
 async function openModels(
   prepared: PreparedGenerate,
   request: GenerateRequest,
-): Promise<{ dit: DitModel; ditSession: Session; decoder: Session }> {
+): Promise<{ dit: DitModel; ditSession: Session; decoder: ImageDecoder }> {
   const { plan, model, dit, guidance } = prepared
   const { inputSize: size, inChannels } = dit.config
-  const { lanes, threads, cacheDir } = request
+  const { engine, cacheDir } = request
   const precision = plan.precision as Precision
   const graph = await compileDit(dit, { guidedChannels: plan.guidance?.channels ?? 0, precision }, cacheDir)
-  const normalize = plan.normalize === 'half' ? { normalize: 'half' as const } : {}
-  const decoderSpec = { height: size, width: size, precision, ...normalize }
-  const decoderGraph = await compileDecoder(model, decoderSpec, { cacheDir })
   const sessions: Session[] = []
   try {
-    for (const providers of lanes) sessions.push(await openSession({ path: graph.path, threads, providers }))
-    const decoderLanes = [lanes[0]!]
-    const decoder = await openSessions({
-      graph: decoderGraph,
-      lanes: decoderLanes,
-      threads,
+    for (const providers of engine.lanes)
+      sessions.push(await openSession({ path: graph.path, threads: laneThreads(engine), providers: [...providers] }))
+    const decoder = await openImageDecoder(model, 'pixels', {
+      device: engine,
+      grid: { height: size, width: size },
+      precision,
+      normalize: plan.normalize === 'half' ? 'half' : undefined,
       batchSize: request.batchSize,
     })
     const ditSession = sessions.length === 1 ? sessions[0]! : createPool(sessions)
@@ -230,14 +229,16 @@ async function generateUnits(
   ): Promise<{ job: SampleJob; batch: DecodedBatch } | undefined> => {
     if (!sampled) return undefined
     const { job, latents } = sampled
-    return { job, batch: { indices: job.indices, latents, pixels: await decodeLatents(decoder, latents, dit.shape) } }
+    const count = job.indices.length
+    const pixels = count === 0 ? new Uint8Array() : await decoder.decode(latents.slice(), count)
+    return { job, batch: { indices: job.indices, latents, pixels } }
   }
 
   try {
     // On GPUs every lane has a batch, and one is decoded meanwhile. On a CPU that would only delay the moment
     // at which finished images are safe.
     const onCpu = request.device === 'cpu'
-    const decoded = mapOrdered(mapOrdered(jobs(), request.lanes.length, sampleJob), onCpu ? 1 : 2, decodeJob)
+    const decoded = mapOrdered(mapOrdered(jobs(), request.engine.lanes.length, sampleJob), onCpu ? 1 : 2, decodeJob)
     for await (const result of decoded) {
       if (!result) continue
       const { job, batch } = result
@@ -301,17 +302,4 @@ async function sampleBatch(
     })
   }
   return latents
-}
-
-/** Latents [N, C, h, w] → pixels uint8 [N, H, W, 3]. */
-async function decodeLatents(
-  decoder: Session,
-  latents: Float32Array,
-  [channels, height, width]: DitModel['shape'],
-): Promise<{ data: Uint8Array; dims: number[] }> {
-  const count = latents.length / (channels * height * width)
-  if (count === 0) return { data: new Uint8Array(0), dims: [0, 0, 0, 3] }
-  const input = { data: latents.slice(), dtype: 'float32', dims: [count, channels, height, width] }
-  const { outputs } = await decoder.run({ latents: input }, ['pixels'])
-  return outputs.pixels as { data: Uint8Array; dims: number[] }
 }

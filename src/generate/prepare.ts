@@ -5,10 +5,9 @@
 import { stat } from 'node:fs/promises'
 import { usageError } from '../errors.js'
 import { openStore, type Store, uriScheme } from '../io/store.js'
-import { type Model, openModel } from '../model/index.js'
+import { decoderOf, type ImageModel, openModel } from '../model/index.js'
 import { type DitCheckpoint, openDit } from '../model/lightningdit/checkpoint.js'
 import { ditName } from '../model/lightningdit/config.js'
-import { latentChannels } from '../model/vtp/config.js'
 import { assertOwnFolders } from '../pipeline/ledger/open-run.js'
 import { makeDest, removeRun } from '../pipeline/ledger/prepare-plan.js'
 import { engineVersion, vtpVersion } from '../version.js'
@@ -67,7 +66,7 @@ export interface PreparedGenerate {
   resumed: boolean
   store: Store
   dit: DitCheckpoint
-  model: Model
+  model: ImageModel
   stats: LatentStats
   noise: NoiseSource
   labels: Int32Array
@@ -98,7 +97,7 @@ export async function prepareGenerate(options: GenerateOptions, dryRun = false):
     closers.push(noise)
     const chosen = await chooseLabels(options, recipe, noise.rows, config.numClasses, seed)
     const guidance = planGuidance(options, recipe, dit)
-    const patch = model.config.vision_patch_size
+    const image = decoderOf(model).imageSize({ height: size, width: size })
     const group = sampler.adaptive?.group ?? 1
     const wanted = options.shardRows ?? DEFAULT_UNIT[options.device === 'cpu' ? 'cpu' : 'gpu']
     const settings: GenerateSettings = {
@@ -114,14 +113,18 @@ export async function prepareGenerate(options: GenerateOptions, dryRun = false):
       normalize: recipe?.normalize ?? 'imagenet',
       sampler,
       guidance,
-      image: { height: size * 16, width: size * 16 },
+      image,
       latents: options.latents ?? null,
       precision: options.precision,
       device: options.device,
       shardRows: Math.ceil(wanted / group) * group,
       engine: engineVersion(),
     }
-    if (patch !== 16) options.onNote?.(`The pixel decoder enlarges 16 times; this model's patches are ${patch} wide.`)
+    const encoded = decoderOf(model).latentShape(image)[1]
+    if (encoded !== size)
+      options.onNote?.(
+        `The decoder makes images of ${image.height}² of these latents; the encoder makes ${encoded}² of such images.`,
+      )
     if (!(settings.latentMultiplier > 0)) {
       throw usageError('bad_multiplier', `--latent-multiplier ${settings.latentMultiplier} is not above 0`)
     }
@@ -160,7 +163,7 @@ async function openModels(
   options: GenerateOptions,
   recipe: Recipe | undefined,
   closers: { close(): Promise<void> }[],
-): Promise<{ model: Model; dit: DitCheckpoint }> {
+): Promise<{ model: ImageModel; dit: DitCheckpoint }> {
   const ref = options.dit ?? recipe?.checkpoint
   if (ref === undefined) {
     throw usageError('dit_missing', 'No diffusion transformer is given', [
@@ -173,11 +176,9 @@ async function openModels(
     onNote: options.onNote,
   })
   closers.push(model)
-  if (!model.config.train_reconstruction) {
-    throw usageError('no_decoder', `The model ${model.name} has no pixel decoder (train_reconstruction is false)`)
-  }
-  const channels = latentChannels(model.config)
-  const config = recipe && recipeConfig(recipe, model.config.vision_patch_size, channels)
+  const side = recipe?.imageSize ?? model.imageSize.height
+  const [channels, rows] = decoderOf(model).latentShape({ height: side, width: side })
+  const config = recipe && recipeConfig(recipe, rows, channels)
   const dit = await openDit(ref, { cacheDir: options.cacheDir, config, heads: options.heads })
   closers.push(dit)
   if (dit.config.inChannels !== channels) {

@@ -163,12 +163,12 @@ function usable(path: string | null | undefined): string | undefined {
   return !path || path.startsWith('/path/to/') ? undefined : path
 }
 
-/** The transformer that a configuration describes, for a tokenizer with this patch size and these channels. */
-export function recipeConfig(recipe: Recipe, patchSize: number, channels: number): DitConfig {
+/** The transformer that a configuration describes, for latents of this side and these channels. */
+export function recipeConfig(recipe: Recipe, side: number, channels: number): DitConfig {
   return {
     ...DIT_SIZES[recipe.modelType]!,
     ...recipe.options,
-    inputSize: Math.floor(recipe.imageSize / patchSize),
+    inputSize: side,
     inChannels: recipe.inChannels ?? channels,
     mlpRatio: 4,
     numClasses: recipe.numClasses,

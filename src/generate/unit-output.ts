@@ -22,7 +22,7 @@ export interface DecodedBatch {
   /** Denormalised, [N, C, h, w]. */
   latents: Float32Array
   /** uint8 [N, H, W, 3]. */
-  pixels: { data: Uint8Array; dims: number[] }
+  pixels: Uint8Array
 }
 
 export interface UnitOutput {
@@ -99,7 +99,7 @@ export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
 
   return {
     async append({ indices, latents, pixels }) {
-      const pngs = await Promise.all(splitImages(pixels.data, pixels.dims).map(encodePng))
+      const pngs = await Promise.all(splitImages(pixels, plan.image).map(encodePng))
       for (const [i, index] of indices.entries()) await writeImage(index, pngs[i]!)
       if (!shard || indices.length === 0) return
       const metas = indices.map(

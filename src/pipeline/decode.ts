@@ -5,8 +5,9 @@
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { mapOrdered } from '../async/stages.js'
-import type { Session } from '../engine/session.js'
-import { openSessions } from '../engine/session-pool.js'
+import { type Device, runsInFlight } from '../engine/device.js'
+import { type ImageDecoder, openImageDecoder } from '../engine/image-decoder.js'
+import { openImageEncoder } from '../engine/image-encoder.js'
 import { usageError, VtpError } from '../errors.js'
 import { sideBySide } from '../image/montage.js'
 import { encodePng } from '../image/png.js'
@@ -16,7 +17,7 @@ import { findShards, openShard } from '../io/shards/index.js'
 import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
 import { float16ToFloat32 } from '../math/half.js'
-import { compileDecoder, compileEncoder, type Model, openModel, type Precision } from '../model/index.js'
+import { decoderOf, type ImageModel, type ImageSize, openModel } from '../model/index.js'
 import { RejectError, type RgbImage, type TensorData } from '../types.js'
 import { planTransform } from './ledger/plan-request.js'
 
@@ -28,11 +29,9 @@ export interface DecodeRequest {
   /** Undefined: the model that the shards name, or the bundled one. */
   model: string
   cacheDir?: string
-  batchSize: number
-  threads: number
-  providers: string[]
-  /** Arithmetic of the model; default fp32. */
-  precision?: Precision
+  /** Images per pass that were asked for; default: what suits the device. */
+  batchSize?: number
+  device: Device
   /** For one image: original and reconstruction in one picture. */
   sideBySide: boolean
   transform?: string
@@ -42,6 +41,7 @@ export interface DecodeRequest {
   /** Decode latents of another model than the one given. */
   anyModel: boolean
   stop?: AbortSignal
+  onNote?: (line: string) => void
   onProgress?: (done: number, total: number) => void
 }
 
@@ -65,9 +65,7 @@ export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
     ])
   }
   const model = await openModel(request.model, { cacheDir: request.cacheDir })
-  if (!model.config.train_reconstruction) {
-    throw usageError('no_decoder', `The model ${model.name} has no pixel decoder (train_reconstruction is false)`)
-  }
+  decoderOf(model)
   const single = (remote || info!.isFile()) && IMAGE_EXTENSION.test(request.input)
   const result = single ? await decodeOneImage(model, request) : await decodeShards(model, request)
   return { ...result, seconds: (performance.now() - began) / 1000 }
@@ -79,18 +77,11 @@ async function readImage(input: string): Promise<Uint8Array> {
   return readObjectBytes(input, undefined, undefined, { maxBytes: DEFAULT_MAX_BYTES })
 }
 
-async function openDecoder(model: Model, request: DecodeRequest, height: number, width: number): Promise<Session> {
-  const { precision, cacheDir, providers, threads } = request
-  const graph = await compileDecoder(model, { height, width, precision }, { cacheDir })
-  return openSessions({ graph, lanes: [providers], threads, batchSize: request.batchSize })
-}
-
 /** uint8 [N,H,W,3] → N images. */
-export function splitImages(data: TensorData, dims: number[]): RgbImage[] {
-  const [count = 0, height = 0, width = 0] = dims
-  const size = height * width * 3
-  return Array.from({ length: count }, (_, i) => ({
-    data: (data as Uint8Array).subarray(i * size, (i + 1) * size),
+export function splitImages(data: Uint8Array, { height, width }: ImageSize): RgbImage[] {
+  const bytes = height * width * 3
+  return Array.from({ length: data.length / bytes }, (_, i) => ({
+    data: data.subarray(i * bytes, (i + 1) * bytes),
     height,
     width,
   }))
@@ -101,7 +92,7 @@ async function writePng(file: string, image: RgbImage): Promise<void> {
   await writeAtomically(file, (tmp) => writeFile(tmp, png))
 }
 
-async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omit<DecodeResult, 'seconds'>> {
+async function decodeOneImage(model: ImageModel, request: DecodeRequest): Promise<Omit<DecodeResult, 'seconds'>> {
   const transform = planTransform(request, model, true)
   const { height, width } = transform
   let original: RgbImage
@@ -116,26 +107,15 @@ async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omi
   } finally {
     await pool.close()
   }
-  const graph = await compileEncoder(
-    model,
-    { height, width, outputs: ['latents'], dtype: 'float32', precision: request.precision ?? 'fp32', device: 'cpu' },
-    { cacheDir: request.cacheDir },
-  )
-  const encoder = await openSessions({
-    graph,
-    lanes: [request.providers],
-    threads: request.threads,
-    batchSize: 1,
-  })
-  const pixels = { data: original.data, dtype: 'uint8', dims: [1, height, width, 3] }
-  const { outputs } = await encoder.run({ pixels: { ...pixels, data: original.data.slice() } }, ['latents'])
+  const { device } = request
+  const encoder = await openImageEncoder(model, { device, size: transform, outputs: ['latents'], batchSize: 1 })
+  const [, gridHeight = 0, gridWidth = 0] = encoder.shapes.get('latents')!
+  const { latents } = (await encoder.encode(original.data.slice(), 1)).tensors
   await encoder.close()
-  const latents = outputs.latents!
-  const decoder = await openDecoder(model, request, latents.dims[2]!, latents.dims[3]!)
-  const decoded = await decoder.run({ latents }, ['pixels'])
+  const grid = { height: gridHeight, width: gridWidth }
+  const decoder = await openImageDecoder(model, 'pixels', { device, grid, batchSize: 1 })
+  const reconstruction = splitImages(await decoder.decode(latents as Float32Array, 1), decoder.size)[0]!
   await decoder.close()
-  const { data, dims } = decoded.outputs.pixels!
-  const reconstruction = splitImages(data as Uint8Array, dims)[0]!
   const name = path.basename(request.input).replace(IMAGE_EXTENSION, '.png')
   const file = /\.png$/i.test(request.out) ? request.out : path.join(request.out, name)
   if (path.resolve(file) === path.resolve(request.input)) {
@@ -143,6 +123,15 @@ async function decodeOneImage(model: Model, request: DecodeRequest): Promise<Omi
   }
   await writePng(file, request.sideBySide ? sideBySide([original, reconstruction]) : reconstruction)
   return { images: 1, out: file, interrupted: false }
+}
+
+/** Throws a usage error for latents that the model's decoder cannot take. */
+function assertChannels(model: ImageModel, channels: number, file: string): void {
+  const [wanted] = decoderOf(model).latentShape(model.imageSize)
+  if (channels === wanted) return
+  throw usageError('latent_channels', `${file} has latents of ${channels} channels; ${model.name} decodes ${wanted}`, [
+    'give the model that made them with --model',
+  ])
 }
 
 /** File names for keys: the key with its image extension replaced, never outside the folder, never twice. */
@@ -161,7 +150,7 @@ export function createPngNames(): (key: string) => string {
   }
 }
 
-async function decodeShards(model: Model, request: DecodeRequest): Promise<Omit<DecodeResult, 'seconds'>> {
+async function decodeShards(model: ImageModel, request: DecodeRequest): Promise<Omit<DecodeResult, 'seconds'>> {
   if (request.sideBySide) {
     throw usageError('side_by_side_needs_image', '--side-by-side needs one image as input; shards hold no originals', [
       'run `vtp decode photo.jpg --out . --side-by-side`',
@@ -169,7 +158,8 @@ async function decodeShards(model: Model, request: DecodeRequest): Promise<Omit<
   }
   const files = await findShards(request.input)
   const names = createPngNames()
-  const sessions = new Map<string, Session>()
+  const decoders = new Map<string, ImageDecoder>()
+  const { device } = request
   let images = 0
   try {
     for (const file of files) {
@@ -193,15 +183,21 @@ async function decodeShards(model: Model, request: DecodeRequest): Promise<Omit<
         }
         const [channels = 0, height = 0, width = 0] = column.shape
         const key = `${height}x${width}`
-        let session = sessions.get(key)
-        if (!session) {
-          session = await openDecoder(model, request, height, width)
-          sessions.set(key, session)
+        let opened = decoders.get(key)
+        if (!opened) {
+          assertChannels(model, channels, file)
+          opened = await openImageDecoder(model, 'pixels', {
+            device,
+            grid: { height, width },
+            batchSize: request.batchSize,
+            onNote: request.onNote,
+          })
+          decoders.set(key, opened)
         }
-        const decoder = session
+        const decoder = opened
         const rowSize = channels * height * width
         async function* batches() {
-          for await (const { rows, tensors } of shard.read(['latents'], request.batchSize)) {
+          for await (const { rows, tensors } of shard.read(['latents'], decoder.batchSize)) {
             const data = tensors.latents!
             const keep = Math.min(rows.length, (request.limit ?? Number.POSITIVE_INFINITY) - images)
             if (keep <= 0 || request.stop?.aborted) return
@@ -211,15 +207,12 @@ async function decodeShards(model: Model, request: DecodeRequest): Promise<Omit<
         }
         const decodeBatch = async ({ rows, data }: { rows: { key: string }[]; data: TensorData }): Promise<number> => {
           const floats = data instanceof Uint16Array ? float16ToFloat32(data) : Float32Array.from(data)
-          const input = { data: floats, dtype: 'float32', dims: [rows.length, channels, height, width] }
-          const { outputs } = await decoder.run({ latents: input }, ['pixels'])
-          const { data: pixels, dims } = outputs.pixels!
-          const pngs = splitImages(pixels as Uint8Array, dims)
+          const pngs = splitImages(await decoder.decode(floats, rows.length), decoder.size)
           await Promise.all(pngs.map((image, i) => writePng(path.join(request.out, names(rows[i]!.key)), image)))
           return rows.length
         }
         let done = images
-        for await (const count of mapOrdered(batches(), 3, decodeBatch)) {
+        for await (const count of mapOrdered(batches(), runsInFlight(device) + 1, decodeBatch)) {
           done += count
           request.onProgress?.(done, request.limit ?? shard.rows)
         }
@@ -229,7 +222,7 @@ async function decodeShards(model: Model, request: DecodeRequest): Promise<Omit<
       if (request.stop?.aborted) break
     }
   } finally {
-    await Promise.allSettled([...sessions.values()].map((session) => session.close()))
+    await Promise.allSettled([...decoders.values()].map((decoder) => decoder.close()))
   }
   return { images, out: request.out, interrupted: request.stop?.aborted ?? false }
 }

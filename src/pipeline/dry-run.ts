@@ -4,6 +4,7 @@
  */
 import { open } from 'node:fs/promises'
 import { parseListingEntry } from '../io/listing.js'
+import { tensorBytes } from '../io/shards/rebatch.js'
 import type { PassedOver, SourceNote, TensorColumn } from '../types.js'
 import type { EncodeRequest } from './encode-request.js'
 import { listingFacts } from './ledger/plan.js'
@@ -35,13 +36,7 @@ export interface DryRun {
   expectedSeconds: number
 }
 
-const ELEMENT_BYTES = { float16: 2, float32: 4, uint8: 1 } as const
 const SAMPLE_BATCHES = 3
-
-/** Bytes of one row's tensors. */
-export function rowBytes(columns: TensorColumn[]): number {
-  return columns.reduce((sum, c) => sum + ELEMENT_BYTES[c.dtype] * c.shape.reduce((a, b) => a * b, 1), 0)
-}
 
 export async function dryRun(wanted: EncodeRequest): Promise<DryRun> {
   const prepared = await preparePlan(wanted, true)
@@ -68,7 +63,7 @@ export async function dryRun(wanted: EncodeRequest): Promise<DryRun> {
     }
     const timed = lines.length > request.batchSize ? lines.length - request.batchSize : lines.length
     const imagesPerSecond = timed / Math.max((performance.now() - began) / 1000, 1e-6)
-    const bytesPerImage = rowBytes(plan.columns)
+    const bytesPerImage = tensorBytes(plan.columns)
     return {
       images: plan.source.images,
       units: plan.units.length,

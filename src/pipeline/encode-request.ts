@@ -1,4 +1,5 @@
 /** What a run of the batch engine is asked for, beyond its plan. */
+import type { Device } from '../engine/device.js'
 import type { ThreadPlan } from '../engine/threads.js'
 import type { Plan } from './ledger/plan.js'
 import type { PlanRequest } from './ledger/plan-request.js'
@@ -11,10 +12,8 @@ export interface EncodeRequest extends PlanRequest {
   /** Whether nobody asked for just this `batchSize`: on a GPU it is then made to fit into the free memory. */
   fitsBatch?: boolean
   threads: ThreadPlan
-  /** Execution providers of one session, as the engine names them. */
-  providers: string[]
-  /** Providers of every session that runs at once; default one session with `providers`. */
-  lanes?: string[][]
+  /** What computes; the plan only knows its kind. */
+  engine: Device
   worker: { index: number; count: number }
   /** Work only on these units. */
   units?: number[]

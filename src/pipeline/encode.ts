@@ -8,6 +8,7 @@
  */
 
 import { createLimiter, mapOrdered, untilStopped } from '../async/stages.js'
+import { runsInFlight } from '../engine/device.js'
 import { openPixelPool, type PixelPool } from '../image/pool/pool.js'
 import { parseListingEntry } from '../io/listing.js'
 import { assertConditionalWrites } from '../io/probe.js'
@@ -44,7 +45,7 @@ const FETCH_IMAGES = 1024
 /** Batches preprocessed ahead of the encoder. */
 const PREPARE_AHEAD = 3
 /** Batches posted to the encoder at once: one runs in every lane, one waits. */
-const encodeAhead = (request: EncodeRequest): number => (request.lanes?.length ?? 1) + 1
+const encodeAhead = (request: EncodeRequest): number => runsInFlight(request.engine)
 /** From this attempt on at a unit, images are decoded in child processes. */
 const ISOLATE_FROM_ATTEMPT = 3
 
@@ -215,7 +216,7 @@ async function encodeUnits(
     },
   })
   try {
-    const context = { columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+    const context = { columns: plan.columns, flip: plan.flip, buffers, meter }
     const encodeImages = (): AsyncIterable<EncodedBatch> => {
       const limit = createLimiter(request.threads.preprocess * 2)
       const fetched = prefetch(jobs(), (batch) => fetchBatch(batch, { source, meter, stopWhenRefused: true, stop }), {

@@ -6,32 +6,27 @@
  * it runs on the CPU too.
  */
 import { mapOrdered } from '../async/stages.js'
-import type { Session } from '../engine/session.js'
-import { openSessions } from '../engine/session-pool.js'
+import { cpuDevice, type Device } from '../engine/device.js'
+import { openImageDecoder } from '../engine/image-decoder.js'
+import { openImageEncoder } from '../engine/image-encoder.js'
 import { usageError } from '../errors.js'
 import { openPixelPool } from '../image/pool/pool.js'
 import { parseTransform } from '../image/transform.js'
 import { openSource } from '../io/sources/index.js'
-import {
-  compileDecoder,
-  compileEncoder,
-  describeOutputs,
-  type GraphFile,
-  type Model,
-  type Precision,
-} from '../model/index.js'
+import type { ImageModel, ModelOutput, Precision } from '../model/index.js'
+import type { TensorData } from '../types.js'
 import { readEntryPixels } from './stream/entry-pixels.js'
 
 export interface ModelCheckRequest {
-  model: Model
+  model: ImageModel
   source: string
   /** At most this many images. */
   limit: number
-  batchSize: number
+  /** Images per pass that were asked for; default: what suits the device. */
+  batchSize?: number
   /** Besides fp32, which everything is compared with. */
   precisions: Precision[]
-  providers: string[]
-  threads: number
+  device: Device
   stop?: AbortSignal
   onNote?: (line: string) => void
 }
@@ -73,19 +68,22 @@ type Outputs = Record<string, Float32Array>
 
 /** Runs every precision over the first images of a source. Throws usage error `no_images` when none can be read. */
 export async function runModelCheck(request: ModelCheckRequest): Promise<ModelCheck> {
-  const { image_size, vision_patch_size } = request.model.config
-  const size = Math.max(1, Math.floor(image_size / vision_patch_size)) * vision_patch_size
-  const transform = `resize(${size},${size},bilinear)`
+  const transform = request.model.transform('encode')
   const { pixels, rejects } = await readPixels(request, transform)
   const result: ModelCheck = { images: pixels.count, rejects, transform, precisions: [] }
-  const onCpu = { ...request, providers: ['cpu'] }
+  const onCpu = { ...request, device: cpuDevice({ cores: request.device.cores }) }
   let exact: Outputs | undefined
-  if (request.providers[0] !== 'cpu') {
+  if (request.device.kind !== 'cpu') {
     request.onNote?.(`fp32 on the CPU: ${pixels.count} images`)
     exact = (await encodeAll(onCpu, 'fp32', pixels)).outputs
   }
   for (const precision of ['fp32' as const, ...request.precisions.filter((name) => name !== 'fp32')]) {
     request.stop?.throwIfAborted()
+    const reason = request.model.refuses(precision)
+    if (reason !== undefined) {
+      request.onNote?.(`${precision} is left out: ${reason}`)
+      continue
+    }
     request.onNote?.(`${precision}: ${pixels.count} images`)
     const run = precision === 'bf16-simulated' ? onCpu : request
     const { outputs, imagesPerSecond } = await encodeAll(run, precision, pixels)
@@ -106,7 +104,7 @@ export async function runModelCheck(request: ModelCheckRequest): Promise<ModelCh
 async function readPixels(request: ModelCheckRequest, spec: string): Promise<{ pixels: Pixels; rejects: number }> {
   const transform = parseTransform(spec)
   const source = await openSource(request.source)
-  const pool = openPixelPool(request.threads)
+  const pool = openPixelPool(request.device.cores)
   const images: Uint8Array[] = []
   let rejects = 0
   try {
@@ -136,64 +134,45 @@ async function readPixels(request: ModelCheckRequest, spec: string): Promise<{ p
 }
 
 async function encodeAll(
-  request: ModelCheckRequest,
+  { model, device, batchSize, stop, onNote }: ModelCheckRequest,
   precision: Precision,
   { data, count, height, width }: Pixels,
 ): Promise<{ outputs: Outputs; imagesPerSecond: number }> {
-  const names = describeOutputs(request.model, height, width).map(({ name }) => name)
-  const graph = await compileEncoder(request.model, {
-    height,
-    width,
-    outputs: names as Parameters<typeof compileEncoder>[1]['outputs'],
-    dtype: 'float32',
-    precision,
-    device: request.providers[0]!.split(':')[0]!,
-  })
-  const session = await open(request, graph)
+  const size = { height, width }
+  const outputs = model.outputs(size).map(({ name }) => name as ModelOutput)
+  const encoder = await openImageEncoder(model, { device, size, outputs, precision, batchSize, images: count, onNote })
+  const rowSize = height * width * 3
+  const encode = (start: number) => {
+    const rows = Math.min(encoder.batchSize, count - start)
+    return encoder.encode(data.slice(start * rowSize, (start + rows) * rowSize), rows)
+  }
   try {
-    const parts: Record<string, Float32Array[]> = {}
+    const parts: Record<string, TensorData[]> = {}
     // The first batch is run twice: threads and memory are set up in it.
-    await runRows(session, 'pixels', data, [count, height, width, 3], 0, Math.min(count, request.batchSize))
-    let seconds = 0
-    for (let start = 0; start < count; start += request.batchSize) {
-      request.stop?.throwIfAborted()
-      const rows = Math.min(request.batchSize, count - start)
-      const result = await runRows(session, 'pixels', data, [count, height, width, 3], start, rows)
-      seconds += result.seconds
-      for (const name of names) {
+    await encode(0)
+    const began = performance.now()
+    for await (const { tensors } of mapOrdered(starts(count, encoder.batchSize), device.lanes.length, encode)) {
+      stop?.throwIfAborted()
+      for (const name of outputs) {
         parts[name] ??= []
-        parts[name].push(result.outputs[name]!.data as Float32Array)
+        parts[name].push(tensors[name]!)
       }
     }
+    const seconds = (performance.now() - began) / 1000
     return {
-      outputs: Object.fromEntries(names.map((name) => [name, concat(parts[name]!)])),
+      outputs: Object.fromEntries(outputs.map((name) => [name, concat(parts[name]!)])),
       imagesPerSecond: count / seconds,
     }
   } finally {
-    await session.close()
+    await encoder.close()
   }
 }
 
-/** With halved batches where a GPU has not enough memory. */
-function open({ providers, threads, batchSize, onNote }: ModelCheckRequest, graph: GraphFile): Promise<Session> {
-  return openSessions({ graph, lanes: [providers], threads, batchSize, onNote })
+async function* starts(count: number, step: number): AsyncGenerator<number> {
+  for (let start = 0; start < count; start += step) yield start
 }
 
-function runRows(
-  session: Session,
-  name: string,
-  data: Uint8Array | Float32Array,
-  dims: number[],
-  start: number,
-  rows: number,
-): ReturnType<Session['run']> {
-  const size = data.length / dims[0]!
-  const part = data.slice(start * size, (start + rows) * size)
-  const dtype = part instanceof Uint8Array ? 'uint8' : 'float32'
-  return session.run({ [name]: { data: part, dtype, dims: [rows, ...dims.slice(1)] } })
-}
-
-function concat(parts: Float32Array[]): Float32Array {
+function concat(parts: TensorData[]): Float32Array {
   const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0
   for (const part of parts) {
@@ -225,27 +204,30 @@ export function compareOutputs(outputs: Outputs, exact: Outputs, images: number)
 }
 
 async function reconstructionPsnr(
-  request: ModelCheckRequest,
+  { model, device, batchSize, onNote }: ModelCheckRequest,
   precision: Precision,
   { latents }: Outputs,
   { data, count, height, width }: Pixels,
 ): Promise<number | null> {
-  const { config } = request.model
-  const patch = config.vision_patch_size
-  // The decoder always enlarges 16 times: with another patch its images have another size.
-  if (!latents || !config.train_reconstruction || patch !== 16) return null
-  const [h, w] = [Math.floor(height / patch), Math.floor(width / patch)]
-  const graph = await compileDecoder(request.model, { height: h, width: w, precision })
-  const session = await open(request, graph)
+  if (!latents || !model.decoder) return null
+  const [channels, h, w] = model.decoder.latentShape({ height, width })
+  const grid = { height: h, width: w }
+  const made = model.decoder.imageSize(grid)
+  if (made.height !== height || made.width !== width) return null
+  const decoder = await openImageDecoder(model, 'pixels', { device, grid, precision, batchSize, images: count, onNote })
   try {
-    const channels = latents.length / (count * h * w)
+    const latentSize = channels * h * w
     const size = data.length / count
     let sum = 0
-    for (let start = 0; start < count; start += request.batchSize) {
-      const rows = Math.min(request.batchSize, count - start)
-      const { outputs } = await runRows(session, 'latents', latents, [count, channels, h, w], start, rows)
-      const images = outputs.pixels!.data as Uint8Array
-      for (let i = 0; i < rows; i++) {
+    const decode = async (start: number) => {
+      const rows = Math.min(decoder.batchSize, count - start)
+      return {
+        start,
+        images: await decoder.decode(latents.slice(start * latentSize, (start + rows) * latentSize), rows),
+      }
+    }
+    for await (const { start, images } of mapOrdered(starts(count, decoder.batchSize), device.lanes.length, decode)) {
+      for (let i = 0; i < images.length / size; i++) {
         let squares = 0
         for (let k = 0; k < size; k++) squares += (images[i * size + k]! - data[(start + i) * size + k]!) ** 2
         sum += 10 * Math.log10(255 ** 2 / Math.max(squares / size, 1e-10))
@@ -253,6 +235,6 @@ async function reconstructionPsnr(
     }
     return sum / count
   } finally {
-    await session.close()
+    await decoder.close()
   }
 }

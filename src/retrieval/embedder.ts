@@ -1,10 +1,11 @@
 /** Queries → unit vectors, with the model and the preprocessing that made the index. */
-import { openSession, type Session } from '../engine/session.js'
+import { cpuDevice, type Device } from '../engine/device.js'
+import { type ImageEncoder, openImageEncoder } from '../engine/image-encoder.js'
 import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import { usageError } from '../errors.js'
 import { onePicture, openPixelPool, type PixelPool } from '../image/pool/pool.js'
-import { parseTransform, type Transform } from '../image/transform.js'
-import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../model/index.js'
+import { parseTransform } from '../image/transform.js'
+import { assertOutput, type ImageModel, openModel, type Precision } from '../model/index.js'
 import type { Manifest } from './manifest.js'
 
 export interface EmbedderOptions {
@@ -12,18 +13,16 @@ export interface EmbedderOptions {
   model: string
   /** Spec of the preprocessing; default resize to the model's size. */
   transform?: string
-  providers?: string[]
-  threads?: number
-  /** Arithmetic of both towers. Default: fp32. */
+  /** Default: one thread of the CPU. */
+  device?: Device
+  /** Arithmetic of both towers. Default: the device's. */
   precision?: Precision
-  /** Kind of device that the providers are of. Default: cpu. */
-  device?: string
   cacheDir?: string
   onNote?: (line: string) => void
 }
 
 export interface Embedder {
-  readonly model: Model
+  readonly model: ImageModel
   readonly dim: number
   /** float32 [texts, dim] */
   texts(texts: readonly string[]): Promise<Float32Array>
@@ -35,32 +34,32 @@ export interface Embedder {
 /** Opens the model; its towers are opened when first needed. */
 export async function openEmbedder(options: EmbedderOptions): Promise<Embedder> {
   const model = await openModel(options.model, { cacheDir: options.cacheDir, onNote: options.onNote })
-  const { image_size: size, text_embed_dim: dim, train_clip } = model.config
-  if (!train_clip) {
+  try {
+    assertOutput(model, 'clip')
+  } catch (error) {
     await model.close()
-    throw usageError('no_clip', `The model ${model.name} has no CLIP head (train_clip is false)`)
+    throw error
   }
-  const transform = parseTransform(options.transform ?? `resize(${size},${size},bilinear)`)
-  const { providers = ['cpu'], threads = 1, precision = 'fp32', device = 'cpu', cacheDir } = options
+  const transform = parseTransform(options.transform ?? model.transform('encode'))
+  const { device = cpuDevice({ cores: 1 }), precision = device.precision } = options
   let text: Promise<TextEncoder> | undefined
-  let vision: Promise<Session> | undefined
+  let vision: Promise<ImageEncoder> | undefined
   // One thread: a query is one image, and whoever waits for it may have others to answer.
   let pool: PixelPool | undefined
   return {
     model,
-    dim,
+    dim: model.outputs(transform).find(({ name }) => name === 'clip')!.shape[0]!,
     async texts(texts) {
-      text ??= openTextEncoder(model, { providers, threads, precision, cacheDir })
+      text ??= openTextEncoder(model, { device, precision })
       return (await text).encode(texts)
     },
     async image(bytes, maxPixels = 100_000_000) {
-      vision ??= openVision(model, transform, { providers, threads, precision, device, cacheDir })
+      vision ??= openImageEncoder(model, { device, precision, size: transform, outputs: ['clip'], batchSize: 1 })
       pool ??= openPixelPool(1)
       const view = { kind: 'transform', spec: transform.spec } as const
       const { data } = await onePicture(pool, bytes, view, { maxPixels, timeoutMs: 30_000 })
-      const pixels = { data, dtype: 'uint8', dims: [1, transform.height, transform.width, 3] }
-      const { outputs } = await (await vision).run({ pixels }, ['clip'])
-      return outputs.clip!.data as Float32Array
+      const { tensors } = await (await vision).encode(data as Uint8Array, 1)
+      return tensors.clip as Float32Array
     },
     async close() {
       const opened = await Promise.allSettled([text, vision])
@@ -69,21 +68,6 @@ export async function openEmbedder(options: EmbedderOptions): Promise<Embedder> 
       await model.close()
     },
   }
-}
-
-async function openVision(
-  model: Model,
-  { height, width }: Transform,
-  options: { providers: string[]; threads: number; precision: Precision; device: string; cacheDir?: string },
-): Promise<Session> {
-  const { precision, device } = options
-  const towers: Pick<EncoderSpec, 'outputs' | 'layers' | 'layersNorm'> = {
-    outputs: ['clip'],
-    layers: [],
-    layersNorm: true,
-  }
-  const graph = await compileEncoder(model, { height, width, ...towers, dtype: 'float32', precision, device }, options)
-  return openSession({ path: graph.path, providers: options.providers, threads: options.threads })
 }
 
 /** Where the model of an index is: as the user says, as the index says, or by its name. */

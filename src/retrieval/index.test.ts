@@ -328,7 +328,7 @@ describe('duplicates', () => {
 
 describe('labels', () => {
   it('of one model are refused for embeddings of another with vectors of the same size', async () => {
-    const set = { labels: ['a'], vectors: makeVectors(1, 5), scale: 1, bias: 0 }
+    const set = { labels: ['a'], vectors: makeVectors(1, 5), scale: 1, bias: 0, probabilities: 'softmax' as const }
     const classify = (digest: string) => classifyShards(all, { ...set, model: { name: 'other', digest } }).next()
     expect((await classify('x')).value).toMatchObject({ row: { key: '0/0' } })
     await expect(classify('y')).rejects.toMatchObject({ code: 'other_model', exitCode: 2 })

@@ -1,12 +1,12 @@
 /**
  * Zero-shot classification: an image's probability of a label is the softmax, over all labels, of the
- * checkpoint's logit scale times the cosine of image and label (Radford et al., arXiv:2103.00020). A label's
- * vector is the mean of its templates' unit vectors, scaled to length 1.
+ * checkpoint's logit scale times the cosine of image and label (Radford et al., arXiv:2103.00020), or of models that
+ * were trained so the sigmoid of each (SigLIP: Zhai et al., arXiv:2303.15343). A label's vector is the mean of its templates' unit vectors, scaled to length 1.
  */
 import { readFile } from 'node:fs/promises'
 import { errorText, usageError } from '../errors.js'
 import { findShards, openShard } from '../io/shards/index.js'
-import { readLogitScale } from '../model/index.js'
+import { type Probabilities, textOf } from '../model/index.js'
 import type { RowMeta } from '../types.js'
 import type { Embedder } from './embedder.js'
 import { unitVectors } from './segments.js'
@@ -22,6 +22,8 @@ export interface LabelSet {
   vectors: Float32Array
   scale: number
   bias: number
+  /** Over all labels together, or of each by itself. */
+  probabilities: Probabilities
 }
 
 /** Lines that are not empty. Throws a usage error when there are none. */
@@ -61,17 +63,22 @@ export async function embedLabels(embedder: Embedder, labels: string[], template
     vectors.set(unitVectors(sum, dim), i * dim)
   }
   const { name, digest } = embedder.model
-  return { model: { name, digest }, labels, vectors, ...(await readLogitScale(embedder.model)) }
+  const text = textOf(embedder.model)
+  return { model: { name, digest }, labels, vectors, ...(await text.logitScale()), probabilities: text.probabilities }
 }
 
 /** Probabilities of the labels for a unit vector, in the labels' order. */
-export function labelProbabilities(image: Float32Array, { labels, vectors, scale, bias }: LabelSet): Float64Array {
+export function labelProbabilities(
+  image: Float32Array,
+  { labels, vectors, scale, bias, probabilities }: LabelSet,
+): Float64Array {
   const dim = image.length
   const logits = Float64Array.from(labels, (_, i) => {
     let dot = 0
     for (let d = 0; d < dim; d++) dot += image[d]! * vectors[i * dim + d]!
     return scale * dot + bias
   })
+  if (probabilities === 'sigmoid') return logits.map((logit) => 1 / (1 + Math.exp(-logit)))
   const largest = Math.max(...logits)
   const powers = logits.map((logit) => Math.exp(logit - largest))
   const sum = powers.reduce((a, b) => a + b, 0)

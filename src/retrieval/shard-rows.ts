@@ -30,7 +30,7 @@ export interface EmbeddingSet {
 
 /** The column that holds embeddings: the one asked for, or the only one that can be meant. */
 export function embeddingColumn(shard: Shard, wanted: string | undefined): TensorColumn {
-  const vectors = shard.columns.filter((c) => c.shape.length === 1 && c.dtype !== 'uint8')
+  const vectors = shard.columns.filter((c) => c.shape.length === 1 && c.dtype.startsWith('float'))
   const found = wanted
     ? vectors.find((c) => c.name === wanted)
     : (vectors.find((c) => c.name === 'clip') ?? (vectors.length === 1 ? vectors[0] : undefined))

@@ -159,9 +159,12 @@ function fill(column: TensorColumn, rows: number, seed: number): RowBatch['tenso
   const data = emptyTensor(column, rows)
   const bits = column.dtype === 'float32' ? new Uint32Array(data.buffer) : data
   // Infinities and NaNs have all bits of the exponent set: the lowest one is taken away from them.
-  const [exponent, lowest] = { float32: [0x7f800000, 0x00800000], float16: [0x7c00, 0x0400], uint8: [256, 0] }[
-    column.dtype
-  ] as [number, number]
+  const [exponent, lowest] = {
+    float32: [0x7f800000, 0x00800000],
+    float16: [0x7c00, 0x0400],
+    uint8: [256, 0],
+    int32: [0, 0],
+  }[column.dtype] as [number, number]
   let state = seed | 1
   for (let i = 0; i < bits.length; i++) {
     // xorshift32

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { cpuDevice } from '../../src/engine/device.js'
 import { decodeImage } from '../../src/image/decode.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../src/image/normalize.js'
 import { defaultCacheDir } from '../../src/io/cache.js'
@@ -14,7 +15,7 @@ import { hashWeightsFolder } from '../support/hash-weights.js'
 
 const golden = (...parts: string[]): string => goldenPath('metrics', ...parts)
 const expected = JSON.parse(readFileSync(golden('expected.json'), 'utf8'))
-const options = { cacheDir: defaultCacheDir(), providers: ['cpu'], threads: 2, batchSize: 4 }
+const options = { cacheDir: defaultCacheDir(), device: cpuDevice({ cores: 2 }), batchSize: 4 }
 let weights: string
 beforeAll(() => {
   weights = hashWeightsFolder()

@@ -1,6 +1,7 @@
 /** The linear probe and zero-shot classification against the official scripts, step by step. */
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { cpuDevice } from '../../src/engine/device.js'
 import { openTextEncoder } from '../../src/engine/text-encoder.js'
 import { openSafetensors, type SafetensorsFile } from '../../src/io/safetensors.js'
 import { cosineRate, headGrid, LEARNING_RATES } from '../../src/metrics/probe/heads.js'
@@ -11,7 +12,7 @@ import { defaultCacheDir, openModel } from '../../src/model/index.js'
 import { goldenPath } from '../golden.js'
 
 const read = (name: string) => JSON.parse(readFileSync(goldenPath('linear-probe', name), 'utf8'))
-const engine = { cacheDir: defaultCacheDir(), providers: ['cpu'], threads: 1 }
+const engine = { cacheDir: defaultCacheDir(), device: cpuDevice({ cores: 1 }) }
 
 async function integers(file: SafetensorsFile, name: string): Promise<number[]> {
   const bytes = await file.readBytes(name)

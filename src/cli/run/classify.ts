@@ -56,8 +56,8 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
     const embedded = ready ? undefined : await embedImages(context, flags, folder)
     if (embedded?.interrupted) return { images: 0, rejects: embedded.rejects, labels, counts: {}, out: null }
     // Labels are embedded as the images are.
-    const { kind, precision, providers, cores } = chooseDevice({ ...flags, requireGpu: flags['require-gpu'] })
-    const embedder = await openEmbedder({ model: flags.model, threads: cores, device: kind, precision, providers })
+    const device = chooseDevice({ ...flags, requireGpu: flags['require-gpu'] })
+    const embedder = await openEmbedder({ model: flags.model, device })
     try {
       const set = await embedLabels(embedder, labels, templates)
       const result = await writeRows(context, flags, folder, set, out)

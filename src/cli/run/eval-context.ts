@@ -1,7 +1,8 @@
 /** What the evaluation commands share between flags and features: device, networks, progress, rejects. */
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { type ChosenDevice, chooseDevice } from '../../engine/choose-device.js'
+import { chooseDevice } from '../../engine/choose-device.js'
+import type { Device } from '../../engine/device.js'
 import { EXIT } from '../../errors.js'
 import { writeAtomically } from '../../io/atomic.js'
 import { makeFolder } from '../../io/make-folder.js'
@@ -19,7 +20,7 @@ export type EvalFlags = Partial<Pick<FlagValues<typeof EVAL_FLAGS>, 'weights'>> 
   Omit<FlagValues<typeof EVAL_FLAGS>, 'weights'> & { precision?: string }
 
 export interface EvalContext {
-  device: ChosenDevice
+  device: Device
   network: Omit<NetworkOptions, 'batchSize'>
   progress: Terminal
   stop: StopSignals
@@ -41,8 +42,7 @@ export function openEvalContext(context: CommandContext, flags: EvalFlags): Eval
       dir: flags.weights,
       cacheDir: defaultCacheDir(),
       baseUrl: process.env.VTP_WEIGHTS_URL,
-      providers: device.providers,
-      threads: device.cores,
+      device,
       onNote: progress.note,
       signal: stop.signal,
     },

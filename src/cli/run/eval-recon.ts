@@ -41,7 +41,7 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         transform: flags.transform,
         precision: run.device.precision,
         decoderPrecision: choosePrecision('--decoder-precision', flags['decoder-precision'], run.device.kind),
-        device: run.device.kind,
+        device: run.device,
         network: run.network,
         batchSize: flags['batch-size'] ?? run.device.batchSize,
         protocolBatch: flags['protocol-batch'],

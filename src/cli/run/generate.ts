@@ -83,8 +83,7 @@ export async function runGenerateCommand(
     const result = await runGenerate({
       ...options,
       batchSize: flags['batch-size'] ?? BATCH[device.kind === 'cpu' ? 'cpu' : 'gpu'],
-      threads: device.cores,
-      lanes: device.lanes,
+      engine: device,
       worker,
       units: flags.units,
       helpOthers: flags['help-others'],

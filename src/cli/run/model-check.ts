@@ -34,10 +34,9 @@ export function runModelCheckCommand(context: CommandContext, flags: ModelCheckF
         model,
         source: flags.source,
         limit: flags.limit,
-        batchSize: flags['batch-size'] ?? Math.min(device.batchSize, flags.limit),
+        batchSize: flags['batch-size'],
         precisions: compared(device.kind),
-        providers: device.providers,
-        threads: device.cores,
+        device,
         stop: stop.signal,
         onNote: note,
       })

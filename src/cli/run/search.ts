@@ -3,7 +3,7 @@ import { createReadStream, existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { choosePrecision } from '../../engine/choose-device.js'
-import { effectiveCores } from '../../engine/cores.js'
+import { cpuDevice } from '../../engine/device.js'
 import { errorText, usageError } from '../../errors.js'
 import { isImageName } from '../../io/sources/image-names.js'
 import { combineQueries, type Embedder, openIndexEmbedder } from '../../retrieval/embedder.js'
@@ -57,14 +57,13 @@ export async function runSearchCommand({ terminal }: CommandContext, flags: Sear
     ])
   }
   const precision = choosePrecision('--precision', flags.precision, 'cpu')
-  const threads = effectiveCores()
-  const index = await openIndex(flags.index, { threads })
+  const device = cpuDevice({ precision })
+  const index = await openIndex(flags.index, { threads: device.cores })
   try {
     const filter = toFilter(flags, (names) => resolveLabels(names, index.manifest.classes))
     const embedder = await openIndexEmbedder(index.manifest, {
       model: flags.model,
-      threads,
-      precision,
+      device,
       onNote: terminal.note,
     })
     let queries: Query[]

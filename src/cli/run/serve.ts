@@ -1,7 +1,7 @@
 /** `vtp serve` between its flags and the server. */
 import { once } from 'node:events'
 import { choosePrecision } from '../../engine/choose-device.js'
-import { effectiveCores } from '../../engine/cores.js'
+import { cpuDevice } from '../../engine/device.js'
 import { openIndexEmbedder } from '../../retrieval/embedder.js'
 import { openIndex } from '../../retrieval/open-index.js'
 import { startServer } from '../../retrieval/serve/server.js'
@@ -19,10 +19,10 @@ export async function runServeCommand(
 ): Promise<{ url: string; index: string }> {
   const { note } = terminal
   const precision = choosePrecision('--precision', flags.precision, 'cpu')
-  const threads = effectiveCores()
-  const index = await openIndex(flags.index, { threads, hold: true })
+  const device = cpuDevice({ precision })
+  const index = await openIndex(flags.index, { threads: device.cores, hold: true })
   try {
-    const embedder = await openIndexEmbedder(index.manifest, { model: flags.model, threads, precision, onNote: note })
+    const embedder = await openIndexEmbedder(index.manifest, { model: flags.model, device, onNote: note })
     try {
       // The first search should not wait for the model.
       await embedder.texts(['a photo'])

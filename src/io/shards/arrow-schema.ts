@@ -22,7 +22,12 @@ import {
 import type { RowBatch, TensorColumn } from '../../types.js'
 import { columnSize } from './rebatch.js'
 
-const TENSOR_TYPES = { float16: () => new Float16(), float32: () => new Float32(), uint8: () => new Uint8() } as const
+const TENSOR_TYPES = {
+  float16: () => new Float16(),
+  float32: () => new Float32(),
+  uint8: () => new Uint8(),
+  int32: () => new Int32(),
+} as const
 
 export interface SchemaOptions {
   columns: TensorColumn[]

@@ -253,6 +253,7 @@ const ELEMENTS = {
   float16: { type: 'FIXED_LEN_BYTE_ARRAY', type_length: 2, logical_type: { type: 'FLOAT16' } },
   float32: { type: 'FLOAT' },
   uint8: { type: 'INT32', converted_type: 'UINT_8' },
+  int32: { type: 'INT32' },
 } as const
 
 /** required group NAME (LIST) { repeated group list { optional ELEMENT item } } */

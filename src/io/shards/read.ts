@@ -18,7 +18,7 @@ import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js
 import { openSafetensors, type SafetensorsFile } from '../safetensors.js'
 import { openStore, uriScheme } from '../store.js'
 import { makeTempFolder } from '../temp-folder.js'
-import { columnSize } from './rebatch.js'
+import { columnSize, emptyTensor, TENSOR_ARRAYS } from './rebatch.js'
 
 export interface Shard {
   readonly path: string
@@ -124,7 +124,7 @@ function tensorColumns(schema: Schema): TensorColumn[] {
     const list = field.type as FixedSizeList
     if (!('listSize' in list) || !Array.isArray(list.children)) continue
     const item = String(list.children[0]?.type as DataType)
-    const dtype = ({ Float16: 'float16', Float32: 'float32', Uint8: 'uint8' } as const)[item]
+    const dtype = ({ Float16: 'float16', Float32: 'float32', Uint8: 'uint8', Int32: 'int32' } as const)[item]
     if (!dtype) continue
     const extension = field.metadata.get('ARROW:extension:metadata')
     const shape = extension ? (JSON.parse(extension) as { shape: number[] }).shape : [list.listSize]
@@ -190,8 +190,7 @@ function joinBatches(parts: RowBatch[], columns: TensorColumn[]): RowBatch {
   const rows = parts.flatMap((part) => part.rows)
   const tensors = columns.map((column): [string, TensorData] => {
     const size = columnSize(column)
-    const TensorArray = { float16: Uint16Array, float32: Float32Array, uint8: Uint8Array }[column.dtype]
-    const out = new TensorArray(rows.length * size)
+    const out = emptyTensor(column, rows.length)
     let at = 0
     for (const part of parts) {
       out.set(part.tensors[column.name]!, at)
@@ -278,7 +277,7 @@ export async function openParquet(file: string): Promise<Shard> {
   }
 }
 
-const DTYPES: Record<string, TensorColumn['dtype']> = { F16: 'float16', F32: 'float32', U8: 'uint8' }
+const DTYPES: Record<string, TensorColumn['dtype']> = { F16: 'float16', F32: 'float32', U8: 'uint8', I32: 'int32' }
 
 async function openSafetensorsShard(file: string): Promise<Shard> {
   const shard: SafetensorsFile = await openSafetensors(file)
@@ -300,15 +299,11 @@ async function openSafetensorsShard(file: string): Promise<Shard> {
         const count = Math.min(batchRows, rows - start)
         const tensors: Record<string, TensorData> = {}
         for (const column of wanted) {
-          const size = columnSize(column) * { float16: 2, float32: 4, uint8: 1 }[column.dtype]
+          const TensorArray = TENSOR_ARRAYS[column.dtype]
+          const size = columnSize(column) * TensorArray.BYTES_PER_ELEMENT
           const bytes = await shard.readBytes(column.name, { offset: start * size, bytes: count * size })
-          const { buffer, byteOffset } = bytes
-          tensors[column.name] =
-            column.dtype === 'float32'
-              ? new Float32Array(buffer, byteOffset, bytes.length / 4)
-              : column.dtype === 'float16'
-                ? new Uint16Array(buffer, byteOffset, bytes.length / 2)
-                : bytes
+          const length = bytes.length / TensorArray.BYTES_PER_ELEMENT
+          tensors[column.name] = new TensorArray(bytes.buffer as ArrayBuffer, bytes.byteOffset, length)
         }
         yield { rows: metas.slice(start, start + count), tensors }
       }

@@ -4,7 +4,13 @@
  */
 import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js'
 
-const ELEMENT_BYTES = { float16: 2, float32: 4, uint8: 1 } as const
+/** What holds the elements of a stored type; float16 is raw bits. */
+export const TENSOR_ARRAYS = {
+  float16: Uint16Array,
+  float32: Float32Array,
+  uint8: Uint8Array,
+  int32: Int32Array,
+} as const
 
 export function columnSize(column: TensorColumn): number {
   return column.shape.reduce((a, b) => a * b, 1)
@@ -12,7 +18,7 @@ export function columnSize(column: TensorColumn): number {
 
 /** Bytes of one row's tensors. */
 export function tensorBytes(columns: TensorColumn[]): number {
-  return columns.reduce((sum, column) => sum + columnSize(column) * ELEMENT_BYTES[column.dtype], 0)
+  return columns.reduce((sum, column) => sum + columnSize(column) * TENSOR_ARRAYS[column.dtype].BYTES_PER_ELEMENT, 0)
 }
 
 /** Rows per batch so that a batch has about `targetBytes`, and at most 1024 rows. */
@@ -22,8 +28,7 @@ export function rowsPerBatch(columns: TensorColumn[], targetBytes: number): numb
 
 export function emptyTensor(column: TensorColumn, rows: number): TensorData {
   const length = rows * columnSize(column)
-  if (column.dtype === 'float32') return new Float32Array(length)
-  return column.dtype === 'float16' ? new Uint16Array(length) : new Uint8Array(length)
+  return new TENSOR_ARRAYS[column.dtype](length)
 }
 
 export interface Rebatcher {

@@ -14,8 +14,13 @@ import { encodeSafetensorsHeader, type HeaderEntry } from '../safetensors.js'
 import { type FileSink, openFileSink } from './file-sink.js'
 import type { FinishedFile, FormatWriter, ShardSpec } from './index.js'
 
-const DTYPES = { float16: 'F16', float32: 'F32', uint8: 'U8' } as const
-const TORCH = { float16: 'torch.float16', float32: 'torch.float32', uint8: 'torch.uint8' } as const
+const DTYPES = { float16: 'F16', float32: 'F32', uint8: 'U8', int32: 'I32' } as const
+const TORCH = {
+  float16: 'torch.float16',
+  float32: 'torch.float32',
+  uint8: 'torch.uint8',
+  int32: 'torch.int32',
+} as const
 
 export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
   const tmp = (what: string): string => temporaryName(path.join(tmpDir, `${name}.${what}`))

@@ -12,6 +12,7 @@ import { columnSize, emptyTensor } from './rebatch.js'
 const COLUMNS: TensorColumn[] = [
   { name: 'latents', dtype: 'float16', shape: [4, 2, 2] },
   { name: 'clip', dtype: 'float32', shape: [5] },
+  { name: 'codes', dtype: 'int32', shape: [2, 3] },
   { name: 'pixels', dtype: 'uint8', shape: [3, 2, 3] },
 ]
 const spec = (format: ShardSpec['format'], captions = true): ShardSpec => ({

@@ -91,7 +91,7 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
     if (request.saveStats !== undefined) await makeFolder(path.dirname(path.resolve(request.saveStats)))
     const [first, second] = opened
     if (first && second) assertSameWidth(first, second)
-    products = await openMatrixProducts(request.network.cacheDir, request.network.threads)
+    products = await openMatrixProducts(request.network.cacheDir, request.network.device.cores)
     const network = async (): Promise<OpenNetwork> => {
       networks[0] ??= await openInception(
         { flavour, dims: [dims], spatial: metrics.includes('sfid'), logits: metrics.includes('is') },

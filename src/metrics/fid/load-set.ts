@@ -3,6 +3,7 @@
  * What an interrupted process has collected of a set lies in the cache, and the next one continues with it;
  * features do not depend on what they are collected for, so another seed or another partner may, too.
  */
+import { firstProvider } from '../../engine/device.js'
 import { usageError } from '../../errors.js'
 import type { Reject } from '../../types.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
@@ -106,7 +107,7 @@ async function collect(
   network: OpenNetwork,
 ): Promise<LoadedSet | undefined> {
   const { limit, maxPixels, flavour, dims } = request
-  const { cacheDir, providers } = request.network
+  const { cacheDir, device } = request.network
   const decides = {
     set: spec,
     limit,
@@ -115,7 +116,7 @@ async function collect(
     dims,
     ...kept,
     weights: network.weights.map((file) => file.sha256),
-    provider: providers[0],
+    provider: firstProvider(device),
   }
   const identity = await evaluationIdentity('features of a set of images', decides, { stamp: () => images.stamp })
   const state = await openState<Progress>(identity, { cacheDir, checkpointSeconds: request.checkpointSeconds })

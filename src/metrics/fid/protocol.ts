@@ -1,4 +1,5 @@
 /** How the numbers of two sets came to be, in one line: only what was really done. */
+import { firstProvider } from '../../engine/device.js'
 import { engineVersion } from '../../version.js'
 import type { OpenNetwork } from '../networks/open.js'
 import { describeWeights } from '../networks/weights.js'
@@ -35,7 +36,9 @@ export function describeProtocol(
       `precision and recall: k = ${request.neighbour}, at most ${request.prImages} images a set, seed ${request.seed}`,
     )
   parts.push(
-    network ? `fp32, ${request.network.providers[0]}, ${engineVersion()}` : `distance in float64, ${engineVersion()}`,
+    network
+      ? `fp32, ${firstProvider(request.network.device)}, ${engineVersion()}`
+      : `distance in float64, ${engineVersion()}`,
   )
   return parts.join('; ')
 }

@@ -1,8 +1,9 @@
 /** From files of weights to open sessions: Inception-v3, and the graph that compares pairs of images. */
 import { createHash } from 'node:crypto'
 import path from 'node:path'
+import type { Device } from '../../engine/device.js'
 import type { Session } from '../../engine/session.js'
-import { openSessions } from '../../engine/session-pool.js'
+import { openNetwork } from '../../engine/session-pool.js'
 import { VtpError } from '../../errors.js'
 import { compileGraph } from '../../graph/compile.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
@@ -12,8 +13,7 @@ import { buildPair, LPIPS_TENSORS, VGG_TENSORS } from '../../model/lpips/graph.j
 import { resolveWeights, type WeightsFile, type WeightsOptions } from './weights.js'
 
 export interface NetworkOptions extends WeightsOptions {
-  providers: string[]
-  threads: number
+  device: Device
   /** Images, or pairs of them, of the largest run. */
   batchSize: number
 }
@@ -61,7 +61,7 @@ export async function openInception(spec: InceptionSpec, options: NetworkOptions
       spec,
       build: (builder) => buildInception(builder, reader.read, spec),
     })
-    return { session: await openSessions({ graph, ...engine(options) }), weights: [weights] }
+    return { session: await openNetwork(graph, options), weights: [weights] }
   } finally {
     await reader.close()
   }
@@ -93,15 +93,8 @@ export async function openPairs(lpips: boolean, options: NetworkOptions): Promis
       spec: { lpips },
       build: (builder) => buildPair(builder, read, { lpips }),
     })
-    return { session: await openSessions({ graph, ...engine(options) }), weights }
+    return { session: await openNetwork(graph, options), weights }
   } finally {
     await Promise.all(readers.map((reader) => reader.close()))
   }
 }
-
-const engine = ({ providers, threads, batchSize, onNote }: NetworkOptions) => ({
-  lanes: [providers],
-  threads,
-  batchSize,
-  onNote,
-})

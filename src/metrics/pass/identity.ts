@@ -3,7 +3,8 @@
  * the numbers. In the cache that includes the very files; a folder that the user names is only ever offered to
  * the evaluation that it was named for, and its data set may have been copied anew.
  */
-import type { Model, Precision } from '../../model/index.js'
+import type { Device } from '../../engine/device.js'
+import type { ImageModel, Precision } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
 import type { PreparedSet } from './prepared-set.js'
 
@@ -26,9 +27,9 @@ export async function evaluationIdentity(
 
 /** What the pass of a model over images depends on. */
 export function modelOverSet(
-  model: Model,
+  model: ImageModel,
   set: PreparedSet,
-  { maxPixels, precision, device }: { maxPixels: number; precision: Precision; device: string },
+  { maxPixels, precision, device }: { maxPixels: number; precision: Precision; device: Device },
 ): Record<string, unknown> {
   return {
     source: set.uri,
@@ -38,6 +39,6 @@ export function modelOverSet(
     model: model.digest,
     transform: set.transform.spec,
     precision,
-    device,
+    device: device.kind,
   }
 }

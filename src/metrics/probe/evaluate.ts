@@ -5,6 +5,7 @@
  */
 import path from 'node:path'
 import { mapOrdered } from '../../async/stages.js'
+import { firstProvider } from '../../engine/device.js'
 import { EXIT, usageError, VtpError } from '../../errors.js'
 import { engineVersion } from '../../version.js'
 import { openMatrixProducts } from '../linalg/matmul.js'
@@ -48,11 +49,11 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
     const data = request.stored ? await openStoredData(request, closers) : await openImageData(request, closers)
     const groups = headGrid(request)
     checkGroups(groups, data.layout)
-    const { out, cacheDir, checkpointSeconds, epochs, epochLength, batchSize, seed, providers } = request
+    const { out, cacheDir, checkpointSeconds, epochs, epochLength, batchSize, seed, device } = request
     const dir = out === undefined ? undefined : path.join(out, '_probe')
     const identity = await evaluationIdentity(
       'linear probe',
-      { ...data.decides, groups, epochs, epochLength, batchSize, seed, provider: providers[0] },
+      { ...data.decides, groups, epochs, epochLength, batchSize, seed, provider: firstProvider(device) },
       { dir, stamp: () => data.stamp },
     )
     const state = await openState<ProbeProgress>(identity, {
@@ -225,7 +226,7 @@ async function closedForm(
   data: ProbeData,
   { train, val }: { train: StoredFeatures; val: StoredFeatures },
 ): Promise<Pick<ProbeResult, 'knn' | 'ridge'>> {
-  const products = await openMatrixProducts(request.cacheDir, request.threads)
+  const products = await openMatrixProducts(request.cacheDir, request.device.cores)
   try {
     const k = Math.min(request.neighbours, train.labels.length)
     const knn = await nearestNeighbours(train, val, data.classes, k, products)
@@ -257,7 +258,7 @@ function describe(
       `k-NN k = ${Math.min(request.neighbours, data.trainCount)}, cosine, exp(s / 0.07); ridge on centred features, best of its strengths`,
     )
   parts.push(
-    `${request.stored ? 'heads fp32' : `encoder ${request.precision}, heads fp32`}, ${request.providers[0]}, ${engineVersion()}`,
+    `${request.stored ? 'heads fp32' : `encoder ${request.precision}, heads fp32`}, ${firstProvider(request.device)}, ${engineVersion()}`,
   )
   const trained = (progress.epoch * request.epochLength + progress.step) * request.batchSize
   const readings = data.stored ? 0 : trained + (progress.valRejects === undefined ? 0 : data.valCount)

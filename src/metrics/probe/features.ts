@@ -5,15 +5,15 @@
  */
 
 import { createLimiter } from '../../async/stages.js'
-import type { Session } from '../../engine/session.js'
-import { openSessions } from '../../engine/session-pool.js'
+import type { Device } from '../../engine/device.js'
+import { openImageEncoder } from '../../engine/image-encoder.js'
 import { usageError } from '../../errors.js'
 import { openPixelPool } from '../../image/pool/pool.js'
 import type { View } from '../../image/pool/views.js'
 import { parseTransform } from '../../image/transform.js'
 import { findShards, openShard } from '../../io/shards/index.js'
 import { float16ToFloat32 } from '../../math/half.js'
-import { compileEncoder, type EncoderSpec, type Model, type Precision } from '../../model/index.js'
+import type { EncoderSpec, ImageModel, ImageSize, Precision } from '../../model/index.js'
 import { readEntryPixels } from '../../pipeline/stream/entry-pixels.js'
 import type { TensorData } from '../../types.js'
 import { createFeatureFile, type FeatureFile, type TemporaryFeatureFile } from '../fid/feature-file.js'
@@ -48,9 +48,6 @@ export interface FeatureBatch {
   labels: Int32Array
 }
 
-export const PROBE_SIZE = 224
-const EVAL_TRANSFORM = 'resize(256,bicubic)|center-crop(224)'
-
 /** Runs the frozen model over images. */
 export interface ImageFeatures {
   readonly layout: FeatureLayout
@@ -63,50 +60,37 @@ export interface ImageFeatureOptions {
   blocks: number
   cacheDir?: string
   precision: Precision
-  device: string
-  providers: string[]
-  threads: number
+  device: Device
   /** Images of the largest run. */
   batchSize: number
   maxPixels: number
 }
 
-export async function openImageFeatures(model: Model, options: ImageFeatureOptions): Promise<ImageFeatures> {
-  const depth = model.config.vision_depth
-  const layers = Array.from(
-    { length: Math.min(options.blocks, depth) },
-    (_, i) => depth - Math.min(options.blocks, depth) + i,
-  )
-  const { precision } = options
-  const spec: EncoderSpec = {
-    height: PROBE_SIZE,
-    width: PROBE_SIZE,
-    outputs: ['layers'],
-    layers,
-    dtype: 'float32',
-    precision,
+export async function openImageFeatures(model: ImageModel, options: ImageFeatureOptions): Promise<ImageFeatures> {
+  const evaluated = parseTransform(model.transform('probe'))
+  const reads = probeReads(model, evaluated, options.blocks)
+  const encoder = await openImageEncoder(model, {
     device: options.device,
-  }
-  const graph = await compileEncoder(model, spec, { cacheDir: options.cacheDir })
-  const session: Session = await openSessions({
-    graph,
-    lanes: [options.providers],
-    threads: options.threads,
-    batchSize: options.batchSize,
+    size: evaluated,
+    outputs: reads.outputs,
+    layers: reads.layers,
+    precision: options.precision,
+    images: options.batchSize,
   })
-  const layout: FeatureLayout = { dim: model.config.vision_embed_dim, blocks: layers.length, patches: true }
-  const evaluated: View = { kind: 'transform', spec: parseTransform(EVAL_TRANSFORM).spec }
-  const pool = openPixelPool(options.threads)
+  const layout: FeatureLayout = { dim: reads.dim, blocks: reads.vectors.length, patches: reads.patches !== undefined }
+  const pool = openPixelPool(options.device.cores)
   const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
-  const limit = createLimiter(options.threads * 2 + 4)
-  const bytes = PROBE_SIZE * PROBE_SIZE * 3
+  const limit = createLimiter(options.device.cores * 2 + 4)
+  const bytes = evaluated.height * evaluated.width * 3
   const load = async (listing: ListingIndex, index: number, draw: number | undefined) => {
     const entry = await listing.entry(index)
-    const view: View = draw === undefined ? evaluated : { kind: 'augmented', size: PROBE_SIZE, seed: draw }
+    const view: View =
+      draw === undefined
+        ? { kind: 'transform', spec: evaluated.spec }
+        : { kind: 'augmented', size: evaluated.height, seed: draw }
     const read = await readEntryPixels(listing.source, pool, entry, { views: [view], limits })
     return 'reject' in read ? undefined : { data: read.pictures[0]!.data, label: entry.label! }
   }
-  const last = layers.at(-1)!
   return {
     layout,
     async batch(listing, indices, draws) {
@@ -115,20 +99,47 @@ export async function openImageFeatures(model: Model, options: ImageFeatureOptio
       if (images.length === 0) return { rows: new Float32Array(), labels: new Int32Array() }
       const data = new Uint8Array(images.length * bytes)
       for (const [i, image] of images.entries()) data.set(image.data, i * bytes)
-      const input = { data, dtype: 'uint8', dims: [images.length, PROBE_SIZE, PROBE_SIZE, 3] }
-      const fetches = [...layers.map((k) => `layer_${k}_cls`), `layer_${last}_patches`]
-      const { outputs } = await session.run({ pixels: input }, fetches)
-      const parts = layers.map((k) => outputs[`layer_${k}_cls`]!.data as Float32Array)
+      const fetches = [...reads.vectors, ...(reads.patches === undefined ? [] : [reads.patches])]
+      const { tensors } = await encoder.encode(data, images.length, fetches)
+      const floats = (name: string): Float32Array => tensors[name] as Float32Array
+      const patches = reads.patches === undefined ? undefined : floats(reads.patches)
       return {
-        rows: joinRows(parts, outputs[`layer_${last}_patches`]!.data as Float32Array, images.length, layout.dim),
+        rows: joinRows(reads.vectors.map(floats), patches, images.length, layout.dim),
         labels: Int32Array.from(images, (image) => image.label),
       }
     },
     async close() {
       await pool.close()
-      await session.close()
+      await encoder.close()
     },
   }
+}
+
+interface ProbeReads {
+  outputs: EncoderSpec['outputs']
+  layers: number[]
+  /** Outputs that stand for an image, oldest first. */
+  vectors: string[]
+  /** Output whose mean follows them. */
+  patches: string | undefined
+  dim: number
+}
+
+/** The last blocks' cls tokens; of a model without them its one pooled vector. Throws a usage error where neither is. */
+function probeReads(model: ImageModel, size: ImageSize, blocks: number): ProbeReads {
+  const { depth, probed } = model
+  if (probed === undefined) {
+    throw usageError('no_features', `The model ${model.name} has no vector that stands for an image`)
+  }
+  const widths = new Map(model.outputs(size).map(({ name, shape }) => [name, shape.at(-1)!]))
+  if (probed === 'pooled') {
+    const [dim = 0, width] = [widths.get('clip'), widths.get('patches')]
+    const patches = width === dim ? 'patches' : undefined
+    return { outputs: patches ? ['pooled', 'patches'] : ['pooled'], layers: [], vectors: ['pooled'], patches, dim }
+  }
+  const layers = Array.from({ length: Math.min(blocks, depth) }, (_, i) => depth - Math.min(blocks, depth) + i)
+  const vectors = layers.map((k) => `layer_${k}_cls`)
+  return { outputs: ['layers'], layers, vectors, patches: `layer_${layers.at(-1)}_patches`, dim: widths.get('cls')! }
 }
 
 /** [N, dim] of every block and [N, L, dim] of the patches → rows. */

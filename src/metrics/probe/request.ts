@@ -1,3 +1,4 @@
+import type { Device } from '../../engine/device.js'
 import type { Precision } from '../../model/index.js'
 
 /** What a probe is trained on, and how. */
@@ -19,9 +20,7 @@ export interface ProbeRequest {
   /** Neighbours of the k-NN classifier; with stored features only. */
   neighbours: number
   precision: Precision
-  device: string
-  providers: string[]
-  threads: number
+  device: Device
   limit?: number
   maxPixels: number
   out?: string

@@ -5,7 +5,9 @@
  * thread and the engine's without being copied.
  */
 import { createHash } from 'node:crypto'
-import { openSession, type Session } from '../../engine/session.js'
+import type { Device } from '../../engine/device.js'
+import type { Session } from '../../engine/session.js'
+import { openLane } from '../../engine/session-pool.js'
 import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { compileGraph } from '../../graph/compile.js'
 
@@ -43,8 +45,7 @@ export interface Predictor {
 
 export interface TrainerOptions {
   cacheDir: string
-  providers: string[]
-  threads: number
+  device: Device
 }
 
 export async function openTrainer(
@@ -62,13 +63,12 @@ export async function openTrainer(
       spec,
       build: async (graph) => build(graph),
     })
-  const settings = { providers: options.providers, threads: options.threads }
   const training = await compile('probe-step', (graph) => buildStep(graph, spec))
-  const session: Session = await openSession({ path: training.path, ...settings })
+  const session: Session = await openLane(training, options.device)
   let prediction: Promise<Session> | undefined
   const openPrediction = async (): Promise<Session> => {
     const graph = await compile('probe-predict', (builder) => buildPrediction(builder, spec))
-    return openSession({ path: graph.path, ...settings })
+    return openLane(graph, options.device)
   }
   const state: TrainerState = {
     weight: initial.weight,

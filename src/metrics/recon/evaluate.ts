@@ -5,18 +5,11 @@
  */
 import path from 'node:path'
 import { mapOrdered } from '../../async/stages.js'
-import type { Session } from '../../engine/session.js'
-import { openSessions } from '../../engine/session-pool.js'
+import { type Device, firstProvider, runsInFlight } from '../../engine/device.js'
+import { type ImageDecoder, openImageDecoder } from '../../engine/image-decoder.js'
+import { type ImageEncoder, openImageEncoder } from '../../engine/image-encoder.js'
 import { usageError } from '../../errors.js'
-import {
-  compileDecoder,
-  compileEncoder,
-  defaultCacheDir,
-  type EncoderSpec,
-  type Model,
-  openModel,
-  type Precision,
-} from '../../model/index.js'
+import { decoderOf, defaultCacheDir, type ImageModel, openModel, type Precision } from '../../model/index.js'
 import type { PreparedBatch } from '../../pipeline/stream/batch.js'
 import { engineVersion } from '../../version.js'
 import { type Collector, createCollector } from '../fid/collector.js'
@@ -50,7 +43,7 @@ export interface ReconRequest {
   precision: Precision
   /** The official script decodes at fp32, whatever it encodes at. */
   decoderPrecision: Precision
-  device: string
+  device: Device
   network: Omit<NetworkOptions, 'batchSize'>
   batchSize: number
   /** The official script averages SSIM and LPIPS per batch first: its batch size. */
@@ -89,10 +82,10 @@ export interface ReconResult extends ReconSummary {
 
 /** Everything that stays open while images pass through. */
 export interface ReconEngine {
-  model: Model
+  model: ImageModel
   set: PreparedSet
-  encoder: Session
-  decoder: Session
+  encoder: ImageEncoder
+  decoder: ImageDecoder<'image'>
   pairs: OpenNetwork
   scores: ScorePool
   inception?: OpenNetwork
@@ -107,7 +100,7 @@ export async function evaluateReconstruction(
   const began = performance.now()
   const closers: (() => Promise<unknown>)[] = []
   try {
-    const products = await openMatrixProducts(request.network.cacheDir, request.network.threads)
+    const products = await openMatrixProducts(request.network.cacheDir, request.device.cores)
     closers.push(() => products.close())
     const engine = await openEngine(request, closers)
     const { model, set } = engine
@@ -190,8 +183,7 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
     ])
   const model = await openModel(request.model, { cacheDir, onNote: request.onNote, signal: request.stop })
   closers.push(() => model.close())
-  if (!model.config.train_reconstruction)
-    throw usageError('no_decoder', `The model ${model.name} has no pixel decoder (train_reconstruction is false)`)
+  const pixelDecoder = decoderOf(model)
   const metrics: PairMetrics = {
     psnr: request.metrics.includes('psnr'),
     ssim: request.metrics.includes('ssim'),
@@ -199,7 +191,7 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
   }
   const pairs = await openPairs(metrics.lpips, { ...network, batchSize })
   closers.push(() => pairs.session.close())
-  const scores = openScorePool(network.threads)
+  const scores = openScorePool(request.device.cores)
   closers.push(() => scores.close())
   let inception: OpenNetwork | undefined
   if (request.metrics.includes('rfid')) {
@@ -207,42 +199,36 @@ async function openEngine(request: ReconRequest, closers: (() => Promise<unknown
     const { session } = inception
     closers.push(() => session.close())
   }
-  const size = model.config.image_size
   const set = await openPreparedSet(listing, {
-    transform: request.transform ?? `adm-crop(${size})`,
+    transform: request.transform ?? model.transform('reconstruction'),
     batchSize,
-    threads: network.threads,
+    threads: request.device.cores,
     maxPixels: request.maxPixels,
   })
   closers.push(() => set.close())
   const { height, width } = set.transform
-  const patch = model.config.vision_patch_size
-  const { precision } = request
-  const spec: EncoderSpec = {
-    height,
-    width,
-    outputs: ['latents'],
-    dtype: 'float32',
-    precision,
-    device: request.device,
-  }
-  const encoderGraph = await compileEncoder(model, spec, { cacheDir })
-  const grid = { height: Math.floor(height / patch), width: Math.floor(width / patch) }
-  const decoderSpec = { ...grid, outputs: ['image' as const], precision: request.decoderPrecision }
-  const decoderGraph = await compileDecoder(model, decoderSpec, { cacheDir })
-  const [, , outHeight, outWidth] = decoderGraph.outputs[0]!.shape
-  if (outHeight !== height || outWidth !== width) {
+  const [, gridHeight, gridWidth] = pixelDecoder.latentShape(set.transform)
+  const grid = { height: gridHeight, width: gridWidth }
+  const made = pixelDecoder.imageSize(grid)
+  if (made.height !== height || made.width !== width) {
     throw usageError(
       'size_mismatch',
-      `${model.name} turns ${width}×${height} pixels into ${outWidth}×${outHeight}: they cannot be compared`,
-      [`choose a --transform whose sides are multiples of ${patch}`],
+      `${model.name} turns ${width}×${height} pixels into ${made.width}×${made.height}: they cannot be compared`,
+      ['choose a --transform whose sides are multiples of the patch size'],
     )
   }
-  const { providers, threads, onNote } = network
-  const settings = { lanes: [providers], threads, batchSize, onNote }
-  const encoder = await openSessions({ graph: encoderGraph, ...settings })
+  const { device, onNote } = { ...request, ...network }
+  const encoder = await openImageEncoder(model, {
+    device,
+    size: set.transform,
+    outputs: ['latents'],
+    precision: request.precision,
+    images: batchSize,
+    onNote,
+  })
   closers.push(() => encoder.close())
-  const decoder = await openSessions({ graph: decoderGraph, ...settings })
+  const precision = request.decoderPrecision
+  const decoder = await openImageDecoder(model, 'image', { device, grid, precision, images: batchSize, onNote })
   closers.push(() => decoder.close())
   return { model, set, encoder, decoder, pairs, scores, inception, metrics }
 }
@@ -268,21 +254,17 @@ export async function reconstructBatch(engine: ReconEngine, batch: PreparedBatch
   const { height, width } = engine.set.transform
   const count = batch.rows.length
   const pixels = new Uint8Array(batch.pixels.memory, 0, count * batch.pixels.imageBytes)
-  const input = { pixels: { data: pixels, dtype: 'uint8', dims: [count, height, width, 3] } }
-  const { latents } = (await engine.encoder.run(input, ['latents'])).outputs
-  const { image } = (await engine.decoder.run({ latents: latents! }, ['image'])).outputs
+  const { tensors } = await engine.encoder.encode(pixels, count)
+  const image = await engine.decoder.decode(tensors.latents as Float32Array, count)
   return comparePairs(engine.pairs.session, engine.scores, {
     pixels,
-    image: image!.data as Float32Array,
+    image,
     count,
     height,
     width,
     metrics: engine.metrics,
   })
 }
-
-/** Batches between the encoder and the statistics: while one is compared, the next is encoded. */
-const IN_FLIGHT = 2
 
 /** True when it was interrupted. */
 async function passOver(
@@ -300,7 +282,7 @@ async function passOver(
     const parts = Object.entries(collectors ?? {}).map(async ([name, one]) => withPrefix(name, await one.state()))
     return Object.assign({}, ...(await Promise.all(parts)))
   }
-  const compared = mapOrdered(set.batches(progress.done), IN_FLIGHT, async (batch) => {
+  const compared = mapOrdered(set.batches(progress.done), runsInFlight(request.device), async (batch) => {
     const result = batch.rows.length > 0 && !request.stop?.aborted ? await reconstructBatch(engine, batch) : undefined
     set.release(batch)
     return { batch, result }
@@ -339,7 +321,7 @@ function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: R
   if (inception)
     parts.push(`rFID ${describeWeights(inception.weights[0]!)}, both sides truncated to uint8, 2048-d, float64 moments`)
   parts.push(
-    `encoder ${request.precision}, decoder ${request.decoderPrecision}, metrics fp32, ${request.network.providers[0]}, ${engineVersion()}`,
+    `encoder ${request.precision}, decoder ${request.decoderPrecision}, metrics fp32, ${firstProvider(request.device)}, ${engineVersion()}`,
   )
   return parts.join('; ')
 }

@@ -1,11 +1,11 @@
 /** `vtp eval-zeroshot`: CLIP image features against class embeddings; top-1, top-5, classes, confusions. */
 
 import { mapOrdered } from '../../async/stages.js'
-import type { Session } from '../../engine/session.js'
-import { openSessions } from '../../engine/session-pool.js'
+import { type Device, firstProvider, runsInFlight } from '../../engine/device.js'
+import { type ImageEncoder, openImageEncoder } from '../../engine/image-encoder.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
-import { compileEncoder, type EncoderSpec, type Model, openModel, type Precision } from '../../model/index.js'
+import { assertOutput, type ImageModel, openModel, type Precision, textOf } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
 import { type AppendFile, appendLines, readLines } from '../pass/append-file.js'
 import { evaluationIdentity, modelOverSet } from '../pass/identity.js'
@@ -25,9 +25,7 @@ export interface ZeroshotRequest {
   templates?: string
   transform?: string
   precision: Precision
-  device: string
-  providers: string[]
-  threads: number
+  device: Device
   batchSize: number
   limit?: number
   maxPixels: number
@@ -73,19 +71,26 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
       signal: request.stop,
     })
     closers.push(() => model.close())
-    if (!model.config.train_clip)
-      throw usageError('no_text_tower', `The model ${model.name} has no text tower (train_clip is false)`)
-    const size = model.config.image_size
+    textOf(model)
+    assertOutput(model, 'clip')
     const set = await openPreparedSet(listing, {
       ...request,
-      transform: request.transform ?? `resize(${size},${size},bilinear)`,
+      transform: request.transform ?? model.transform('zeroshot'),
+      threads: request.device.cores,
     })
     closers.push(() => set.close())
     checkClasses(set, prompts)
     await checkLabels(listing, prompts.classnames.length)
     const classifier = await classify(model, prompts, request, closers)
-    const session = await openEncoder(request, model, set)
-    closers.push(() => session.close())
+    const encoder = await openImageEncoder(model, {
+      device: request.device,
+      precision: request.precision,
+      size: set.transform,
+      outputs: ['clip'],
+      images: request.batchSize,
+      onNote: request.onNote,
+    })
+    closers.push(() => encoder.close())
     const { stateDir: dir, cacheDir, checkpointSeconds, kept } = request
     const { classnames, templates } = prompts
     const identity = await evaluationIdentity(
@@ -103,7 +108,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
     let complete = false
     closers.push(() => state.close(complete))
     const rows = await state.openFile('rows.jsonl')
-    const interrupted = await passOver(request, session, set, classifier, state, rows)
+    const interrupted = await passOver(request, encoder, set, classifier, state, rows)
     const tally = await tallyRows(readLines<ZeroshotRow>(rows), prompts.classnames)
     if (!interrupted && tally.images === 0) throw noneReadable(request.source, tally.rejects.length, tally.rejects[0])
     complete = !interrupted
@@ -119,7 +124,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
         prompts.description,
         'text features normalised, averaged over templates, normalised',
         'cosine similarity, first of equal classes',
-        `both towers ${request.precision}, ${request.providers[0]}, ${engineVersion()}`,
+        `both towers ${request.precision}, ${firstProvider(request.device)}, ${engineVersion()}`,
       ].join('; '),
       interrupted,
     }
@@ -139,26 +144,16 @@ function checkClasses(set: PreparedSet, { classnames }: Prompts): void {
   )
 }
 
-async function openEncoder(request: ZeroshotRequest, model: Model, { transform }: PreparedSet): Promise<Session> {
-  const { precision, device, cacheDir, providers, threads, batchSize, onNote } = request
-  const { height, width } = transform
-  const spec: EncoderSpec = { height, width, outputs: ['clip'], dtype: 'float32', precision, device }
-  const graph = await compileEncoder(model, spec, { cacheDir })
-  return openSessions({ graph, lanes: [providers], threads, batchSize, onNote })
-}
-
 async function classify(
-  model: Model,
+  model: ImageModel,
   prompts: Prompts,
   request: ZeroshotRequest,
   closers: (() => Promise<unknown>)[],
 ): Promise<Classifier> {
   const open = async (): Promise<TextEncoder> => {
     const encoder = await openTextEncoder(model, {
-      providers: request.providers,
-      threads: request.threads,
+      device: request.device,
       precision: request.precision,
-      cacheDir: request.cacheDir,
       many: true,
     })
     closers.push(() => encoder.close())
@@ -167,30 +162,31 @@ async function classify(
     )
     return encoder
   }
-  return buildClassifier(open, prompts, { ...request, modelDigest: model.digest, provider: request.providers[0]! })
+  return buildClassifier(open, prompts, {
+    ...request,
+    modelDigest: model.digest,
+    provider: firstProvider(request.device),
+  })
 }
 
 /** True when it was interrupted. */
 async function passOver(
   request: ZeroshotRequest,
-  session: Session,
+  encoder: ImageEncoder,
   set: PreparedSet,
   classifier: Classifier,
   state: EvalState<Progress>,
   rows: AppendFile,
 ): Promise<boolean> {
-  const { height, width } = set.transform
   const progress: Progress = state.head ?? { done: 0, rejects: 0 }
   if (progress.done > 0) request.onNote?.(`Continuing: ${progress.done} of ${set.total} images are done.`)
   const count = Math.min(TOP, classifier.classes)
-  const ranked = mapOrdered(set.batches(progress.done), 2, async (batch) => {
+  const ranked = mapOrdered(set.batches(progress.done), runsInFlight(request.device), async (batch) => {
     const images = batch.rows.length
     let features: Float32Array = new Float32Array()
     if (images > 0 && !request.stop?.aborted) {
       const data = new Uint8Array(batch.pixels.memory, 0, images * batch.pixels.imageBytes)
-      const input = { data, dtype: 'uint8', dims: [images, height, width, 3] }
-      const { outputs } = await session.run({ pixels: input }, ['clip'])
-      features = outputs.clip!.data as Float32Array
+      features = (await encoder.encode(data, images)).tensors.clip as Float32Array
     }
     set.release(batch)
     return { batch, features }

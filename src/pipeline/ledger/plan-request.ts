@@ -6,7 +6,7 @@ import { usageError } from '../../errors.js'
 import { parseTransform, type Transform } from '../../image/transform.js'
 import type { ShardFormat } from '../../io/shards/index.js'
 import type { SourceOptions } from '../../io/sources/index.js'
-import { describeOutputs, type Model } from '../../model/index.js'
+import { assertOutput, type ImageModel, type ImageSize, textOf } from '../../model/index.js'
 import type { TensorColumn } from '../../types.js'
 import { OUTPUTS, type Output } from '../outputs.js'
 import { CAPTION_COLUMN } from '../stream/texts.js'
@@ -69,13 +69,13 @@ export function resolveLayers(layers: PlanRequest['layers'], depth: number): num
 
 /** The tensor columns of a run, in the order of the shard's schema. Throws usage errors for impossible outputs. */
 export function planColumns(
-  model: Model,
+  model: ImageModel,
   request: PlanRequest,
   transform: Transform,
   layers: number[],
 ): TensorColumn[] {
   const { height, width } = transform
-  const available = describeOutputs(model, height, width, layers)
+  const available = model.outputs(transform, layers)
   const columns: TensorColumn[] = []
   for (const output of OUTPUTS.filter((name) => request.outputs.includes(name))) {
     if (output === 'text') {
@@ -86,13 +86,9 @@ export function planColumns(
       columns.push({ name: 'pixels', dtype: 'uint8', shape: [height, width, 3] })
       continue
     }
+    assertOutput(model, output)
     const found = available.filter((c) => (output === 'layers' ? c.name.startsWith('layer_') : c.name === output))
-    if (found.length === 0) {
-      throw usageError('output_unavailable', `The model ${model.name} has no output "${output}"`, [
-        `choose among ${[...new Set(available.map((c) => c.name.replace(/^layer_.*/, 'layers')))].join(', ')}, pixels`,
-      ])
-    }
-    columns.push(...found.map((c) => ({ ...c, dtype: request.dtype })))
+    columns.push(...found.map((c) => (c.dtype === 'float32' ? { ...c, dtype: request.dtype } : c)))
   }
   if (request.flip) {
     const images = columns.filter((c) => c.name !== CAPTION_COLUMN)
@@ -101,39 +97,25 @@ export function planColumns(
   return columns
 }
 
-function textColumn(model: Model, request: PlanRequest): TensorColumn {
-  const { train_clip, text_embed_dim } = model.config
-  if (!train_clip) {
-    throw usageError('no_text_tower', `The model ${model.name} has no text tower (train_clip is false)`, [
-      'use a checkpoint that was trained with CLIP',
-    ])
-  }
-  return { name: request.texts ? 'clip' : CAPTION_COLUMN, dtype: request.dtype, shape: [text_embed_dim] }
+function textColumn(model: ImageModel, request: PlanRequest): TensorColumn {
+  return { name: request.texts ? 'clip' : CAPTION_COLUMN, dtype: request.dtype, shape: [textOf(model).dim] }
 }
 
-/** The transform of the request, checked against the model's patch size. Throws usage errors. */
+/** The transform of the request, checked against what the model takes. Throws usage errors. */
 export function planTransform(
   request: Pick<PlanRequest, 'transform' | 'imageSize'>,
-  model: Model,
+  model: ImageModel,
   needsModel: boolean,
 ): Transform {
-  const size = request.imageSize ?? { height: model.config.image_size, width: model.config.image_size }
-  const transform = parseTransform(request.transform ?? `resize(${size.height},${size.width},bilinear)`)
-  if (request.imageSize && (transform.height !== size.height || transform.width !== size.width)) {
+  const size: ImageSize | undefined = request.imageSize
+  const transform = parseTransform(request.transform ?? model.transform('encode', size))
+  if (size && (transform.height !== size.height || transform.width !== size.width)) {
     throw usageError(
       'size_conflict',
       `--transform ${transform.spec} gives ${transform.height}×${transform.width} pixels, --image-size asks for ${size.height}×${size.width}`,
       ['leave --image-size out: the transform decides the size'],
     )
   }
-  const patch = model.config.vision_patch_size
-  if (needsModel && (transform.height % patch !== 0 || transform.width % patch !== 0)) {
-    const near = (x: number): number => Math.max(patch, Math.round(x / patch) * patch)
-    throw usageError(
-      'bad_image_size',
-      `The image size ${transform.height}×${transform.width} is no multiple of the model's patch size ${patch}`,
-      [`use ${near(transform.height)}×${near(transform.width)}`],
-    )
-  }
+  if (needsModel) model.assertSize(transform)
   return transform
 }

@@ -19,7 +19,7 @@ import { isListingName, PLAN } from './layout.js'
 
 const column = z.object({
   name: z.string(),
-  dtype: z.enum(['float16', 'float32', 'uint8']),
+  dtype: z.enum(['float16', 'float32', 'uint8', 'int32']),
   shape: z.array(z.int().positive()),
 })
 

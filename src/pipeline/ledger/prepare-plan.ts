@@ -13,7 +13,7 @@ import { openTextLines } from '../../io/sources/text-lines.js'
 import { storageError } from '../../io/storage-error.js'
 import { openStore, type Store, uriScheme } from '../../io/store.js'
 import { makeTempFolder } from '../../io/temp-folder.js'
-import { type Model, openModel } from '../../model/index.js'
+import { assertOutput, type ImageModel, openModel } from '../../model/index.js'
 import type { Source } from '../../types.js'
 import { engineVersion, vtpVersion } from '../../version.js'
 import { OUTPUTS } from '../outputs.js'
@@ -37,7 +37,7 @@ import { renameOldRejects } from './rejects.js'
 export interface PreparedPlan {
   plan: Plan
   source: Source
-  model: Model
+  model: ImageModel
   transform: Transform
   store: Store
   /** The listing as a local file, where this call made it; removed by `close`. */
@@ -103,14 +103,15 @@ export async function preparePlan(request: PlanRequest, dryRun = false): Promise
 async function planSource(
   request: PlanRequest,
   dryRun: boolean,
-  model: Model,
+  model: ImageModel,
   needsModel: boolean,
   source: Source,
 ): Promise<PreparedPlan> {
   // Pixels that were preprocessed before are taken as they are, unless something else is asked for.
   const imageSize = request.imageSize ?? (request.transform === undefined ? source.pixelSize : undefined)
   const transform = planTransform({ transform: request.transform, imageSize }, model, needsModel)
-  const layers = request.outputs.includes('layers') ? resolveLayers(request.layers, model.config.vision_depth) : []
+  if (request.outputs.includes('layers')) assertOutput(model, 'layers')
+  const layers = request.outputs.includes('layers') ? resolveLayers(request.layers, model.depth) : []
   if (request.format === 'safetensors' && !request.outputs.includes('latents')) {
     throw usageError(
       'format_needs_latents',
@@ -170,7 +171,7 @@ async function planSource(
       )
     }
     const captions = listing?.captions ?? known!.source.captions
-    if (request.captionsToo && captions && model.config.train_clip) wanted.add('text')
+    if (request.captionsToo && captions && model.text) wanted.add('text')
     if (wanted.has('text') && !captions) {
       throw usageError('no_captions', `${source.uri} has no captions to embed`, ['leave "text" out of --outputs'])
     }

@@ -33,7 +33,7 @@ export async function openBatchEncoder(
   const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
   const widths = { preprocess: 1, encode: 1, write: 1 }
   const meter = createMeter({ total: 0, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
-  const context = { ...models, columns: plan.columns, height, width, flip: plan.flip, buffers, meter }
+  const context = { ...models, columns: plan.columns, flip: plan.flip, buffers, meter }
   return {
     async encode(batch) {
       if (source.kind === 'text') return encodeTextBatch(batch, models.texts!, plan.columns[0]!, meter)

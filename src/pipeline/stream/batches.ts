@@ -5,12 +5,13 @@
  */
 
 import type { Limiter } from '../../async/stages.js'
-import type { Session } from '../../engine/session.js'
+import type { ImageEncoder } from '../../engine/image-encoder.js'
 import type { TextEncoder } from '../../engine/text-encoder.js'
 import { VtpError } from '../../errors.js'
 import type { DecodeLimits } from '../../image/decode-limits.js'
 import type { PixelPool } from '../../image/pool/pool.js'
 import type { View } from '../../image/pool/views.js'
+import { emptyTensor } from '../../io/shards/rebatch.js'
 import {
   type ListingEntry,
   type Reject,
@@ -187,12 +188,10 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
 
 export interface EncodeContext {
   /** Undefined when no output needs the model. */
-  session: Session | undefined
+  encoder: ImageEncoder | undefined
   /** Embeds captions, where the plan asks for it. */
   texts?: TextEncoder
   columns: TensorColumn[]
-  height: number
-  width: number
   flip: boolean
   buffers: PixelBuffers
   meter: Meter
@@ -200,7 +199,7 @@ export interface EncodeContext {
 
 /** One pass of the model over a batch (two with `flip`): all outputs at once. */
 export async function encodeBatch(prepared: PreparedBatch, context: EncodeContext): Promise<EncodedBatch> {
-  const { session, texts, height, width, flip, buffers, meter } = context
+  const { encoder, texts, flip, buffers, meter } = context
   const columns = context.columns.filter((c) => c.name !== CAPTION_COLUMN)
   const captions = context.columns.find((c) => c.name === CAPTION_COLUMN)
   const { pixels, ...rest } = prepared
@@ -211,10 +210,9 @@ export async function encodeBatch(prepared: PreparedBatch, context: EncodeContex
     const wanted = columns.filter((c) => c.name.endsWith('_flip') === (suffix !== ''))
     const base = (name: string): string => name.slice(0, name.length - suffix.length)
     const fetches = wanted.map((c) => base(c.name)).filter((name) => name !== 'pixels')
-    if (session && fetches.length > 0) {
-      const input = { data: view, dtype: 'uint8', dims: [count, height, width, 3] }
-      const { outputs } = await meter.clocks.encode.time(() => session.run({ pixels: input }, fetches))
-      for (const name of fetches) tensors[name + suffix] = outputs[name]!.data as RowBatch['tensors'][string]
+    if (encoder && fetches.length > 0) {
+      const encoded = await meter.clocks.encode.time(() => encoder.encode(view, count, fetches))
+      for (const name of fetches) tensors[name + suffix] = encoded.tensors[name]!
     }
     if (fetches.length < wanted.length) tensors[`pixels${suffix}`] = view.slice()
   }
@@ -223,10 +221,7 @@ export async function encodeBatch(prepared: PreparedBatch, context: EncodeContex
     if (flip) passes.push(encodeAt(pixels.capacity, '_flip'))
     await Promise.all(passes)
   } else {
-    for (const { name, dtype } of columns) {
-      tensors[name] =
-        dtype === 'uint8' ? new Uint8Array() : dtype === 'float16' ? new Uint16Array() : new Float32Array()
-    }
+    for (const column of columns) tensors[column.name] = emptyTensor(column, 0)
   }
   if (captions && texts)
     tensors[captions.name] = await meter.clocks.encode.time(() => embedCaptions(prepared.rows, texts, captions))
