@@ -82,7 +82,7 @@ describe.each(FORMATS)('%s', (format) => {
     }
     const shard = await openShard(files.files[0]!.path)
     expect(shard.rows).toBe(23)
-    expect(shard.columns.map((c) => c.name).sort()).toEqual(['clip', 'latents', 'pixels'])
+    expect(shard.columns.map((c) => c.name).sort()).toEqual(COLUMNS.map((c) => c.name).sort())
     expect(shard.provenance['vtp.model']).toBe('ünï')
     const rows: RowMeta[] = []
     const values: Record<string, number[]> = { latents: [], clip: [], pixels: [] }
