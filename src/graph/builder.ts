@@ -38,6 +38,12 @@ const CONSTANT_ARRAYS: Record<ConstantDtype, (values: ConstantValues) => ArrayBu
   bool: (values) => Uint8Array.from(values),
 }
 
+/** Nodes [start, end) whose values the backward pass computes again instead of keeping them (gradients/). */
+export interface GraphSegment {
+  start: number
+  end: number
+}
+
 /** Large tensors start on a page, so that mapping one touches no other. */
 const PAGE = 4096
 /** Constants of so many elements are known to the rules that infer shapes. */
@@ -52,9 +58,11 @@ export class GraphBuilder {
   readonly blob: BlobTensor[] = []
   /** Every node, in the order of the file. */
   readonly nodes: GraphNode[] = []
+  readonly segments: GraphSegment[] = []
   blobBytes = 0
   private readonly constants = new Map<string, { value: Value; raw: Uint8Array }>()
   private readonly used = new Set<string>()
+  private readonly computed = new Set<string>()
   private counter = 0
 
   input(port: Port): Value {
@@ -99,6 +107,11 @@ export class GraphBuilder {
     const value: Value = elements ? { name, dtype, shape, elements } : { name, dtype, shape }
     this.constants.set(name, { value, raw })
     return value
+  }
+
+  /** The little-endian bytes of a constant; undefined for other values. */
+  constantBytes({ name }: Value): Uint8Array | undefined {
+    return this.constants.get(name)?.raw
   }
 
   scalar(value: number): Value {
@@ -149,7 +162,42 @@ export class GraphBuilder {
       attributes,
     })
     for (const value of inputs) if (value) this.used.add(value.name)
+    for (const { name } of outputs) this.computed.add(name)
     return outputs
+  }
+
+  /** Whether a node made the value; inputs, weights and constants are given. */
+  isComputed({ name }: Value): boolean {
+    return this.computed.has(name)
+  }
+
+  /** What `build` adds is a segment: its values are computed again by the backward pass, and not kept until then. */
+  segment<T>(build: () => T): T {
+    const start = this.nodes.length
+    const result = build()
+    this.segments.push({ start, end: this.nodes.length })
+    return result
+  }
+
+  /** An output of a node that nobody had wanted, for a pass that reads it. */
+  demand(node: GraphNode, index: number): Value {
+    const there = node.outputs[index]
+    if (there) return there
+    const { type, domain = '', inputs, attributes } = node
+    const types = inferOutputs({ type, domain, inputs, attributes, count: Math.max(node.outputs.length, index + 1) })
+    const value: Value = { ...types[index]!, name: `${node.name}${index > 0 ? `.${index}` : ''}` }
+    while (node.outputs.length < index) node.outputs.push(undefined)
+    node.outputs[index] = value
+    this.computed.add(value.name)
+    return value
+  }
+
+  /** Adds a node again, with other inputs. */
+  repeat({ type, domain, outputs, attributes }: GraphNode, inputs: (Value | undefined)[]): GraphNode {
+    const wanted = outputs.map((value) => value !== undefined)
+    const types = outputs.map((value) => value ?? { dtype: 'float32' as const, shape: [] })
+    this.ops(type, inputs, outputs.length, attributes, domain, wanted, types)
+    return this.nodes.at(-1)!
   }
 
   /** The bytes of the .onnx file. `blobName` is the blob's file name beside it. */

@@ -51,7 +51,8 @@ export interface GraphNode {
   readonly domain?: string
   readonly name: string
   readonly inputs: readonly (Value | undefined)[]
-  readonly outputs: readonly (Value | undefined)[]
+  /** A pass may ask for one that nobody wanted (`GraphBuilder.demand`). */
+  readonly outputs: (Value | undefined)[]
   readonly attributes: Attributes
 }
 
