@@ -3,9 +3,10 @@ import { EXIT, VtpError } from '../errors.js'
 import { missingFile } from '../io/weights.js'
 import { clip } from './clip/family.js'
 import type { Candidate, Claim, Family } from './family.js'
+import { siglip } from './siglip/family.js'
 import { vtp } from './vtp/family.js'
 
-export const FAMILIES: Family[] = [vtp, clip]
+export const FAMILIES: Family[] = [vtp, clip, siglip]
 
 export interface Recognised {
   family: Family

@@ -18,6 +18,10 @@ const CASES: [name: string, file?: string][] = [
   ['openclip_gelu'],
   ['openclip_quickgelu_fp16_bin'],
   ['openclip_wide_ratio_rect'],
+  ['siglip_hf'],
+  ['siglip_hf_so400m_like'],
+  ['siglip_openclip_gelu'],
+  ['siglip2_openclip_tanh'],
 ]
 
 describe.each(CASES)('%s', (name, file) => {
@@ -59,6 +63,29 @@ describe.each(CASES)('%s', (name, file) => {
     const outputs = await runGraph(graph, { pixels })
     expect(Object.keys(outputs).sort()).toEqual(keys.sort())
     for (const key of keys) await check(key, outputs[key]!.data)
+  })
+
+  it('an image encoded alone has the same bits as in a batch', async () => {
+    const input = peer.golden.tensors.get('in.pixels_u8')!
+    const [count = 0, height = 0, width = 0] = input.shape
+    const outputs = model.outputs({ height, width }).map(({ name }) => name) as never
+    const spec = { height, width, outputs, dtype: 'float32', precision: 'fp32', device: 'cpu' } as const
+    const graph = await model.compileEncoder(spec)
+    const bytes = await peer.golden.readBytes('in.pixels_u8')
+    const size = bytes.length / count
+    const run = (from: number, to: number): ReturnType<typeof runGraph> =>
+      runGraph(graph, {
+        pixels: new ort.Tensor('uint8', bytes.slice(from * size, to * size), [to - from, height, width, 3]),
+      })
+    const together = await run(0, count)
+    for (let i = 0; i < count; i++) {
+      const alone = await run(i, i + 1)
+      for (const [name, { data }] of Object.entries(alone)) {
+        const all = Array.from(together[name]!.data)
+        const part = all.slice((i * all.length) / count, ((i + 1) * all.length) / count)
+        expect(Array.from(data), name).toEqual(part)
+      }
+    }
   })
 
   it('what it lists is what its graph gives', async () => {

@@ -42,3 +42,18 @@ export function prependTokens(graph: GraphBuilder, front: Value, tokens: Value, 
   const shape = graph.op('Concat', [batch, graph.ints([n, dim])], { axis: 0 })
   return graph.op('Concat', [graph.op('Expand', [front, shape]), tokens], { axis: 1 })
 }
+
+/**
+ * [N, D] with a copy of its first row behind it: a product with a single row takes another path in the engine, whose
+ * last bit may differ, and a row must not depend on how many there are. `dropLastRow` takes the copy off again.
+ */
+export function atLeastTwoRows(graph: GraphBuilder, rows: Value): Value {
+  return graph.op('Concat', [rows, graph.op('Slice', [rows, graph.ints([0]), graph.ints([1]), graph.ints([0])])], {
+    axis: 0,
+  })
+}
+
+/** All rows but the last one, which `atLeastTwoRows` has added. */
+export function dropLastRow(graph: GraphBuilder, rows: Value): Value {
+  return graph.op('Slice', [rows, graph.ints([0]), graph.ints([-1]), graph.ints([0])])
+}

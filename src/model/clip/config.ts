@@ -1,7 +1,6 @@
 /**
- * The configuration of a CLIP checkpoint in either layout, as one description. open_clip's `open_clip_config.json`
- * follows open_clip 3.3 (src/open_clip/model.py, CLIPVisionCfg and CLIPTextCfg); transformers' `config.json` follows
- * CLIPConfig of transformers 5. What this program does not build is refused by the option's name.
+ * The configuration of a CLIP checkpoint, one description for both layouts of its files, and transformers' own
+ * (`config.json`, CLIPConfig of transformers 5). open_clip's is in open-clip-config.ts.
  */
 import { z } from 'zod'
 import { VtpError } from '../../errors.js'
@@ -53,85 +52,19 @@ export interface ClipConfig {
 /** No published tower comes near; a number beyond is a damaged or hostile file. */
 const MOST_BLOCKS = 200
 const MOST_WIDTH = 16_384
-const count = z.int().positive().max(1_000_000)
-const width = z.int().positive().max(MOST_WIDTH)
-const depth = z.int().positive().max(MOST_BLOCKS)
-const ratio = z.number().positive().max(64)
-const sides = z.union([count, z.tuple([count, count])])
-const kwargs = z.record(z.string(), z.unknown()).nullish()
+export const LIMITS = {
+  count: z.int().positive().max(1_000_000),
+  width: z.int().positive().max(MOST_WIDTH),
+  depth: z.int().positive().max(MOST_BLOCKS),
+  ratio: z.number().positive().max(64),
+}
+const { count, width, depth } = LIMITS
 
-const openClipSchema = z.object({
-  model_cfg: z.object({
-    embed_dim: width,
-    quick_gelu: z.boolean().default(false),
-    custom_text: z.boolean().default(false),
-    init_logit_bias: z.number().nullish(),
-    vision_cfg: z.looseObject({
-      image_size: sides.default(224),
-      layers: z.union([depth, z.array(z.unknown())]).default(12),
-      width: width.default(768),
-      head_width: width.default(64),
-      mlp_ratio: ratio.default(4),
-      patch_size: sides.default(16),
-      ls_init_value: z.number().nullish(),
-      no_ln_pre: z.boolean().default(false),
-      pool_type: z.string().default('tok'),
-      final_ln_after_pool: z.boolean().default(false),
-      act_kwargs: kwargs,
-      norm_kwargs: kwargs,
-    }),
-    text_cfg: z.looseObject({
-      context_length: count.default(77),
-      vocab_size: count.default(49408),
-      width: width.default(512),
-      heads: width.default(8),
-      layers: depth.default(12),
-      mlp_ratio: ratio.default(4),
-      ls_init_value: z.number().nullish(),
-      no_causal_mask: z.boolean().default(false),
-      pool_type: z.string().default('argmax'),
-      proj_type: z.string().nullable().default('linear'),
-      proj_bias: z.boolean().default(false),
-      act_kwargs: kwargs,
-      norm_kwargs: kwargs,
-    }),
-  }),
-  preprocess_cfg: z
-    .looseObject({
-      mean: z.array(z.number()).length(3).optional(),
-      std: z.array(z.number().positive()).length(3).optional(),
-      interpolation: z.string().optional(),
-      resize_mode: z.string().optional(),
-    })
-    .default({}),
-})
-
-/** Options of either tower that change what it computes and are not built here. Off values are fine. */
-const REFUSED = [
-  'timm_model_name',
-  'hf_model_name',
-  'attentional_pool',
-  'attn_pooler_heads',
-  'qk_norm',
-  'scaled_cosine_attn',
-  'scale_heads',
-  'scale_attn',
-  'scale_attn_inner',
-  'scale_fc',
-  'block_type',
-  'inner_norm',
-  'output_tokens',
-  'embed_cls',
-  'input_patchnorm',
-]
-/** Those that only name a setting of a refused one, or nothing at inference. */
-const HARMLESS = new Set(['attn_pooler_heads', 'output_tokens'])
-
-function bad(file: string, what: string): VtpError {
+export function badConfig(file: string, what: string): VtpError {
   return new VtpError(`${file}: ${what}`, { code: 'bad_config', exitCode: 2 })
 }
 
-function refused(file: string, what: string): VtpError {
+export function refusedOption(file: string, what: string): VtpError {
   return new VtpError(`${file}: ${what} is not supported`, {
     code: 'unsupported_option',
     exitCode: 2,
@@ -139,120 +72,16 @@ function refused(file: string, what: string): VtpError {
   })
 }
 
-function parse<T>(schema: z.ZodType<T>, raw: unknown, file: string): T {
+export function parseWith<T>(schema: z.ZodType<T>, raw: unknown, file: string): T {
   const parsed = schema.safeParse(raw)
   if (parsed.success) return parsed.data
   const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')
-  throw bad(file, `values that CLIP does not know: ${issues}`)
+  throw badConfig(file, `values that CLIP does not know: ${issues}`)
 }
 
-function assertHeads(file: string, tower: string, { dim, heads }: TransformerShape): void {
+export function assertHeads(file: string, tower: string, { dim, heads }: TransformerShape): void {
   if (heads < 1 || dim % heads !== 0)
-    throw bad(file, `the ${tower} width ${dim} is not a multiple of its ${heads} heads`)
-}
-
-function refuseOptions(file: string, section: string, values: Record<string, unknown>): void {
-  for (const name of REFUSED) {
-    const value = values[name]
-    const off = value === undefined || value === null || value === false || value === 'default'
-    if (!off && !HARMLESS.has(name)) throw refused(file, `${section}.${name} ${JSON.stringify(value)}`)
-  }
-}
-
-function openClipActivation(
-  file: string,
-  quick: boolean,
-  settings: Record<string, unknown> | null | undefined,
-): Activation {
-  const other = Object.keys(settings ?? {}).find((name) => name !== 'approximate')
-  if (other !== undefined) throw refused(file, `act_kwargs.${other}`)
-  const approximate = settings?.approximate ?? 'none'
-  if (approximate !== 'none' && approximate !== 'tanh') throw refused(file, `act_kwargs.approximate ${approximate}`)
-  if (quick) return 'quick-gelu'
-  return approximate === 'tanh' ? 'gelu-tanh' : 'gelu'
-}
-
-function openClipEpsilon(file: string, settings: Record<string, unknown> | null | undefined): number {
-  const other = Object.keys(settings ?? {}).find((name) => name !== 'eps')
-  if (other !== undefined) throw refused(file, `norm_kwargs.${other}`)
-  const epsilon = settings?.eps ?? 1e-5
-  if (typeof epsilon !== 'number' || !(epsilon > 0)) throw bad(file, `norm_kwargs.eps ${JSON.stringify(epsilon)}`)
-  return epsilon
-}
-
-/** The text tower of `open_clip_config.json`, which SigLIP's open_clip layout has, too. */
-export function openClipText(
-  text: z.infer<typeof openClipSchema>['model_cfg']['text_cfg'],
-  { file, quick, prefix }: { file: string; quick: boolean; prefix: string },
-): ClipTextConfig {
-  // SigLIP's tokenizer is named here; the tower itself is open_clip's.
-  const { hf_tokenizer_name: _, ...options } = text as Record<string, unknown>
-  refuseOptions(file, 'text_cfg', options)
-  if (!['linear', null].includes(text.proj_type))
-    throw refused(file, `text_cfg.proj_type ${JSON.stringify(text.proj_type)}`)
-  const pools: Record<string, TextPool> = { argmax: 'argmax', first: 'first', last: 'last' }
-  const pool = pools[text.pool_type]
-  if (pool === undefined) throw refused(file, `text_cfg.pool_type ${JSON.stringify(text.pool_type)}`)
-  const shape: TransformerShape = {
-    dim: text.width,
-    heads: text.heads,
-    hidden: Math.trunc(text.width * text.mlp_ratio),
-    epsilon: openClipEpsilon(file, text.norm_kwargs),
-    activation: openClipActivation(file, quick, text.act_kwargs),
-    causal: !text.no_causal_mask,
-  }
-  assertHeads(file, 'text', shape)
-  return {
-    shape,
-    depth: text.layers,
-    vocabulary: text.vocab_size,
-    length: text.context_length,
-    pool,
-    layerScale: text.ls_init_value !== null && text.ls_init_value !== undefined,
-    projectionBias: text.proj_bias,
-    prefix,
-  }
-}
-
-/** Parses `open_clip_config.json`. Throws VtpError `bad_config` or `unsupported_option`. */
-export function parseOpenClipConfig(raw: unknown, file: string): ClipConfig {
-  const { model_cfg: model, preprocess_cfg: preprocess } = parse(openClipSchema, raw, file)
-  const { vision_cfg: vision, text_cfg: text } = model
-  refuseOptions(file, 'vision_cfg', vision)
-  if (Array.isArray(vision.layers)) throw refused(file, 'vision_cfg.layers as a list (a ResNet)')
-  if (!['tok', 'avg'].includes(vision.pool_type))
-    throw refused(file, `vision_cfg.pool_type ${JSON.stringify(vision.pool_type)}`)
-  const [height, wide] = pair(vision.image_size)
-  const [patch, patchWidth] = pair(vision.patch_size)
-  if (patch !== patchWidth) throw refused(file, `vision_cfg.patch_size ${patch}×${patchWidth}`)
-  const shape: TransformerShape = {
-    dim: vision.width,
-    heads: Math.floor(vision.width / vision.head_width),
-    hidden: Math.trunc(vision.width * vision.mlp_ratio),
-    epsilon: openClipEpsilon(file, vision.norm_kwargs),
-    activation: openClipActivation(file, model.quick_gelu, vision.act_kwargs),
-  }
-  assertHeads(file, 'vision', shape)
-  return {
-    layout: 'open_clip',
-    embedding: model.embed_dim,
-    image: {
-      shape,
-      depth: vision.layers,
-      patch,
-      size: { height, width: wide },
-      mean: preprocess.mean ?? CLIP_MEAN,
-      std: preprocess.std ?? CLIP_STD,
-      layerScale: vision.ls_init_value !== null && vision.ls_init_value !== undefined,
-      preNorm: !vision.no_ln_pre,
-      pool: vision.pool_type === 'avg' ? 'patches' : 'cls',
-      normAfterPool: vision.final_ln_after_pool,
-    },
-    text: openClipText(text, { file, quick: model.quick_gelu, prefix: model.custom_text ? 'text.' : '' }),
-    logitBias: model.init_logit_bias !== null && model.init_logit_bias !== undefined,
-    resize: preprocess.resize_mode === 'squash' ? 'squash' : 'shortest',
-    interpolation: preprocess.interpolation === 'bilinear' ? 'bilinear' : 'bicubic',
-  }
+    throw badConfig(file, `the ${tower} width ${dim} is not a multiple of its ${heads} heads`)
 }
 
 const ACTIVATIONS: Record<string, Activation> = {
@@ -301,7 +130,7 @@ const preprocessorSchema = z.object({
 
 /** Parses transformers' `config.json`. Throws VtpError `bad_config`. */
 export function parseTransformersConfig(raw: unknown, preprocessor: unknown, file: string): ClipConfig {
-  const config = parse(transformersSchema, raw, file)
+  const config = parseWith(transformersSchema, raw, file)
   const { vision_config: vision, text_config: text } = config
   const shapeOf = (tower: typeof vision | typeof text): TransformerShape => ({
     dim: tower.hidden_size,
@@ -313,7 +142,7 @@ export function parseTransformersConfig(raw: unknown, preprocessor: unknown, fil
   const [imageShape, textShape] = [shapeOf(vision), { ...shapeOf(text), causal: true }]
   assertHeads(file, 'vision', imageShape)
   assertHeads(file, 'text', textShape)
-  const constants = parse(
+  const constants = parseWith(
     preprocessorSchema,
     preprocessor ?? {},
     file.replace('config.json', 'preprocessor_config.json'),
@@ -348,8 +177,4 @@ export function parseTransformersConfig(raw: unknown, preprocessor: unknown, fil
     resize: 'shortest',
     interpolation: 'bicubic',
   }
-}
-
-function pair(value: number | readonly [number, number]): readonly [number, number] {
-  return typeof value === 'number' ? [value, value] : value
 }

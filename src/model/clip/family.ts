@@ -2,19 +2,16 @@
  * CLIP and OpenCLIP as a family: open_clip's layout (`open_clip_config.json`) and transformers' (`config.json` with
  * model_type clip). OpenAI's own `.pt` files are TorchScript archives and are refused.
  */
-import { usageError, VtpError } from '../../errors.js'
+import { VtpError } from '../../errors.js'
 import { missingFile, openWeights, pickWeights } from '../../io/weights.js'
-import { tokenColumns } from '../blocks/outputs.js'
-import { gridOf } from '../blocks/patches.js'
-import { buildTextTower } from '../blocks/text-tower.js'
+import { contrastiveModel, otherVocabulary } from '../blocks/contrastive-model.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
-import type { ImageModel, ImageSize, Job } from '../image-model.js'
-import { blockActivations, countElements, networkLoad } from '../memory.js'
-import { compilePart } from '../parts.js'
-import { type ClipConfig, parseOpenClipConfig, parseTransformersConfig } from './config.js'
+import type { ImageModel, ImageSize } from '../image-model.js'
+import { type ClipConfig, parseTransformersConfig } from './config.js'
 import { buildClipImage, clipTextTower } from './graph.js'
-import { checkClip, clipShapes, readLogits } from './tensors.js'
+import { parseOpenClipConfig } from './open-clip-config.js'
+import { checkClip, clipShapes } from './tensors.js'
 
 export const OPEN_CLIP_CONFIG = 'open_clip_config.json'
 /** As open_clip publishes weights, best first. */
@@ -84,127 +81,37 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
   try {
     checkClip(config, weights.tensors, folder, configFile)
     const digest = await checkpointDigest({ family: 'clip', ...config }, weights.files, cacheDir)
-    return describe({ config, raw: raw!, weights, digest, name, folder, cacheDir })
+    const { image, text, embedding } = config
+    return contrastiveModel({
+      family: 'clip',
+      name,
+      folder,
+      cacheDir,
+      digest,
+      weights,
+      settings: raw!,
+      shapes: clipShapes(config),
+      isImage: (tensor) => /^(visual\.|vision_model\.|visual_projection)/.test(tensor),
+      image: { ...image, hasCls: true, hasClip: true },
+      embedding,
+      buildImage: (graph, spec) => buildClipImage(graph, config, weights.readFloat32, spec),
+      text: clipTextTower(config, weights.readFloat32),
+      async openTokenizer() {
+        const { createTokenizer, VOCAB_SIZE } = await import('../text/tokenizer.js')
+        if (text.vocabulary === VOCAB_SIZE) return createTokenizer()
+        throw otherVocabulary(name, text.vocabulary, `CLIP's tokenizer has ${VOCAB_SIZE}`)
+      },
+      probabilities: 'softmax',
+      transform: (size) => transformFor(config, size),
+      lacks: {},
+    })
   } catch (error) {
     await weights.close()
     throw error
   }
 }
 
-interface Opened {
-  config: ClipConfig
-  raw: Record<string, unknown>
-  weights: Awaited<ReturnType<typeof openWeights>>
-  digest: string
-  name: string
-  folder: string
-  cacheDir: string
-}
-
-function describe({ config, raw, weights, digest, name, folder, cacheDir }: Opened): ImageModel {
-  const { image, text, embedding } = config
-  const read = weights.readFloat32
-  const base = {
-    name,
-    digest,
-    cacheDir,
-    refuses: (precision: string) =>
-      precision === 'int8' ? 'it was not shown that int8 pays for this family' : undefined,
-  } satisfies Pick<ImageModel, 'name' | 'digest' | 'cacheDir' | 'refuses'>
-  const columns = (size: ImageSize, layers: readonly number[] = []): ReturnType<ImageModel['outputs']> => {
-    const { h, w } = gridOf({ ...size, patch: image.patch })
-    return [
-      { name: 'clip', dtype: 'float32', shape: [embedding] },
-      ...tokenColumns(h * w, image.shape.dim, true, layers),
-    ]
-  }
-  return {
-    ...base,
-    family: 'clip',
-    folder,
-    parameters: countParameters(config),
-    settings: raw,
-    imageSize: image.size,
-    transform: (job, size) => transformFor(config, job, size),
-    assertSize: (size) => assertHoldsPatch(size, image.patch),
-    depth: image.depth,
-    outputs: columns,
-    probed: 'cls',
-    protocol: {},
-    compileEncoder: (spec) =>
-      compilePart({
-        model: base,
-        tower: 'encoder',
-        precision: spec.precision,
-        spec,
-        build: (graph) => buildClipImage(graph, config, read, spec),
-      }),
-    encoderLoad: (size, precision) => {
-      const { h, w } = gridOf({ ...size, patch: image.patch })
-      const activations = blockActivations({ tokens: h * w + 1, ...image.shape })
-      return networkLoad({ weights: elementsOf(config, isImage), activations, image: size }, precision)
-    },
-    text: {
-      dim: embedding,
-      length: text.length,
-      probabilities: 'softmax',
-      async openTokenizer() {
-        const { createTokenizer, VOCAB_SIZE } = await import('../text/tokenizer.js')
-        if (text.vocabulary === VOCAB_SIZE) return createTokenizer()
-        throw usageError(
-          'other_vocabulary',
-          `The model ${name} has a vocabulary of ${text.vocabulary} tokens; CLIP's tokenizer has ${VOCAB_SIZE}`,
-          ['use a checkpoint that was trained with the CLIP tokenizer'],
-        )
-      },
-      compile: (spec = {}) =>
-        compilePart({
-          model: base,
-          tower: 'text',
-          precision: spec.precision ?? 'fp32',
-          spec,
-          build: (graph) => buildTextTower(graph, clipTextTower(config, read), spec),
-        }),
-      logitScale: () => readLogits(read, weights.tensors),
-    },
-    lacks: {
-      decoder: 'CLIP does not reconstruct images',
-      latents: 'CLIP has no latents',
-      codes: 'CLIP is not quantised',
-      logits: 'it has no classification head',
-    },
-    close: () => weights.close(),
-  }
-}
-
-function transformFor({ image, resize, interpolation }: ClipConfig, _job: Job, size: ImageSize = image.size): string {
-  const { height, width } = size
+function transformFor({ resize, interpolation }: ClipConfig, { height, width }: ImageSize): string {
   if (resize === 'squash' || height !== width) return `resize(${height},${width},${interpolation})`
   return `resize(${height},${interpolation})|center-crop(${height})`
-}
-
-/** The patch convolution drops what is beyond a multiple of the patch. */
-export function assertHoldsPatch({ height, width }: ImageSize, patch: number): void {
-  if (height >= patch && width >= patch) return
-  throw usageError('bad_image_size', `The image size ${height}×${width} is smaller than one patch of the model`, [
-    `use at least ${patch}×${patch}`,
-  ])
-}
-
-const isImage = (name: string): boolean => /^(visual\.|vision_model\.|visual_projection)/.test(name)
-
-function elementsOf(config: ClipConfig, wanted: (name: string) => boolean): number {
-  return countElements([...clipShapes(config)].filter(([name]) => wanted(name)).map(([, shape]) => shape))
-}
-
-function countParameters(config: ClipConfig): ImageModel['parameters'] {
-  const total = elementsOf(config, () => true) + 1 + (config.logitBias ? 1 : 0)
-  const image = elementsOf(config, isImage)
-  return {
-    parts: [
-      { key: 'imageEncoder', title: 'image encoder', count: image },
-      { key: 'textEncoder', title: 'text encoder', count: elementsOf(config, (name) => !isImage(name)) },
-    ],
-    total,
-  }
 }

@@ -1,5 +1,4 @@
 /** Where the tensors of a CLIP checkpoint are, in open_clip's and in transformers' names. */
-import type { ReadTensor } from '../../graph/read-tensor.js'
 import type { StoredTensor } from '../../io/weights.js'
 import { type BlockLayout, openClipLayout, setNorm, transformersClipLayout } from '../blocks/layouts.js'
 import { checkTensors, type Shapes } from '../check-tensors.js'
@@ -125,14 +124,4 @@ export function checkClip(
   const expected = clipShapes(config)
   if (!tensors.has('logit_scale')) expected.set('logit_scale', [])
   checkTensors(expected, tensors, { place, config: file, ignored: (name) => IGNORED.test(name) })
-}
-
-/** exp(logit_scale) and logit_bias, 0 where there is none. */
-export async function readLogits(
-  read: ReadTensor,
-  tensors: ReadonlyMap<string, StoredTensor>,
-): Promise<{ scale: number; bias: number }> {
-  const [logScale = 0] = await read('logit_scale')
-  const bias = tensors.has('logit_bias') ? (await read('logit_bias'))[0]! : 0
-  return { scale: Math.fround(Math.exp(logScale)), bias }
 }

@@ -1,0 +1,129 @@
+/** What CLIP, SigLIP and their like are to the rest of the program: an image tower and a text tower, nothing that decodes. */
+import { usageError } from '../../errors.js'
+import type { GraphBuilder } from '../../graph/builder.js'
+import type { Weights } from '../../io/weights.js'
+import type { Shapes } from '../check-tensors.js'
+import type { EncoderSpec, ImageModel, ImageSize, Probabilities, Tokenizer } from '../image-model.js'
+import { blockActivations, countElements, networkLoad } from '../memory.js'
+import { compilePart } from '../parts.js'
+import { tokenColumns } from './outputs.js'
+import { gridOf } from './patches.js'
+import { buildTextTower, type TextTowerTensors } from './text-tower.js'
+import type { TransformerShape } from './transformer.js'
+
+export interface ContrastiveModel {
+  family: string
+  name: string
+  folder: string
+  cacheDir: string
+  digest: string
+  weights: Weights
+  settings: Readonly<Record<string, unknown>>
+  /** Shapes of all tensors of the towers; scalars of the logits come on top. */
+  shapes: Shapes
+  /** Whether a tensor is the image tower's. */
+  isImage: (name: string) => boolean
+  image: { shape: TransformerShape; depth: number; patch: number; size: ImageSize; hasCls: boolean; hasClip: boolean }
+  embedding: number
+  buildImage: (graph: GraphBuilder, spec: EncoderSpec) => Promise<void>
+  text: TextTowerTensors
+  openTokenizer: () => Promise<Tokenizer>
+  probabilities: Probabilities
+  transform: (size: ImageSize) => string
+  lacks: ImageModel['lacks']
+}
+
+export function contrastiveModel(source: ContrastiveModel): ImageModel {
+  const { name, digest, cacheDir, weights, image, embedding } = source
+  const base = {
+    name,
+    digest,
+    cacheDir,
+    refuses: (precision: string) =>
+      precision === 'int8' ? 'it was not shown that int8 pays for this family' : undefined,
+  } satisfies Pick<ImageModel, 'name' | 'digest' | 'cacheDir' | 'refuses'>
+  const elements = (wanted: (name: string) => boolean): number =>
+    countElements([...source.shapes].filter(([name]) => wanted(name)).map(([, shape]) => shape))
+  const scalars = ['logit_scale', 'logit_bias'].filter((scalar) => weights.tensors.has(scalar)).length
+  return {
+    ...base,
+    family: source.family,
+    folder: source.folder,
+    parameters: {
+      parts: [
+        { key: 'imageEncoder', title: 'image encoder', count: elements(source.isImage) },
+        { key: 'textEncoder', title: 'text encoder', count: elements((tensor) => !source.isImage(tensor)) },
+      ],
+      total: elements(() => true) + scalars,
+    },
+    settings: source.settings,
+    imageSize: image.size,
+    transform: (_job, size) => source.transform(size ?? image.size),
+    assertSize: (size) => assertHoldsPatch(size, image.patch),
+    depth: image.depth,
+    outputs: (size, layers) => {
+      const { h, w } = gridOf({ ...size, patch: image.patch })
+      return [
+        ...(image.hasClip ? [{ name: 'clip', dtype: 'float32' as const, shape: [embedding] }] : []),
+        ...tokenColumns(h * w, image.shape.dim, image.hasCls, layers),
+      ]
+    },
+    probed: image.hasCls ? 'cls' : image.hasClip ? 'pooled' : undefined,
+    protocol: {},
+    compileEncoder: (spec) =>
+      compilePart({
+        model: base,
+        tower: 'encoder',
+        precision: spec.precision,
+        spec,
+        build: (graph) => source.buildImage(graph, spec),
+      }),
+    encoderLoad: (size, precision) => {
+      const { h, w } = gridOf({ ...size, patch: image.patch })
+      const activations = blockActivations({ tokens: h * w + 1, ...image.shape })
+      return networkLoad({ weights: elements(source.isImage), activations, image: size }, precision)
+    },
+    text: {
+      dim: embedding,
+      length: source.text.length,
+      probabilities: source.probabilities,
+      openTokenizer: source.openTokenizer,
+      compile: (spec = {}) =>
+        compilePart({
+          model: base,
+          tower: 'text',
+          precision: spec.precision ?? 'fp32',
+          spec,
+          build: (graph) => buildTextTower(graph, source.text, spec),
+        }),
+      async logitScale() {
+        const [logScale = 0] = await weights.readFloat32('logit_scale')
+        const bias = weights.tensors.has('logit_bias') ? (await weights.readFloat32('logit_bias'))[0]! : 0
+        return { scale: Math.fround(Math.exp(logScale)), bias }
+      },
+    },
+    lacks: {
+      decoder: 'it does not reconstruct images',
+      latents: 'it has no latents',
+      codes: 'it is not quantised',
+      logits: 'it has no classification head',
+      ...source.lacks,
+    },
+    close: () => weights.close(),
+  }
+}
+
+/** The patch convolution drops what is beyond a multiple of the patch. */
+export function assertHoldsPatch({ height, width }: ImageSize, patch: number): void {
+  if (height >= patch && width >= patch) return
+  throw usageError('bad_image_size', `The image size ${height}×${width} is smaller than one patch of the model`, [
+    `use at least ${patch}×${patch}`,
+  ])
+}
+
+/** The error for a vocabulary that no known tokenizer has. */
+export function otherVocabulary(name: string, seen: number, tokenizer: string): Error {
+  return usageError('other_vocabulary', `The model ${name} has a vocabulary of ${seen} tokens; ${tokenizer}`, [
+    'use a checkpoint that was trained with a published tokenizer',
+  ])
+}

@@ -1,0 +1,84 @@
+/**
+ * SigLIP and SigLIP 2 of a fixed size as a family: transformers' layout (`config.json` with model_type siglip) and
+ * open_clip's (`open_clip_config.json` with a tower of timm's).
+ */
+import { missingFile, openWeights, pickWeights } from '../../io/weights.js'
+import { contrastiveModel } from '../blocks/contrastive-model.js'
+import { foreignTower, OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS } from '../clip/family.js'
+import { checkpointDigest } from '../digest.js'
+import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
+import type { ImageModel } from '../image-model.js'
+import { naflex, parseOpenClipConfig, parseTransformersConfig } from './config.js'
+import { buildSiglipImage, siglipTextTower } from './graph.js'
+import { checkSiglip, siglipImageShapes, siglipShapes } from './tensors.js'
+import { openSiglipTokenizer, TOKENIZER_FILES } from './tokenizer.js'
+
+const CONFIG = 'config.json'
+const PREPROCESSOR = 'preprocessor_config.json'
+
+export const siglip: Family = {
+  name: 'siglip',
+  title: 'SigLIP (config.json with model_type siglip, or open_clip_config.json)',
+  claim,
+  open,
+}
+
+async function claim(candidate: Candidate): Promise<Claim | undefined> {
+  if (candidate.file !== undefined) return undefined
+  const there = (names: readonly string[]): string[] => names.filter((name) => candidate.files.includes(name))
+  const raw = await candidate.readJson(OPEN_CLIP_CONFIG)
+  if (raw && /siglip/i.test(foreignTower(raw) ?? '')) {
+    const weights = pickWeights(candidate.files, OPEN_CLIP_WEIGHTS)
+    if (weights) return { files: [OPEN_CLIP_CONFIG, ...there(TOKENIZER_FILES), weights] }
+  }
+  const type = (await candidate.readJson(CONFIG))?.model_type
+  if (type === 'siglip2') throw naflex(`${candidate.ref}/${CONFIG}`)
+  if (type !== 'siglip') {
+    if (raw && /siglip/i.test(foreignTower(raw) ?? '')) throw missingFile(candidate.ref, OPEN_CLIP_WEIGHTS[0])
+    return undefined
+  }
+  const weights = pickWeights(candidate.files)
+  if (weights === undefined) throw missingFile(candidate.ref, 'model.safetensors (nor pytorch_model.bin)')
+  return { files: [CONFIG, ...there([PREPROCESSOR, ...TOKENIZER_FILES]), weights] }
+}
+
+async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<ImageModel> {
+  const { folder, claim, name } = local
+  const isOpen = claim.files.includes(OPEN_CLIP_CONFIG)
+  const configFile = isOpen ? OPEN_CLIP_CONFIG : CONFIG
+  const raw = await local.readJson(configFile)
+  const config = isOpen
+    ? parseOpenClipConfig(raw, `${folder}/${configFile}`)
+    : parseTransformersConfig(raw, await local.readJson(PREPROCESSOR), `${folder}/${configFile}`)
+  const weights = await openWeights(folder, claim.files.at(-1)!, {
+    keys: ['state_dict'],
+    rename: (stored) => stored.replace(/^module\./, ''),
+  })
+  try {
+    checkSiglip(config, weights.tensors, folder, configFile)
+    const digest = await checkpointDigest({ family: 'siglip', ...config }, weights.files, cacheDir)
+    const imageTensors = siglipImageShapes(config)
+    return contrastiveModel({
+      family: 'siglip',
+      name,
+      folder,
+      cacheDir,
+      digest,
+      weights,
+      settings: raw!,
+      shapes: siglipShapes(config),
+      isImage: (tensor) => imageTensors.has(tensor),
+      image: { ...config, size: { height: config.size, width: config.size }, hasCls: false, hasClip: config.head },
+      embedding: config.embedding,
+      buildImage: (graph, spec) => buildSiglipImage(graph, config, weights.readFloat32, spec),
+      text: siglipTextTower(config, weights.readFloat32),
+      openTokenizer: () => openSiglipTokenizer(local, config.text.vocabulary),
+      probabilities: 'sigmoid',
+      transform: ({ height, width }) => `resize(${height},${width},bicubic)`,
+      lacks: { cls: 'it has no class token', ...(config.head ? {} : { clip: 'vision_use_head is false' }) },
+    })
+  } catch (error) {
+    await weights.close()
+    throw error
+  }
+}
