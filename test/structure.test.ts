@@ -8,6 +8,7 @@ import { repoRoot } from './support/cli.js'
 const LAYERS = [
   'commands',
   'cli',
+  'api',
   'retrieval',
   'generate',
   'metrics',

@@ -33,7 +33,7 @@ export async function finishGenerate(
   extras: Extras,
 ): Promise<{ totals: Totals; extras: string[] }> {
   const { plan, store } = prepared
-  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
+  const totals: Totals = { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, moments: null }
   const files: ManifestFile[] = []
   await visitCommits(store, [...plan.units.keys()], (commit) => {
     totals.rows += commit.rows

@@ -18,6 +18,7 @@ import { type Attempt, committedUnits, startAttempt } from './ledger/commits.js'
 import { finalizeRun, provenance, type Totals, totalsSoFar } from './ledger/finalize.js'
 import { COMMIT_WAIT_MS } from './ledger/parts.js'
 import { type PreparedPlan, preparePlan, readUnitLines } from './ledger/prepare-plan.js'
+import { mergeCounts } from './ledger/rejects.js'
 import { assertUnitsExist, ownUnits, unitsToHelp, withoutCommit } from './ledger/units.js'
 import { retryRejects } from './retry-rejects.js'
 import type { BatchJob, EncodedBatch, UnitJob } from './stream/batch.js'
@@ -96,7 +97,7 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
     widths: { preprocess: request.threads.preprocess * 2, encode: encodeAhead(request), write: 1 },
   })
   const helps = request.helpOthers && request.worker.count > 1 && !request.units
-  let run: RunTotals = { rows: 0, rejects: 0, bytes: 0, units: 0, interrupted: false }
+  let run: RunTotals = { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, units: 0, interrupted: false }
   if (left.length > 0 || (helps && done.size < all.length)) {
     run = await encodeUnits(prepared, request, meter, async function* () {
       yield* request.worker.count > 1 || request.units ? withoutCommit(store, left) : left
@@ -127,10 +128,7 @@ async function encodePlan(prepared: PreparedPlan, request: EncodeRequest): Promi
   }
 }
 
-interface RunTotals {
-  rows: number
-  rejects: number
-  bytes: number
+interface RunTotals extends Omit<Totals, 'moments'> {
   units: number
   interrupted: boolean
 }
@@ -172,7 +170,7 @@ async function encodeUnits(
   }
   const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
   const attempts = new Map<number, Attempt>()
-  const totals: RunTotals = { rows: 0, rejects: 0, bytes: 0, units: 0, interrupted: false }
+  const totals: RunTotals = { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, units: 0, interrupted: false }
   const timer = setInterval(() => request.onProgress?.(meter.snapshot()), 200)
 
   // A unit that is on its way through this pipeline has no commit yet: it must not be taken for one to help with.
@@ -208,9 +206,10 @@ async function encodeUnits(
     attempts,
     commitWaitMs: request.worker.count > 1 || request.units ? COMMIT_WAIT_MS : 0,
     onEvent: request.onEvent,
-    onCommit: ({ rows, rejects, bytes }) => {
+    onCommit: ({ rows, rejects, rejectsByCode = {} }, bytes) => {
       totals.rows += rows
       totals.rejects += rejects
+      mergeCounts(totals.rejectsByCode, rejectsByCode)
       totals.bytes += bytes
       totals.units++
     },

@@ -13,7 +13,7 @@ import { type Commit, committedUnits, readCommit, replaceCommit } from './ledger
 import { provenance, visitCommits } from './ledger/finalize.js'
 import { rejectsName } from './ledger/layout.js'
 import { type PreparedPlan, readUnitLines } from './ledger/prepare-plan.js'
-import { encodeRejects, type PlacedReject } from './ledger/rejects.js'
+import { countRejects, encodeRejects, type PlacedReject } from './ledger/rejects.js'
 import { ownUnits } from './ledger/units.js'
 import { type BatchEncoder, openBatchEncoder } from './stream/batch-encoder.js'
 import { nonFiniteReject, takeFiniteRows } from './stream/finite.js'
@@ -146,6 +146,7 @@ async function retryUnit(
         ...commit,
         rows: files.rows,
         rejects: rejects.length,
+        rejectsByCode: rejects.length > 0 ? countRejects(rejects.map(({ reject }) => reject)) : undefined,
         files: files.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
         moments: files.moments,
       }

@@ -1,19 +1,23 @@
 /** `vtp encode` between its flags and the pipeline: devices, signals, progress, and what is printed. */
 
-import { chooseDevice } from '../../engine/choose-device.js'
-import { planThreads } from '../../engine/threads.js'
-import { EXIT, type ExitCode, errorText, usageError, VtpError } from '../../errors.js'
+import {
+  type EncodeJob,
+  type EncodeOptions,
+  type EncodeSummary,
+  encodeJob,
+  encodeSummary,
+  type PlanOptions,
+} from '../../api/encode.js'
+import { EXIT, type ExitCode, errorText, VtpError } from '../../errors.js'
 import { passedOverText } from '../../io/sources/listing-report.js'
 import { type DryRun, dryRun } from '../../pipeline/dry-run.js'
 import { type EncodeResult, runEncode } from '../../pipeline/encode.js'
-import type { EncodeRequest } from '../../pipeline/encode-request.js'
 import { listingFacts, type Plan } from '../../pipeline/ledger/plan.js'
 import type { PlanRequest } from '../../pipeline/ledger/plan-request.js'
-import type { PassedOver, SourceNote } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { ENCODE_FLAGS, PLAN_FLAGS } from '../flags/encode-flags.js'
-import { formatBytes, formatCount, formatDuration, formatRate } from '../terminal/format.js'
+import { formatBytes, formatCount, formatCounts, formatDuration, formatRate, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { openTelemetry } from '../terminal/telemetry.js'
 import { resolveWorker } from './worker.js'
@@ -28,78 +32,34 @@ export interface EncodeFlags extends Omit<FlagValues<typeof ENCODE_FLAGS>, 'form
 }
 
 /** The stable object of `--json`. */
-export interface EncodeJson {
-  images: number
-  rejects: number
-  units: number
-  bytes: number
-  seconds: number
-  imagesPerSecond: number
-  bottleneck: string | null
-  device: string
-  precision: string
-  out: string
-  /** Rows written by this call; `images` counts all committed rows in `out`. */
-  newImages: number
-  unitsTotal: number
-  complete: boolean
-  interrupted: boolean
-  peakMemoryBytes: number
-  /** Classes of the labels, where they have names. */
-  classes: number | null
-  /** Files, members and the like that were seen and not taken. */
-  passedOver: PassedOver
-  /** What else the listing had to tell: labels that were lost, fields left out. */
-  notes: SourceNote[]
+export interface EncodeJson extends EncodeSummary {
+  exitReason: ExitReason
 }
+
+/** Why the exit code is what it is. */
+export type ExitReason = 'done' | 'too_many_rejects' | 'interrupted'
 
 /** What of the flags decides the plan. */
 export type PlanFlags = Omit<FlagValues<typeof PLAN_FLAGS>, 'format'> &
   Pick<EncodeFlags, 'format' | 'source' | 'texts' | 'captionsToo'>
 
-/** The part of a request that decides the plan, and where its images come from. */
-export function planRequest(flags: PlanFlags, device: { kind: string; precision: string }): PlanRequest {
-  const { format } = flags
+/** The flags under the names of the library. */
+export function planOptions(flags: PlanFlags): PlanOptions {
+  const { source, out, model, outputs, layers, flip, format, dtype, transform, overwrite, texts, captionsToo } = flags
   return {
-    source: flags.source,
+    ...{ source, out, model, outputs, layers, flip, format, dtype, transform, overwrite, texts, captionsToo },
     sourceOptions: {
-      stdin: flags.source === '-' ? process.stdin : undefined,
+      stdin: source === '-' ? process.stdin : undefined,
       allowPrivateUrls: flags['allow-private-urls'],
     },
-    dest: flags.out,
-    model: flags.model,
-    outputs: flags.outputs,
-    texts: flags.texts,
-    captionsToo: flags.captionsToo,
-    layers: flags.layers,
     layersNorm: flags['layers-norm'],
-    flip: flags.flip,
-    format,
-    dtype: flags.dtype ?? (format === 'safetensors' ? 'float32' : 'float16'),
-    transform: flags.transform,
     imageSize: flags['image-size'],
     shardRows: flags['shard-rows'],
-    precision: device.precision,
-    device: device.kind,
-    overwrite: flags.overwrite,
   }
 }
 
 export async function runEncodeCommand(context: CommandContext, flags: EncodeFlags): Promise<EncodeJson | DryRun> {
-  const device = chooseDevice({
-    device: flags.device,
-    precision: flags.precision,
-    requireGpu: flags['require-gpu'],
-  })
-  const threads = planThreads({ cores: device.cores, device: device.kind, workers: flags.workers })
   const worker = resolveWorker(flags['worker-index'], flags['worker-count'])
-  if (flags.overwrite && (worker.count > 1 || flags.units)) {
-    throw usageError(
-      'overwrite_by_workers',
-      '--overwrite with several workers would delete what the others have done',
-      ['run `vtp plan` with --overwrite once, then the workers without it'],
-    )
-  }
   const telemetry = await openTelemetry({
     log: flags.log,
     metrics: flags.metrics,
@@ -108,19 +68,18 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
   })
   const progress = context.terminal
   const stop = onStopSignals(progress.note)
-  let facts: ReturnType<typeof listingFacts> | undefined
-  const request: EncodeRequest = {
-    ...planRequest(flags, device),
-    batchSize: flags['batch-size'] ?? device.batchSize,
-    fitsBatch: flags['batch-size'] === undefined,
-    threads,
-    engine: device,
+  const options: EncodeOptions = {
+    ...planOptions(flags),
+    device: flags.device,
+    precision: flags.precision,
+    requireGpu: flags['require-gpu'],
+    batchSize: flags['batch-size'],
+    workers: flags.workers,
     worker,
     units: flags.units,
     helpOthers: flags['help-others'],
     retryRejects: flags['retry-rejects'],
     maxPixels: flags['max-pixels'],
-    stop: stop.signal,
     signal: stop.signal,
     onNote: progress.note,
     onProgress: (snapshot) => {
@@ -136,35 +95,38 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
         unitsLeft,
         workers: worker.count,
         workerFrom: worker.from,
-        device: device.kind,
+        device: job.device.kind,
         pid: process.pid,
         vtp: plan.vtp,
       })
-      const things = flags.texts ? 'texts' : plan.outputs.includes('text') ? 'images with captions' : 'images'
-      const amount = `${formatCount(plan.source.images)} ${things}${classesText(plan)} in ${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
+      const noun = `${flags.texts ? 'text' : 'image'}${plan.source.images === 1 ? '' : 's'}`
+      const things = !flags.texts && plan.outputs.includes('text') ? `${noun} with captions` : noun
+      const amount = `${formatCount(plan.source.images)} ${things}${classesText(plan)} in ${plural(plan.units.length, 'unit')}`
       const how = flags.texts ? '' : ` · ${plan.transform}`
-      progress.note(`${amount} · model ${plan.model.name}${how} · ${device.summary}`)
+      progress.note(`${amount} · model ${plan.model.name}${how} · ${job.device.summary}`)
       for (const line of listingNotes(plan)) progress.note(line)
-      facts = listingFacts(plan)
       if (worker.count > 1)
-        progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${unitsLeft} units to do`)
+        progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${plural(unitsLeft, 'unit')} to do`)
       if (unitsLeft === 0)
         progress.note(`Nothing is left to do: every unit ${worker.count > 1 ? 'of this worker ' : ''}is committed.`)
       else if (resumed)
         progress.note(
-          `Continuing: ${formatCount(plan.units.length - unitsLeft)} of ${formatCount(plan.units.length)} units are committed.`,
+          `Continuing: ${formatCount(plan.units.length - unitsLeft)} of ${plural(plan.units.length, 'unit')} ${plan.units.length - unitsLeft === 1 ? 'is' : 'are'} committed.`,
         )
     },
   }
+  let job: EncodeJob
   try {
+    job = encodeJob(options)
     if (flags['dry-run']) {
-      const plan = await dryRun(request)
-      progress.finish(describeDryRun(plan, request.dest))
+      const plan = await dryRun(job.request)
+      progress.finish(describeDryRun(plan, flags.out))
       return plan
     }
-    const result = await runEncode(request)
-    progress.finish(describeResult(result, flags))
-    const code = encodeExitCode(result, flags['max-bad'])
+    const result = await runEncode(job.request)
+    const exitReason = encodeExitReason(result, flags['max-bad'])
+    progress.finish(describeResult(result, exitReason, flags))
+    const code = EXIT_CODES[exitReason]
     context.exitCode(code)
     telemetry.log('run_ended', {
       exitCode: code,
@@ -177,24 +139,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
       complete: result.complete,
       interrupted: result.interrupted,
     })
-    return {
-      images: result.rows,
-      rejects: result.rejects,
-      units: result.unitsDone,
-      bytes: result.bytes,
-      seconds: round(result.seconds),
-      imagesPerSecond: round(result.imagesPerSecond),
-      bottleneck: result.bottleneck,
-      device: device.kind,
-      precision: device.precision,
-      out: flags.out,
-      newImages: result.newRows,
-      unitsTotal: result.unitsTotal,
-      complete: result.complete,
-      interrupted: result.interrupted,
-      peakMemoryBytes: result.peakMemoryBytes,
-      ...facts!,
-    }
+    return { ...encodeSummary(result, job), exitReason }
   } catch (error) {
     const known = error instanceof VtpError ? error : undefined
     telemetry.log('run_failed', { code: known?.code ?? 'internal_error', message: errorText(error) })
@@ -209,7 +154,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
 /** " of 10 classes", where labels have names. */
 export function classesText({ classes }: Pick<Plan, 'classes'>): string {
   if (!classes) return ''
-  return ` of ${formatCount(classes.length)} class${classes.length === 1 ? '' : 'es'}`
+  return ` of ${plural(classes.length, 'class', 'classes')}`
 }
 
 /** What the listing had to tell, one line each. */
@@ -220,47 +165,57 @@ export function listingNotes(plan: Plan): string[] {
 
 const round = (value: number): number => Number(value.toFixed(3))
 
-export function encodeExitCode(
-  result: Pick<EncodeResult, 'rows' | 'rejects' | 'interrupted'>,
-  maxBad: number,
-): ExitCode {
-  if (result.interrupted) return EXIT.interrupted
-  const total = result.rows + result.rejects
-  return total > 0 && result.rejects / total > maxBad ? EXIT.rejects : EXIT.ok
+const EXIT_CODES: Record<ExitReason, ExitCode> = {
+  done: EXIT.ok,
+  too_many_rejects: EXIT.rejects,
+  interrupted: EXIT.interrupted,
 }
 
-function describeResult(result: EncodeResult, flags: EncodeFlags): string[] {
-  const lines: string[] = []
-  const rate =
-    result.newRows > 0 ? ` at ${formatRate(result.imagesPerSecond, flags.texts ? 'texts/s' : 'images/s')}` : ''
-  lines.push(
-    `${formatCount(result.rows)} rows, ${formatCount(result.rejects)} rejects, ${result.unitsDone}/${result.unitsTotal} units, ` +
-      `${formatBytes(result.bytes)} in ${flags.out} · ${formatDuration(result.seconds)}${rate}`,
-  )
-  if (result.bottleneck) {
+function encodeExitReason(
+  { rows, rejects, interrupted }: Pick<EncodeResult, 'rows' | 'rejects' | 'interrupted'>,
+  maxBad: number,
+): ExitReason {
+  if (interrupted) return 'interrupted'
+  return rejects > 0 && rejects / (rows + rejects) > maxBad ? 'too_many_rejects' : 'done'
+}
+
+function describeResult(result: EncodeResult, reason: ExitReason, flags: EncodeFlags): string[] {
+  const { rows, rejects, rejectsByCode, unitsDone, unitsTotal, bytes, seconds, newRows, imagesPerSecond } = result
+  const rate = newRows > 0 ? ` at ${formatRate(imagesPerSecond, flags.texts ? 'texts/s' : 'images/s')}` : ''
+  const lines = [
+    `${plural(rows, 'row')}, ${plural(rejects, 'reject')}, ${formatCount(unitsDone)}/${plural(unitsTotal, 'unit')}, ` +
+      `${formatBytes(bytes)} in ${flags.out} · ${formatDuration(seconds)}${rate}`,
+  ]
+  if (result.bottleneck)
     lines.push(`bottleneck: ${result.bottleneck} · peak memory ${formatBytes(result.peakMemoryBytes)}`)
-  }
-  if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')
+  if (rejects > 0) lines.push(`rejects: ${formatCounts(rejectsByCode)}; each is named in ${flags.out}/_rejects-*.jsonl`)
+  if (reason === 'interrupted') lines.push('Interrupted. Run the same command again to continue (exit code 4).')
   else if (!result.complete)
     lines.push('Units of other workers are not committed yet; the last worker writes the manifest.')
-  if (result.rejects > 0) {
-    const share = result.rejects / (result.rows + result.rejects)
-    lines.push(`rejects: see ${flags.out}/_rejects-*.jsonl for each image and its reason`)
-    if (share > flags['max-bad']) {
-      lines.push(
-        `${(share * 100).toFixed(2)} % of the images were rejected, more than --max-bad ${(flags['max-bad'] * 100).toFixed(2)} % (exit code 1). The rows are complete.`,
-      )
-    }
+  if (reason === 'too_many_rejects') {
+    const percent = (share: number): string => `${(share * 100).toFixed(2)} %`
+    lines.push(
+      `Exit code 1: ${percent(rejects / (rows + rejects))} of the images were rejected, more than --max-bad ${percent(flags['max-bad'])}. The rows are complete.`,
+    )
   }
+  if (reason !== 'interrupted' && result.complete && rows > 0) lines.push(...nextSteps(flags))
   return lines
+}
+
+/** What can be done with what is there now. */
+function nextSteps({ out, outputs, format }: EncodeFlags): string[] {
+  const place = /^[\w./:@%+=,-]+$/.test(out) ? out : `'${out.replaceAll("'", "'\\''")}'`
+  if (outputs.includes('latents')) return [`Next: vtp decode ${place} --out pictures --limit 16 · vtp verify ${place}`]
+  const searchable = format === 'parquet' || format === 'arrow'
+  if (outputs.includes('clip') && searchable) return [`Next: vtp index ${place} --out photos.index`]
+  return [`Next: vtp verify ${place}`]
 }
 
 function describeDryRun(plan: DryRun, out: string): string[] {
   const columns = plan.columns.map((c) => `${c.name} ${c.dtype}[${c.shape.join(',')}]`).join(', ')
-  const unit = plan.units === 1 ? 'unit' : 'units'
   return [
     `Dry run: nothing was written to ${out}${plan.resumed ? ' (it already holds this plan)' : ''}.`,
-    `  images    ${formatCount(plan.images)} in ${formatCount(plan.units)} ${unit}`,
+    `  images    ${formatCount(plan.images)} in ${plural(plan.units, 'unit')}`,
     `  classes   ${plan.classes === null ? 'none with names' : formatCount(plan.classes)}`,
     ...[passedOverText(plan.passedOver), ...plan.notes.map(({ message }) => message)]
       .filter((line) => line !== undefined)
@@ -270,7 +225,7 @@ function describeDryRun(plan: DryRun, out: string): string[] {
     `  columns   ${columns}`,
     `  batches   ${plan.batchSize} images per pass`,
     `  size      ${formatBytes(plan.bytes)} (${formatBytes(plan.bytesPerImage)} per image)`,
-    `  speed     ${formatRate(plan.imagesPerSecond, 'images/s')}, measured on ${plan.sampled} images (${plan.sampleRejects} rejects)`,
+    `  speed     ${formatRate(plan.imagesPerSecond, 'images/s')}, measured on ${plural(plan.sampled, 'image')} (${plural(plan.sampleRejects, 'reject')})`,
     `  time      ${formatDuration(plan.expectedSeconds)}`,
   ]
 }

@@ -1,12 +1,14 @@
 /** `vtp plan`: lists the source and stores the plan, so that workers start encoding at once. */
+import { planRequest } from '../../api/encode.js'
 import { chooseDevice, KNOWN_PRECISIONS } from '../../engine/choose-device.js'
+import type { Device } from '../../engine/device.js'
 import { listingFacts } from '../../pipeline/ledger/plan.js'
 import { preparePlan } from '../../pipeline/ledger/prepare-plan.js'
 import type { PassedOver, SourceNote } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
-import { formatCount, formatDuration } from '../terminal/format.js'
+import { formatDuration, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
-import { classesText, listingNotes, type PlanFlags, planRequest } from './encode.js'
+import { classesText, listingNotes, type PlanFlags, planOptions } from './encode.js'
 
 /** The stable object of `--json`. */
 export interface PlanJson {
@@ -24,12 +26,12 @@ export interface PlanJson {
 }
 
 /** A plan may be made on a machine without the workers' GPU: the device is then taken at its word. */
-function plannedDevice(flags: PlanFlags): { kind: string; precision: string } {
+function plannedDevice(flags: PlanFlags): Pick<Device, 'kind' | 'precision'> {
   const kind = (['cuda', 'webgpu'] as const).find((name) => flags.device.startsWith(name))
   if (kind) {
-    const known: string[] = KNOWN_PRECISIONS[kind]
-    const precision = flags.precision === 'auto' ? known[0]! : flags.precision
-    if (known.includes(precision)) return { kind, precision }
+    const known = KNOWN_PRECISIONS[kind]
+    const precision = flags.precision === 'auto' ? known[0] : known.find((name) => name === flags.precision)
+    if (precision) return { kind, precision }
   }
   return chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
 }
@@ -43,23 +45,23 @@ export async function runPlanCommand(context: CommandContext, flags: PlanFlags):
   let notedAt = began
   try {
     const prepared = await preparePlan({
-      ...planRequest(flags, plannedDevice(flags)),
+      ...planRequest(planOptions(flags), plannedDevice(flags)),
       signal: stop.signal,
       onNote: progress.note,
       onListing: (images) => {
         const now = performance.now()
         if (now - notedAt < NOTE_EVERY_MS) return
         notedAt = now
-        progress.note(`${formatCount(images)} images listed`)
+        progress.note(`${plural(images, 'image')} listed`)
       },
     })
     const { plan, resumed } = prepared
     await prepared.close()
     const seconds = Number(((performance.now() - began) / 1000).toFixed(3))
-    const units = `${formatCount(plan.units.length)} unit${plan.units.length === 1 ? '' : 's'}`
+    const units = plural(plan.units.length, 'unit')
     for (const line of listingNotes(plan)) progress.note(line)
     progress.finish([
-      `${resumed ? 'The plan is there already' : 'Planned'}: ${formatCount(plan.source.images)} images${classesText(plan)} in ${units} (0 to ${plan.units.length - 1}) · ${formatDuration(seconds)}`,
+      `${resumed ? 'The plan is there already' : 'Planned'}: ${plural(plan.source.images, 'image')}${classesText(plan)} in ${units} (0 to ${plan.units.length - 1}) · ${formatDuration(seconds)}`,
       'Now start `vtp encode` with the same flags, on as many machines as you like.',
     ])
     return {

@@ -92,3 +92,12 @@ export function formatTable(rows: readonly (readonly string[])[], options: Table
 export function plural(count: number, singular: string, many = `${singular}s`): string {
   return `${formatCount(count)} ${count === 1 ? singular : many}`
 }
+
+/** {empty: 1, unsupported_format: 2} → "2 unsupported_format, 1 empty": the most frequent first. */
+export function formatCounts(counts: Readonly<Record<string, number | undefined>>): string {
+  return Object.entries(counts)
+    .filter((entry): entry is [string, number] => entry[1] !== undefined)
+    .sort((a, b) => b[1] - a[1])
+    .map(([name, count]) => `${formatCount(count)} ${name}`)
+    .join(', ')
+}

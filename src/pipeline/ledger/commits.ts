@@ -18,6 +18,8 @@ const commitSchema = z.object({
   plan: z.string(),
   rows: z.int(),
   rejects: z.int(),
+  /** The rejects by reason; absent where there are none, and in commits of an earlier version. */
+  rejectsByCode: z.record(z.string(), z.int()).optional(),
   files: z.array(
     z.object({
       name: z.string().refine(isDataName, { error: ({ input }) => `no run writes a file ${shown(input)}` }),

@@ -12,7 +12,7 @@ import { type Commit, readCommit } from './commits.js'
 import { classMetadata, putCard } from './dataset-card.js'
 import { LATENTS_STATS, MANIFEST } from './layout.js'
 import type { Plan } from './plan.js'
-import { renameOldRejects } from './rejects.js'
+import { addRejects, type RejectCounts, renameOldRejects } from './rejects.js'
 
 /** Commits of an unfinished run that are read for its totals, at most. */
 const MOST_COMMITS_READ = 2_000
@@ -20,17 +20,22 @@ const MOST_COMMITS_READ = 2_000
 export interface Totals {
   rows: number
   rejects: number
+  rejectsByCode: RejectCounts
   bytes: number
   moments: Moments | null
 }
 
 /** Reads the commits of the given units, in order, and calls `visit` for each. */
-export async function visitCommits(store: Store, units: number[], visit: (commit: Commit) => void): Promise<void> {
+export async function visitCommits(
+  store: Store,
+  units: number[],
+  visit: (commit: Commit) => void | Promise<void>,
+): Promise<void> {
   const limit = createLimiter(32)
   for (let i = 0; i < units.length; i += 256) {
     const part = units.slice(i, i + 256)
     const commits = await Promise.all(part.map((unit) => limit(() => readCommit(store, unit))))
-    commits.forEach(visit)
+    for (const commit of commits) await visit(commit)
   }
 }
 
@@ -43,11 +48,12 @@ export interface ManifestFile {
 
 /** Writes the manifest (and `latents_stats.pt` for safetensors). Call it when every unit has its commit. */
 export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
-  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
+  const totals: Totals = { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, moments: null }
   const files: ManifestFile[] = []
-  await visitCommits(store, [...plan.units.keys()], (commit) => {
+  await visitCommits(store, [...plan.units.keys()], async (commit) => {
     totals.rows += commit.rows
     totals.rejects += commit.rejects
+    await addRejects(store, totals.rejectsByCode, commit)
     for (const file of commit.files) {
       totals.bytes += file.bytes
       files.push({ ...file, rows: commit.rows })
@@ -118,18 +124,19 @@ export function provenance(plan: Plan): Record<string, string> {
 /** Sums over the commits that are there; over this worker's own where there are too many to read by every worker. */
 export async function totalsSoFar(store: Store, all: number[], committed: Set<number>, own: Totals): Promise<Totals> {
   if (committed.size <= MOST_COMMITS_READ) return partialTotals(store, all, committed)
-  return { rows: own.rows, rejects: own.rejects, bytes: own.bytes, moments: null }
+  return { ...own, moments: null }
 }
 
 /** Totals of the units that are committed. */
 export async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
-  const totals: Totals = { rows: 0, rejects: 0, bytes: 0, moments: null }
+  const totals: Totals = { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, moments: null }
   await visitCommits(
     store,
     all.filter((unit) => committed.has(unit)),
-    (commit) => {
+    async (commit) => {
       totals.rows += commit.rows
       totals.rejects += commit.rejects
+      await addRejects(store, totals.rejectsByCode, commit)
       for (const file of commit.files) totals.bytes += file.bytes
     },
   )

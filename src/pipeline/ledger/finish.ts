@@ -20,8 +20,8 @@ export async function finishRun(dest: string): Promise<FinishResult> {
     if (missing.length > 0) {
       return { out: dest, complete: false, missing: missing.slice(0, 100), missingCount: missing.length, totals: null }
     }
-    const { rows, rejects, bytes } = await finalizeRun(store, plan)
-    return { out: dest, complete: true, missing: [], missingCount: 0, totals: { rows, rejects, bytes } }
+    const { moments: _, ...totals } = await finalizeRun(store, plan)
+    return { out: dest, complete: true, missing: [], missingCount: 0, totals }
   } finally {
     await store.close()
   }

@@ -1,13 +1,40 @@
 /** The rejects of a unit: `_rejects-NNNNN.jsonl`, in the order of the listing. Rejects are data, like rows. */
 import { VtpError } from '../../errors.js'
 import type { Store } from '../../io/store.js'
-import type { Reject } from '../../types.js'
+import { REJECT_CODES, type Reject, type RejectCode } from '../../types.js'
 import { oldRejectsName, rejectsName } from './layout.js'
 
 /** A reject and its position in the unit's listing. */
 export interface PlacedReject {
   position: number
   reject: Reject
+}
+
+/** How many there are of each reason. */
+export type RejectCounts = Partial<Record<RejectCode, number>>
+
+export function countRejects(rejects: Iterable<Reject>): RejectCounts {
+  const counts: RejectCounts = {}
+  for (const { code } of rejects) counts[code] = (counts[code] ?? 0) + 1
+  return counts
+}
+
+/** Adds the rejects of a commit to `counts`. An earlier version's commits do not say the reasons: their file does. */
+export async function addRejects(
+  store: Store,
+  counts: RejectCounts,
+  commit: { unit: number; rejects: number; rejectsByCode?: RejectCounts },
+): Promise<void> {
+  if (commit.rejects === 0) return
+  mergeCounts(counts, commit.rejectsByCode ?? countRejects(await readRejects(store, commit.unit).catch(() => [])))
+}
+
+/** Adds `more` to `counts`. */
+export function mergeCounts(counts: RejectCounts, more: RejectCounts): void {
+  for (const code of REJECT_CODES) {
+    const count = more[code]
+    if (count !== undefined) counts[code] = (counts[code] ?? 0) + count
+  }
 }
 
 /** The lines of the file: always the same order of fields, so that the bytes repeat. */

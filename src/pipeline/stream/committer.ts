@@ -9,7 +9,7 @@ import { type Attempt, type Commit, writeCommit } from '../ledger/commits.js'
 import { rejectsName } from '../ledger/layout.js'
 import { comparePart, settleLate, settleReplaced } from '../ledger/parts.js'
 import type { Plan } from '../ledger/plan.js'
-import { encodeRejects, type PlacedReject } from '../ledger/rejects.js'
+import { countRejects, encodeRejects, type PlacedReject } from '../ledger/rejects.js'
 import type { EncodedBatch } from './batch.js'
 import { nonFiniteReject } from './finite.js'
 import type { BottleneckStage, Meter } from './meter.js'
@@ -26,7 +26,7 @@ export interface CommitterContext {
   /** How long a part without a commit is left to the worker that may have put it; 0 when there is no other. */
   commitWaitMs: number
   onEvent?: (event: RunEvent) => void
-  onCommit(done: { rows: number; rejects: number; bytes: number }): void
+  onCommit(commit: Commit, bytes: number): void
 }
 
 export interface Committer {
@@ -59,6 +59,7 @@ export function createCommitter(context: CommitterContext): Committer {
       plan: plan.hash,
       rows: shard.rows,
       rejects: placed.length,
+      ...(placed.length > 0 && { rejectsByCode: countRejects(placed.map(({ reject }) => reject)) }),
       files,
       moments: shard.moments,
       seconds,
@@ -71,7 +72,7 @@ export function createCommitter(context: CommitterContext): Committer {
     meter.unitsDone++
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
     onEvent?.({ event: 'unit_committed', unit, rows: shard.rows, rejects: placed.length, bytes, seconds, first })
-    onCommit({ rows: shard.rows, rejects: placed.length, bytes })
+    onCommit(commit, bytes)
   }
 
   /**

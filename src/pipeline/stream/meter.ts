@@ -49,8 +49,29 @@ export interface MeterStart {
   widths: StageWidths
 }
 
+/** Before so long a look at the images nobody knows how long the others will take. */
+const SHORTEST_LOOK_MS = 2_000
+
+/**
+ * Images per second from the first ones on: until then the model is opened and the graph is compiled, which says
+ * nothing about the images to come. Undefined where it is too early to say.
+ */
+export function createPace(): { of(images: number, nowMs: number): number | undefined } {
+  let first: { images: number; at: number } | undefined
+  return {
+    of(images, nowMs) {
+      if (images === 0) return undefined
+      first ??= { images, at: nowMs }
+      const lookedMs = nowMs - first.at
+      if (lookedMs < SHORTEST_LOOK_MS || images === first.images) return undefined
+      return ((images - first.images) / lookedMs) * 1000
+    },
+  }
+}
+
 export function createMeter(start: MeterStart): Meter {
   const began = performance.now()
+  const pace = createPace()
   const clocks = { read: new BusyClock(), preprocess: new BusyClock(), encode: new BusyClock(), write: new BusyClock() }
   const meter: Meter = {
     clocks,
@@ -81,8 +102,10 @@ export function createMeter(start: MeterStart): Meter {
       return best
     },
     snapshot() {
-      const elapsedSeconds = (performance.now() - began) / 1000
-      const imagesPerSecond = meter.images / Math.max(elapsedSeconds, 1e-3)
+      const now = performance.now()
+      const elapsedSeconds = (now - began) / 1000
+      const steady = pace.of(meter.images, now)
+      const imagesPerSecond = steady ?? meter.images / Math.max(elapsedSeconds, 1e-3)
       const left = start.total - start.doneBefore - meter.images
       return {
         done: start.doneBefore + meter.images,
@@ -91,7 +114,7 @@ export function createMeter(start: MeterStart): Meter {
         bytesRead: meter.bytesRead,
         elapsedSeconds,
         imagesPerSecond,
-        etaSeconds: meter.images > 0 ? left / imagesPerSecond : null,
+        etaSeconds: steady === undefined ? null : left / steady,
         bottleneck: meter.bottleneck(),
         unitsDone: meter.unitsDone,
         unitsTotal: start.unitsTotal,
