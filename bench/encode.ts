@@ -21,7 +21,7 @@ import { effectiveCores } from '../src/engine/cores.js'
 import { openSessions } from '../src/engine/session-pool.js'
 import { openPixelPool } from '../src/image/pool/pool.js'
 import { parseTransform } from '../src/image/transform.js'
-import { compileEncoder, openModel, type Precision } from '../src/model/index.js'
+import { openModel, type Precision } from '../src/model/index.js'
 import { createPixelBuffers } from '../src/pipeline/stream/batches.js'
 import { interleave, median, pairedRatio, printTable } from './support/measure.js'
 import { randomCheckpoint, type ShapeName } from './support/random-checkpoint.js'
@@ -56,7 +56,7 @@ const list = path.join(scratch, 'list.txt')
 writeFileSync(list, files.join('\n'))
 
 const model = await openModel(folder)
-const size = model.config.image_size
+const size = model.imageSize.height
 const spec = {
   height: size,
   width: size,
@@ -65,7 +65,7 @@ const spec = {
   precision: values.precision as Precision,
   device: 'cpu',
 }
-const graph = await compileEncoder(model, spec)
+const graph = await model.compileEncoder(spec)
 const session = await openSessions({ graph, lanes: [['cpu']], threads: cores, batchSize: batch })
 const transform = parseTransform(`resize(${size},${size},bilinear)`)
 const pixels = size * size * 3

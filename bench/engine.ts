@@ -16,14 +16,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { effectiveCores } from '../src/engine/cores.js'
 import { openSessions } from '../src/engine/session-pool.js'
-import {
-  compileDecoder,
-  compileEncoder,
-  type EncoderOutput,
-  type GraphFile,
-  openModel,
-  type Precision,
-} from '../src/model/index.js'
+import { decoderOf, type EncoderSpec, type GraphFile, openModel, type Precision } from '../src/model/index.js'
 import { interleave, median, pairedRatio, printTable } from './support/measure.js'
 import { randomCheckpoint, type ShapeName } from './support/random-checkpoint.js'
 
@@ -45,10 +38,9 @@ const jobs = values.jobs.split(',')
 const folder =
   values.model ?? (await randomCheckpoint(path.join(tmpdir(), 'vtp-bench-models'), values.shape as ShapeName))
 const model = await openModel(folder)
-const size = model.config.image_size
+const size = model.imageSize.height
 const pixels = Uint8Array.from({ length: batch * size * size * 3 }, (_, i) => Math.imul(i, 2654435761) >>> 24)
-const grid = size / model.config.vision_patch_size
-const channels = model.config.vision_feature_bottleneck ?? model.config.vision_embed_dim
+const [channels, grid] = decoderOf(model).latentShape(model.imageSize)
 const latents = Float32Array.from({ length: batch * channels * grid * grid }, (_, i) => Math.sin(i))
 
 const contenders: Record<string, () => Promise<number>> = {}
@@ -70,22 +62,22 @@ async function add(name: string, graph: GraphFile): Promise<void> {
   contenders[name] = run
 }
 
-function spec(outputs: EncoderOutput[], precision: Precision) {
+function spec(outputs: EncoderSpec['outputs'], precision: Precision) {
   return { height: size, width: size, outputs, dtype: 'float16' as const, precision, device: 'cpu' }
 }
 const ours = values.precision.split(',') as Precision[]
 const theirs = values.official.split(',')
 for (const precision of ours) {
   if (jobs.includes('encode'))
-    await add(`vtp encode ${precision}`, await compileEncoder(model, spec(['latents'], precision)))
+    await add(`vtp encode ${precision}`, await model.compileEncoder(spec(['latents'], precision)))
   if (jobs.includes('all')) {
     await add(
       `vtp all ${precision}`,
-      await compileEncoder(model, spec(['latents', 'clip', 'cls', 'patches'], precision)),
+      await model.compileEncoder(spec(['latents', 'clip', 'cls', 'patches'], precision)),
     )
   }
   if (jobs.includes('decode')) {
-    await add(`vtp decode ${precision}`, await compileDecoder(model, { height: grid, width: grid, precision }))
+    await add(`vtp decode ${precision}`, await decoderOf(model).compile({ height: grid, width: grid, precision }))
   }
 }
 

@@ -14,7 +14,7 @@ import { effectiveCores } from '../src/engine/cores.js'
 import { overflowsInt8 } from '../src/engine/int8-kernels.js'
 import * as ort from '../src/engine/runtime.js'
 import { GraphBuilder } from '../src/graph/builder.js'
-import { compileEncoder, openModel, type Precision } from '../src/model/index.js'
+import { openModel, type Precision } from '../src/model/index.js'
 import { interleave, median, printTable } from './support/measure.js'
 import { randomCheckpoint, type ShapeName } from './support/random-checkpoint.js'
 
@@ -45,8 +45,8 @@ interface ProfileEvent {
 async function profileEncoder(): Promise<void> {
   const root = path.join(tmpdir(), 'vtp-bench-models')
   const model = await openModel(values.model ?? (await randomCheckpoint(root, values.shape as ShapeName)))
-  const size = model.config.image_size
-  const graph = await compileEncoder(model, {
+  const size = model.imageSize.height
+  const graph = await model.compileEncoder({
     height: size,
     width: size,
     outputs: ['latents'],

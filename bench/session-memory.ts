@@ -6,7 +6,7 @@
 import { parseArgs } from 'node:util'
 import { effectiveCores } from '../src/engine/cores.js'
 import { openSession } from '../src/engine/session.js'
-import { compileEncoder, openModel, type Precision } from '../src/model/index.js'
+import { openModel, type Precision } from '../src/model/index.js'
 import { printTable } from './support/measure.js'
 
 const { values } = parseArgs({
@@ -19,7 +19,7 @@ const { values } = parseArgs({
 })
 const [runs, size, batch] = [Number(values.runs), Number(values.size), Number(values.batch)]
 const model = await openModel('nano')
-const graph = await compileEncoder(model, {
+const graph = await model.compileEncoder({
   height: size,
   width: size,
   outputs: ['latents', 'clip'],

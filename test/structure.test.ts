@@ -142,3 +142,35 @@ describe('the command line', () => {
     expect(wrong).toEqual([])
   })
 })
+
+describe('models', () => {
+  const families = files
+    .filter((file) => /^model[\\/][\w-]+[\\/]family\.ts$/.test(file))
+    .map((file) => path.dirname(file))
+
+  it('are opened by the registry: nobody else outside src/model imports the folder of a family', () => {
+    expect(families.length).toBeGreaterThan(0)
+    const wrong: string[] = []
+    for (const file of files) {
+      const inside = layer(file) === 'model' && path.dirname(file) !== 'model'
+      if (inside || file === path.join('model', 'registry.ts')) continue
+      for (const { from } of importsOf(file).filter((entry) => entry.from.startsWith('.'))) {
+        const to = target(file, from)
+        if (families.includes(path.dirname(to))) wrong.push(`${file} imports ${to}`)
+      }
+    }
+    expect(wrong).toEqual([])
+  })
+
+  it('keep their configuration to themselves: nobody above src/model reads it', () => {
+    const above = LAYERS.slice(0, LAYERS.indexOf('model'))
+    const wrong: string[] = []
+    for (const file of files.filter((name) => above.includes(layer(name)))) {
+      const text = readFileSync(path.join(source, file), 'utf8')
+      const reads =
+        /\bmodel\.(config|settings)\.|\b(vision|train|text|decoder)_(?!in_|out_)[a-z_]*(dim|depth|heads|patch_size|clip|reconstruction|length|size)\b/g
+      for (const [read] of text.matchAll(reads)) wrong.push(`${file}: ${read}`)
+    }
+    expect(wrong).toEqual([])
+  })
+})

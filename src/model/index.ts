@@ -3,14 +3,10 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'
-import type { GraphFile } from '../graph/compile.js'
 import { defaultCacheDir } from '../io/cache.js'
-import type { TensorColumn } from '../types.js'
 import { localCandidate } from './candidate.js'
-import type { DecoderSpec, EncoderSpec, ImageModel, TextSpec } from './image-model.js'
-import { decoderOf, textOf } from './parts.js'
+import type { ImageModel } from './image-model.js'
 import { recognise, unknownCheckpoint } from './registry.js'
-import type { VtpConfig } from './vtp/config.js'
 
 export type { GraphFile } from '../graph/compile.js'
 export { PRECISIONS, type Precision } from '../graph/precision.js'
@@ -43,17 +39,16 @@ interface Resolved {
 }
 
 /** Opens a model by folder, file, hub id (`org/name[@revision]`) or `nano`. Reads headers only, plus a digest that is cached. */
-export async function openModel(ref: string, options: OpenModelOptions = {}): Promise<Model> {
+export async function openModel(ref: string, options: OpenModelOptions = {}): Promise<ImageModel> {
   const cacheDir = options.cacheDir ?? defaultCacheDir()
   const { folder, name, file } = await resolveModel(ref, options)
   const candidate = await localCandidate(ref, folder, file)
   const found = await recognise(candidate)
   if (!found) throw await unknownCheckpoint(candidate)
-  const model = await found.family.open(
+  return found.family.open(
     { ...candidate, folder, name, claim: found.claim },
     { ...options, cacheDir, openModel: (other) => openModel(other, options) },
   )
-  return { ...model, config: model.settings as VtpConfig }
 }
 
 async function resolveModel(ref: string, options: OpenModelOptions): Promise<Resolved> {
@@ -79,18 +74,3 @@ async function resolveModel(ref: string, options: OpenModelOptions): Promise<Res
     'give a folder (or s3://bucket/prefix) with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano',
   ])
 }
-
-// Until every caller has moved to the methods of `ImageModel`:
-export type Model = ImageModel & { readonly config: VtpConfig }
-export type EncoderOutput = EncoderSpec['outputs'][number]
-export const compileEncoder = (model: Model, spec: EncoderSpec, _?: object): Promise<GraphFile> =>
-  model.compileEncoder(spec)
-export const compileDecoder = (model: Model, spec: DecoderSpec, _?: object): Promise<GraphFile> =>
-  decoderOf(model).compile(spec)
-export const compileText = (model: Model, spec: TextSpec = {}, _?: object): Promise<GraphFile> =>
-  textOf(model).compile(spec)
-export const describeOutputs = (model: Model, height: number, width: number, layers?: number[]): TensorColumn[] =>
-  model.outputs({ height, width }, layers)
-export const readLogitScale = (model: Model): Promise<{ scale: number; bias: number }> => textOf(model).logitScale()
-export type { VtpConfig } from './vtp/config.js'
-export type ParameterCounts = Record<string, number>

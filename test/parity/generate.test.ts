@@ -9,7 +9,7 @@ import { denormalise, readLatentStats } from '../../src/generate/latent-stats.js
 import { type SamplerName, sample } from '../../src/generate/samplers.js'
 import { timeGrid } from '../../src/generate/schedule.js'
 import { openTensorFile, type TensorFile } from '../../src/io/tensor-file.js'
-import { compileDecoder, openModel } from '../../src/model/index.js'
+import { decoderOf, openModel } from '../../src/model/index.js'
 import { type DitCheckpoint, openDit } from '../../src/model/lightningdit/checkpoint.js'
 import { compileDit } from '../../src/model/lightningdit/model.js'
 import { ditRope } from '../../src/model/lightningdit/tables.js'
@@ -210,7 +210,7 @@ describe('samplers', () => {
     await check('denormalised', latents)
     if (!tensors.shapes.has(`${name}.images_u8`)) return
     const vtp = await openModel(golden('gen_vtp'), { cacheDir })
-    const graph = await compileDecoder(vtp, { height: 8, width: 8 }, { cacheDir })
+    const graph = await decoderOf(vtp).compile({ height: 8, width: 8 })
     const decoder = await openSession({ path: graph.path, providers: ['cpu'], threads: 2 })
     const { outputs } = await decoder.run({ latents: { data: latents, dtype: 'float32', dims: [2, 16, 8, 8] } })
     await Promise.all([decoder.close(), vtp.close()])

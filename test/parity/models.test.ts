@@ -8,15 +8,7 @@ import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import * as ort from '../../src/engine/runtime.js'
 import { openSafetensors, type SafetensorsFile } from '../../src/io/safetensors.js'
-import {
-  compileDecoder,
-  compileEncoder,
-  compileText,
-  type EncoderOutput,
-  type Model,
-  openModel,
-  readLogitScale,
-} from '../../src/model/index.js'
+import { decoderOf, type EncoderSpec, type ImageModel, openModel, textOf } from '../../src/model/index.js'
 import { ropeTables } from '../../src/model/vtp/rope.js'
 import { goldenPath } from '../golden.js'
 
@@ -55,7 +47,7 @@ async function runGraph(file: string, feeds: Record<string, ort.Tensor>): Promis
 }
 
 describe.each(cases)('%s', (name) => {
-  let model: Model
+  let model: ImageModel
   let golden: SafetensorsFile
   let expected: Expected
   let encoded: Outputs
@@ -78,9 +70,9 @@ describe.each(cases)('%s', (name) => {
     names = [...golden.tensors.keys()]
     const dims = golden.tensors.get('in.image_u8')!.shape
     const [, height = 0, width = 0] = dims
-    const depth = model.config.vision_depth
-    const outputs: EncoderOutput[] = ['latents', 'cls', 'patches', 'latent_cls', 'layers']
-    if (model.config.train_clip) outputs.push('clip', 'clip_features')
+    const depth = model.depth
+    const outputs: EncoderSpec['outputs'] = ['latents', 'cls', 'patches', 'latent_cls', 'layers']
+    if (model.text) outputs.push('clip', 'clip_features')
     const spec = {
       height,
       width,
@@ -91,8 +83,8 @@ describe.each(cases)('%s', (name) => {
       device: 'cpu',
     } as const
     const pixels = new ort.Tensor('uint8', await golden.readBytes('in.image_u8'), dims)
-    encoded = await runGraph((await compileEncoder(model, spec)).path, { pixels })
-    raw = await runGraph((await compileEncoder(model, { ...spec, outputs: ['layers'], layersNorm: false })).path, {
+    encoded = await runGraph((await model.compileEncoder(spec)).path, { pixels })
+    raw = await runGraph((await model.compileEncoder({ ...spec, outputs: ['layers'], layersNorm: false })).path, {
       pixels,
     })
   })
@@ -106,7 +98,7 @@ describe.each(cases)('%s', (name) => {
     await check('last.bottleneck_False.cls', encoded.cls!.data)
     await check('last.bottleneck_False.patch', encoded.patches!.data)
     await check('last.bottleneck_True.cls', encoded.latent_cls!.data)
-    if (!model.config.train_clip) return
+    if (!model.text) return
     await check('clip_image.normalize_True', encoded.clip!.data)
     await check('clip_image.normalize_False', encoded.clip_features!.data)
   })
@@ -121,7 +113,7 @@ describe.each(cases)('%s', (name) => {
       const count = names.filter(
         (k) => k.startsWith(key.slice(0, key.indexOf(match[0].split('.').at(-2)!) - 1)) && k.endsWith('.cls'),
       ).length
-      const depth = model.config.vision_depth
+      const depth = model.depth
       const blocks =
         list.length === 1 && count === list[0]
           ? Array.from({ length: count }, (_, i) => depth - count + i)
@@ -143,12 +135,12 @@ describe.each(cases)('%s', (name) => {
   })
 
   it('the decoder gives the reference images, and its bytes cut off', async () => {
-    if (!names.includes('decoded')) return expect(model.config.train_reconstruction).toBe(false)
+    if (!names.includes('decoded')) return expect(model.decoder).toBeUndefined()
     const latents = golden.tensors.get('reconstruction_latents')!
     const feeds = {
       latents: new ort.Tensor('float32', await golden.readFloat32('reconstruction_latents'), latents.shape),
     }
-    const graph = await compileDecoder(model, {
+    const graph = await decoderOf(model).compile({
       height: latents.shape[2]!,
       width: latents.shape[3]!,
       outputs: ['pixels', 'image'],
@@ -168,17 +160,17 @@ describe.each(cases)('%s', (name) => {
   })
 
   it('text features and CLIP logits agree', async () => {
-    if (!model.config.train_clip) return expect(names.some((key) => key.startsWith('clip_text'))).toBe(false)
+    if (!model.text) return expect(names.some((key) => key.startsWith('clip_text'))).toBe(false)
     const { shape } = golden.tensors.get('in.tokens')!
     const bytes = await golden.readBytes('in.tokens')
     const ids = new BigInt64Array(bytes.slice().buffer)
-    const graph = await compileText(model, { outputs: ['clip', 'features'] })
+    const graph = await textOf(model).compile({ outputs: ['clip', 'features'] })
     const text = await runGraph(graph.path, { ids: new ort.Tensor('int64', ids, shape) })
     await check('clip_text.normalize_True', text.clip!.data)
     await check('clip_text.normalize_False', text.features!.data)
-    if (!names.includes('logits_per_image')) return expect(model.config.text_pool_type).toBe('none')
-    const { scale, bias } = await readLogitScale(model)
-    const [n, t, d] = [encoded.clip!.dims[0]!, shape[0]!, model.config.text_embed_dim]
+    if (!names.includes('logits_per_image')) return expect(model.settings.text_pool_type).toBe('none')
+    const { scale, bias } = await textOf(model).logitScale()
+    const [n, t, d] = [encoded.clip!.dims[0]!, shape[0]!, textOf(model).dim]
     const logits = new Float32Array(n * t)
     const transposed = new Float32Array(n * t)
     for (let i = 0; i < n; i++) {

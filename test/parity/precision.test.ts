@@ -11,14 +11,14 @@ import { compileGraph } from '../../src/graph/compile.js'
 import { openSafetensors } from '../../src/io/safetensors.js'
 import { openWeights } from '../../src/io/weights.js'
 import {
-  compileDecoder,
-  compileEncoder,
-  compileText,
-  type EncoderOutput,
+  decoderOf,
+  type EncoderSpec,
   type GraphFile,
   openModel,
   type Precision,
+  textOf,
 } from '../../src/model/index.js'
+import type { VtpConfig } from '../../src/model/vtp/config.js'
 import { buildEncoder } from '../../src/model/vtp/encoder.js'
 import { goldenPath } from '../golden.js'
 
@@ -67,12 +67,12 @@ describe.each(cases)('%s', (name) => {
     const golden = await openSafetensors(goldenPath('models', name, 'cases.safetensors'))
     const dims = golden.tensors.get('in.image_u8')!.shape
     const [, height = 0, width = 0] = dims
-    const outputs: EncoderOutput[] = ['latents', 'cls', 'patches', 'layers']
-    if (model.config.train_clip) outputs.push('clip')
+    const outputs: EncoderSpec['outputs'] = ['latents', 'cls', 'patches', 'layers']
+    if (model.text) outputs.push('clip')
     const feeds: Feeds = { pixels: { data: await golden.readBytes('in.image_u8'), dtype: 'uint8', dims } }
     const encode = async (precision: Precision) => {
       const spec = { height, width, outputs, layers: [1], dtype: 'float32' as const, precision, device: 'cpu' }
-      return (await runGraph(await compileEncoder(model, spec), [feeds]))[0]!
+      return (await runGraph(await model.compileEncoder(spec), [feeds]))[0]!
     }
     const exact = await encode('fp32')
     for (const [precision, limit] of LIMITS) {
@@ -85,18 +85,18 @@ describe.each(cases)('%s', (name) => {
       }
     }
 
-    if (model.config.train_reconstruction) {
+    if (model.decoder) {
       const shape = golden.tensors.get('reconstruction_latents')!.shape
       const latents = { data: await golden.readFloat32('reconstruction_latents'), dtype: 'float32', dims: shape }
       const decode = async (precision: Precision) => {
         const grid = { height: shape[2]!, width: shape[3]!, outputs: ['image' as const], precision }
-        return (await runGraph(await compileDecoder(model, grid), [{ latents }]))[0]!.image!
+        return (await runGraph(await decoderOf(model).compile(grid), [{ latents }]))[0]!.image!
       }
       const image = await decode('fp32')
       for (const [precision, limit] of LIMITS)
         expect(distance(await decode(precision), image), `${precision} image`).toBeLessThan(limit)
     }
-    if (model.config.train_clip) {
+    if (model.text) {
       const bytes = await golden.readBytes('in.tokens')
       const ids = {
         data: new BigInt64Array(bytes.slice().buffer),
@@ -104,7 +104,7 @@ describe.each(cases)('%s', (name) => {
         dims: golden.tensors.get('in.tokens')!.shape,
       }
       const embed = async (precision: Precision) =>
-        (await runGraph(await compileText(model, { precision }), [{ ids }]))[0]!.clip!
+        (await runGraph(await textOf(model).compile({ precision }), [{ ids }]))[0]!.clip!
       const text = await embed('fp32')
       for (const [precision, limit] of LIMITS)
         expect(distance(await embed(precision), text), `${precision} text`).toBeLessThan(limit)
@@ -129,7 +129,7 @@ it('a few loud channels in every norm cost int8 little: they are multiplied in f
     return values
   }
   const encode = async (precision: Precision) => {
-    const outputs: EncoderOutput[] = ['layers']
+    const outputs: EncoderSpec['outputs'] = ['layers']
     const spec = { height, width, outputs, layers: [1], dtype: 'float32' as const, precision, device: 'cpu' }
     const graph = await compileGraph({
       cacheDir,
@@ -137,7 +137,7 @@ it('a few loud channels in every norm cost int8 little: they are multiplied in f
       tower: 'loud',
       precision,
       spec,
-      build: (builder) => buildEncoder(builder, model.config, read, spec),
+      build: (builder) => buildEncoder(builder, model.settings as VtpConfig, read, spec),
     })
     const [all, alone] = await runGraph(graph, [feeds, first])
     expect(alone!.layer_1_patches).toEqual(all!.layer_1_patches!.subarray(0, alone!.layer_1_patches!.length))
@@ -153,18 +153,14 @@ it.each(['fp32', 'int8', 'fp16'] as const)(
   '%s: a row is the same bits in every batch and at every place',
   async (precision) => {
     const model = await openModel('nano', { cacheDir })
-    const outputs: EncoderOutput[] = ['latents', 'clip', 'cls', 'patches']
+    const outputs: EncoderSpec['outputs'] = ['latents', 'clip', 'cls', 'patches']
     const spec = { height: 64, width: 96, outputs, dtype: 'float32', precision, device: 'cpu' } as const
     const size = 64 * 96 * 3
     const images = Uint8Array.from({ length: 5 * size }, (_, i) => Math.imul(i, 2654435761) >>> 24)
     const batch = (first: number, count: number): Feeds => ({
       pixels: { data: images.slice(first * size, (first + count) * size), dtype: 'uint8', dims: [count, 64, 96, 3] },
     })
-    const [all, alone, pair] = await runGraph(await compileEncoder(model, spec), [
-      batch(0, 5),
-      batch(3, 1),
-      batch(2, 2),
-    ])
+    const [all, alone, pair] = await runGraph(await model.compileEncoder(spec), [batch(0, 5), batch(3, 1), batch(2, 2)])
     for (const [key, values] of Object.entries(all!)) {
       const row = values.length / 5
       const fourth = values.subarray(3 * row, 4 * row)
@@ -191,7 +187,7 @@ it('the simulated bf16 errs as the official code does under autocast', async () 
       const pixels = { data: await golden.readBytes('in.image_u8'), dtype: 'uint8', dims }
       const outputs = (Object.keys(keys) as (keyof typeof keys)[]).filter((o) => golden.tensors.has(keys[o]))
       const spec = { height, width, outputs, dtype: 'float32' as const, device: 'cpu' }
-      const [run] = await runGraph(await compileEncoder(model, { ...spec, precision: 'bf16-simulated' }), [{ pixels }])
+      const [run] = await runGraph(await model.compileEncoder({ ...spec, precision: 'bf16-simulated' }), [{ pixels }])
       for (const output of outputs) {
         const exact = await golden.readFloat32(keys[output])
         const official = distance(await golden.readFloat32(`bf16_autocast.${keys[output]}`), exact)

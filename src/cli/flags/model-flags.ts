@@ -5,7 +5,7 @@ import { parseImageSize, parseLayers, parseNames } from './parse.js'
 import { RUN_FLAGS } from './run-flags.js'
 
 const TOWERS = ['encoder', 'decoder', 'text'] as const
-const OUTPUTS = ['latents', 'clip', 'cls', 'patches'] as const
+const OUTPUTS = ['latents', 'clip', 'cls', 'patches', 'codes', 'logits'] as const
 
 /** Of `vtp model check`. */
 export const MODEL_CHECK_FLAGS = declareFlags({
@@ -22,7 +22,8 @@ export const MODEL_EXPORT_FLAGS = declareFlags({
     helpValue: 'LIST',
   }),
   outputs: valueFlag((flag, text) => parseNames(flag, text, OUTPUTS, 'output'), {
-    summary: 'Outputs of the encoder: a list of latents, clip, cls, patches. Default: all that the model has.',
+    summary:
+      'Outputs of the encoder: a list of latents, clip, cls, patches, codes, logits. Default: all that the model has.',
     helpValue: 'LIST',
   }),
   layers: valueFlag(parseLayers, {

@@ -5,16 +5,13 @@ import { usageError, VtpError } from '../../errors.js'
 import { writeAtomically } from '../../io/atomic.js'
 import { resolveHubModel } from '../../model/hub/index.js'
 import {
-  compileDecoder,
-  compileEncoder,
-  compileText,
-  describeOutputs,
-  type EncoderOutput,
+  decoderOf,
   type GraphFile,
-  type Model,
+  type ImageModel,
+  type ImageSize,
+  type ModelOutput,
   openModel,
-  type ParameterCounts,
-  type VtpConfig,
+  textOf,
 } from '../../model/index.js'
 import type { TensorColumn } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
@@ -30,28 +27,27 @@ export interface ModelInfoJson {
   /** SHA-256 over configuration and weights; part of every plan. */
   digest: string
   /** Parameters per tower, as the model card counts them. */
-  parameters: ParameterCounts
-  imageSize: number
+  parameters: Record<string, number>
+  /** The input that it was trained for: the side, or height and width. */
+  imageSize: number | ImageSize
   /** What one pass gives for an image of that size, per image. */
   outputs: TensorColumn[]
   towers: Tower[]
-  config: VtpConfig
+  config: Readonly<Record<string, unknown>>
 }
 
 export const TOWERS = ['encoder', 'decoder', 'text'] as const
 export type Tower = (typeof TOWERS)[number]
 
-function towersOf(config: VtpConfig): Tower[] {
-  return TOWERS.filter(
-    (tower) => tower === 'encoder' || (tower === 'decoder' ? config.train_reconstruction : config.train_clip),
-  )
+function towersOf(model: ImageModel): Tower[] {
+  return TOWERS.filter((tower) => tower === 'encoder' || model[tower] !== undefined)
 }
 
 /** Opens a model with progress on stderr, does something with it, and closes it. */
 export async function withModel<T>(
   context: CommandContext,
   ref: string,
-  use: (model: Model, note: (line: string) => void) => Promise<T>,
+  use: (model: ImageModel, note: (line: string) => void) => Promise<T>,
 ): Promise<T> {
   const progress = context.terminal
   const model = await openModel(ref, { onNote: progress.note })
@@ -65,30 +61,31 @@ export async function withModel<T>(
 
 export function runModelInfo(context: CommandContext, ref: string): Promise<ModelInfoJson> {
   return withModel(context, ref, async (model) => {
-    const size = model.config.image_size
+    const { height, width } = model.imageSize
     const info: ModelInfoJson = {
       name: model.name,
       folder: path.resolve(model.folder),
       digest: model.digest,
       parameters: parameterJson(model),
-      imageSize: size,
-      outputs: describeOutputs(model, size, size),
-      towers: towersOf(model.config),
-      config: model.config,
+      imageSize: height === width ? height : { height, width },
+      outputs: model.outputs(model.imageSize),
+      towers: towersOf(model),
+      config: model.settings,
     }
-    context.terminal.print(describeInfo(info, model.parameters))
+    context.terminal.print(describeInfo(info, model))
     return info
   })
 }
 
 /** By part and in total. */
-function parameterJson({ parameters: { parts, total } }: Model): ParameterCounts {
+function parameterJson({ parameters: { parts, total } }: ImageModel): Record<string, number> {
   return { ...Object.fromEntries(parts.map(({ key, count }) => [key, count])), total }
 }
 
 const millions = (count: number): string => `${(count / 1e6).toFixed(1)} M`
 
-function describeInfo(info: ModelInfoJson, { parts, total }: Model['parameters']): string[] {
+function describeInfo(info: ModelInfoJson, { parameters, imageSize }: ImageModel): string[] {
+  const { parts, total } = parameters
   const counts = [
     ...parts.filter(({ count }) => count > 0).map(({ title, count }) => [title, millions(count)]),
     ['total', millions(total)],
@@ -103,7 +100,7 @@ function describeInfo(info: ModelInfoJson, { parts, total }: Model['parameters']
     'Parameters:',
     ...formatTable(counts, { right: [1], indent }),
     '',
-    `Outputs of one pass for an image of ${info.imageSize}×${info.imageSize}:`,
+    `Outputs of one pass for an image of ${imageSize.width}×${imageSize.height}:`,
     ...formatTable(outputs, { indent }),
     '',
     'Configuration:',
@@ -133,9 +130,8 @@ export interface ModelExportJson {
 
 export function runModelExport(context: CommandContext, flags: ExportFlags): Promise<ModelExportJson> {
   return withModel(context, flags.model, async (model, note) => {
-    const { config } = model
-    const size = flags['image-size'] ?? { height: config.image_size, width: config.image_size }
-    const available = towersOf(config)
+    const size = flags['image-size'] ?? model.imageSize
+    const available = towersOf(model)
     const towers = flags.towers ?? available
     const absent = towers.find((tower) => !available.includes(tower))
     if (absent) {
@@ -163,41 +159,32 @@ export function runModelExport(context: CommandContext, flags: ExportFlags): Pro
   })
 }
 
-function compileTower(
-  model: Model,
-  tower: Tower,
-  size: { height: number; width: number },
-  flags: ExportFlags,
-): Promise<GraphFile> {
-  const { config } = model
-  const patch = config.vision_patch_size
-  if (tower === 'text') return compileText(model)
+function compileTower(model: ImageModel, tower: Tower, size: ImageSize, flags: ExportFlags): Promise<GraphFile> {
+  if (tower === 'text') return textOf(model).compile()
   if (tower === 'decoder') {
-    const grid = { height: Math.floor(size.height / patch), width: Math.floor(size.width / patch) }
-    return compileDecoder(model, { ...grid, outputs: ['pixels', 'image'] })
+    const [, height, width] = decoderOf(model).latentShape(size)
+    return decoderOf(model).compile({ height, width, outputs: ['pixels', 'image'] })
   }
-  const layers = Array.isArray(flags.layers)
-    ? flags.layers
-    : Array.from(
-        { length: flags.layers?.last ?? 0 },
-        (_, i) => config.vision_depth - (flags.layers as { last: number }).last + i,
-      )
-  const wrong = layers.find((layer) => layer < 0 || layer >= config.vision_depth)
+  const { depth } = model
+  const last = Array.isArray(flags.layers) ? 0 : (flags.layers?.last ?? 0)
+  const layers = Array.isArray(flags.layers) ? flags.layers : Array.from({ length: last }, (_, i) => depth - last + i)
+  const wrong = layers.find((layer) => layer < 0 || layer >= depth)
   if (wrong !== undefined) {
     throw usageError('bad_layers', `--layers: the model ${model.name} has no block ${wrong}`, [
-      `blocks run from 0 to ${config.vision_depth - 1}`,
+      depth === 0 ? 'leave --layers out' : `blocks run from 0 to ${depth - 1}`,
     ])
   }
-  const known = describeOutputs(model, size.height, size.width).map(({ name }) => name)
-  const outputs = flags.outputs ?? (known as EncoderOutput[])
-  const absent = outputs.find((name) => name !== 'layers' && !known.includes(name))
+  const known = model.outputs(size).map(({ name }) => name as ModelOutput)
+  const outputs: ModelOutput[] = flags.outputs ?? known
+  const absent = outputs.find((name) => !known.includes(name))
   if (absent)
     throw usageError('unknown_output', `--outputs: the model ${model.name} has no output "${absent}"`, [
       `it has ${known.join(', ')}`,
     ])
-  return compileEncoder(model, {
-    ...size,
-    outputs: layers.length > 0 && !outputs.includes('layers') ? [...outputs, 'layers'] : outputs,
+  return model.compileEncoder({
+    height: size.height,
+    width: size.width,
+    outputs: layers.length > 0 ? [...outputs, 'layers'] : outputs,
     layers,
     dtype: flags.dtype,
     precision: 'fp32',

@@ -85,8 +85,8 @@ describe.each(FORMATS)('%s', (format) => {
     expect(shard.columns.map((c) => c.name).sort()).toEqual(COLUMNS.map((c) => c.name).sort())
     expect(shard.provenance['vtp.model']).toBe('ünï')
     const rows: RowMeta[] = []
-    const values: Record<string, number[]> = { latents: [], clip: [], pixels: [] }
-    for await (const batch of shard.read(['latents', 'clip', 'pixels'], 5)) {
+    const values: Record<string, number[]> = { latents: [], clip: [], codes: [], pixels: [] }
+    for await (const batch of shard.read(Object.keys(values), 5)) {
       expect(batch.rows.length).toBeLessThanOrEqual(5)
       rows.push(...batch.rows)
       for (const name of Object.keys(values)) values[name]!.push(...batch.tensors[name]!)
