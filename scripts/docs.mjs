@@ -14,7 +14,7 @@ const REJECTS = {
   empty: 'it has no bytes',
   too_many_bytes: 'the encoded image is larger than the limit',
   too_many_pixels: 'its header announces more pixels than `--max-pixels`; it is not decoded',
-  unsupported_format: 'it is none of JPEG, PNG, WebP, GIF, BMP, TIFF',
+  unsupported_format: 'it is none of JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, or of a kind that the message names',
   corrupt: 'the decoder found it damaged or cut off',
   bad_entry: 'a line of a list or a member of a container that describes no image',
   duplicate_key: 'an earlier image of the dataset has the same key',

@@ -12,7 +12,7 @@ import { cmykToRgb } from './cmyk.js'
 import { DEFAULT_LIMITS, type DecodeLimits } from './decode-limits.js'
 import { decodeGif } from './gif.js'
 import { decodeBaselineJpeg } from './jpeg/decode-baseline.js'
-import { checkJpeg } from './jpeg-check.js'
+import { checkJpeg, type JpegFrame } from './jpeg-check.js'
 import { checkPng } from './png-check.js'
 import { decodePpm } from './ppm.js'
 import { type ImageFormat, sniffFormat } from './sniff.js'
@@ -35,12 +35,42 @@ function reject(code: RejectError['code'], message: string, cause?: unknown): Re
   return new RejectError(code, 'decode', message, cause)
 }
 
+/** No transform makes sense of longer images, and libvips takes a minute for as many rows as a small file can hold. */
+const MAX_SIDE = 1_000_000
+
 /** Throws RejectError `too_many_pixels` or `corrupt` for sizes that are not to be decoded. */
 export function checkSize(width: number, height: number, maxPixels: number): void {
   if (!(width > 0 && height > 0)) throw reject('corrupt', `the image is ${width}×${height} pixels`)
   if (width * height > maxPixels) {
     throw reject('too_many_pixels', `${width}×${height} pixels are more than the limit of ${maxPixels}`)
   }
+  if (Math.max(width, height) > MAX_SIDE) {
+    const message = `${width}×${height} pixels: no side may have more than ${MAX_SIDE}`
+    throw new RejectError('too_many_pixels', 'transform', message)
+  }
+}
+
+/** What the decoders of most images need; interlaced and progressive ones hold more than their pixels. */
+const BYTES_PER_PIXEL = 8
+
+/** Throws RejectError `too_many_pixels` for images that are small enough, but need far more memory than others. */
+function checkMemory({ width, height }: Size, bytesPerPixel: number, maxPixels: number): void {
+  if (width * height * bytesPerPixel <= maxPixels * BYTES_PER_PIXEL) return
+  const size = `${width}×${height} pixels of ${Math.round(bytesPerPixel)} bytes each while they are decoded`
+  throw reject('too_many_pixels', `${size} need more memory than ${maxPixels} pixels of other images`)
+}
+
+/** Every scan of a JPEG file goes through the whole image: 10 s for so many pixels. */
+const MAX_SCANNED_PIXELS = 1e10
+
+interface Size {
+  width: number
+  height: number
+}
+
+function checkScans({ width, height, scans }: JpegFrame): void {
+  if (scans * width * height <= MAX_SCANNED_PIXELS) return
+  throw reject('too_many_pixels', `${scans} scans of ${width}×${height} pixels are more than can be decoded in time`)
 }
 
 /** Decodes one image. Throws RejectError (stage `decode`) for anything wrong with it. */
@@ -98,13 +128,20 @@ interface Header {
 }
 
 /** Size and kind before anything is decoded. JPEG and PNG headers are read here: it is one trip to libvips less. */
-async function readHeader(bytes: Uint8Array, format: ImageFormat, image: Sharp): Promise<Header> {
+async function readHeader(bytes: Uint8Array, format: ImageFormat, image: Sharp, maxPixels: number): Promise<Header> {
   if (format === 'jpeg') {
     const frame = checkJpeg(bytes)
+    if (frame) {
+      checkScans(frame)
+      // Coefficients of two bytes are kept from scan to scan.
+      if (frame.scans > 1) checkMemory(frame, 2 * frame.samplesPerPixel + 3, maxPixels)
+    }
     if (frame) return { ...frame, kind: frame.components === 4 ? 'cmyk' : 'rgb' }
   }
   if (format === 'png') {
-    const { width, height, bitDepth, colourType } = checkPng(bytes)
+    const header = checkPng(bytes)
+    const { width, height, bitDepth, colourType } = header
+    if (header.interlaced) checkMemory(header, (header.channels * bitDepth) / 8 + 3, maxPixels)
     return { width, height, kind: bitDepth === 16 && colourType === 0 ? 'gray16' : 'rgb' }
   }
   const { width = 0, height = 0, space } = await image.metadata()
@@ -126,7 +163,7 @@ function openSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits)
 
 async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<RgbImage> {
   const image = openSharp(bytes, format, limits)
-  const { width, height, kind } = await readHeader(bytes, format, image)
+  const { width, height, kind } = await readHeader(bytes, format, image, limits.maxPixels)
   checkSize(width, height, limits.maxPixels)
   if (kind === 'gray16') return { data: await clippedGray16(image), width, height }
   return decodeKind(image, kind)

@@ -40,6 +40,10 @@ export interface JpegFrame {
   height: number
   /** 1 grey, 3 colour, 4 CMYK. */
   components: number
+  /** Of all components together. */
+  samplesPerPixel: number
+  /** How often the file goes through its image. */
+  scans: number
 }
 
 /**
@@ -56,14 +60,33 @@ export function checkJpeg(bytes: Uint8Array): JpegFrame | undefined {
     if (code === DRI) interval = u16(start)
     if (!isSof(code)) continue
     checkKind(code, bytes[start] ?? 8)
-    frame = { height: u16(start + 1), width: u16(start + 3), components: bytes[start + 5] ?? 0 }
+    const components = bytes[start + 5] ?? 0
+    const parameters = bytes.subarray(start + 6, start + 6 + 3 * components)
+    const size = { height: u16(start + 1), width: u16(start + 3), components }
+    frame = { ...size, samplesPerPixel: countSamples(parameters), scans: 0 }
     sequential = code === 0xc0 || code === 0xc1 || code === 0xc9
-    blocks = countMcus(frame, bytes.subarray(start + 6, start + 6 + 3 * frame.components))
+    blocks = countMcus(frame, parameters)
   }
   if (marker && frame && sequential && bytes[marker.start] === frame.components) {
     checkEnd(bytes, marker.end, interval > 0 ? Math.ceil(blocks / interval) - 1 : 0)
   }
+  if (frame) frame.scans = countScans(bytes, marker)
   return marker && frame
+}
+
+function countScans(bytes: Uint8Array, first: Marker | undefined): number {
+  let scans = 0
+  for (let marker = first; marker && marker.code !== EOI; marker = nextMarker(bytes, marker.end)) {
+    if (marker.code === SOS) scans++
+  }
+  return scans
+}
+
+/** Samples of all components per pixel of the image: 1 of the largest, less of those that are sampled down. */
+function countSamples(parameters: Uint8Array): number {
+  const factors = Array.from(parameters).filter((_, i) => i % 3 === 1)
+  const areas = factors.map((factor) => (factor >> 4) * (factor & 15))
+  return areas.reduce((sum, area) => sum + area, 0) / Math.max(1, ...areas)
 }
 
 /** Sound files of kinds that libjpeg does not decode. */

@@ -11,6 +11,8 @@ export interface PngHeader {
   bitDepth: number
   /** 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha. */
   colourType: number
+  channels: number
+  interlaced: boolean
 }
 
 /** Checks the chunks up to the first IDAT. Throws an Error for a file that Pillow would refuse to open. */
@@ -35,7 +37,9 @@ export function checkPng(bytes: Uint8Array): PngHeader {
     }
     if (name === 'IHDR' && length >= 13) {
       const [width, height] = [view.getUint32(at + 8), view.getUint32(at + 12)]
-      header = { width, height, bitDepth: bytes[at + 16]!, colourType: bytes[at + 17]! }
+      const colourType = bytes[at + 17]!
+      const channels = [1, 1, 3, 1, 2, 1, 4][colourType] ?? 4
+      header = { width, height, bitDepth: bytes[at + 16]!, colourType, channels, interlaced: bytes[at + 20] !== 0 }
     }
     at = end + 4
   }

@@ -51,6 +51,8 @@ export interface Coefficients {
 
 const cache = new Map<string, Coefficients>()
 const CACHE_ENTRIES = 256
+/** Larger tables are made anew each time: a few very long images must not fill the memory. */
+const CACHED_WEIGHTS = 1 << 16
 
 /** Coefficients for one axis, remembered: datasets have few distinct sizes. */
 export function coefficients(inSize: number, outSize: number, filter: Filter): Coefficients {
@@ -58,6 +60,7 @@ export function coefficients(inSize: number, outSize: number, filter: Filter): C
   let found = cache.get(key)
   if (!found) {
     found = computeCoefficients(inSize, outSize, filter)
+    if (found.weights.length > CACHED_WEIGHTS) return found
     if (cache.size >= CACHE_ENTRIES) cache.delete(cache.keys().next().value!)
     cache.set(key, found)
   }

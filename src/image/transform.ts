@@ -125,7 +125,7 @@ export function applyTransform(image: RgbImage, transform: Transform): RgbImage 
 function applyStep(image: RgbImage, step: Step): RgbImage {
   switch (step.kind) {
     case 'resize':
-      return resizePillow(image, step.width, step.height, step.filter)
+      return resizeBounded(image, step.width, step.height, step.filter)
     case 'resize-short':
       return resizeShort(image, step.size, step.filter)
     case 'center-crop':
@@ -143,6 +143,17 @@ const MAX_INTERMEDIATE_PIXELS = 64_000_000
 function resizeWithin(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
   if (width * height > MAX_INTERMEDIATE_PIXELS) {
     const message = `${image.width}×${image.height} pixels would become ${width}×${height} on the way to its crop`
+    throw new RejectError('too_many_pixels', 'transform', message)
+  }
+  return resizeBounded(image, width, height, filter)
+}
+
+/** Between the passes an image has its new width and its old height: a very tall one grows there. */
+const MAX_PIXELS_BETWEEN = 100_000_000
+
+function resizeBounded(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
+  if (width * image.height > Math.max(MAX_PIXELS_BETWEEN, image.width * image.height)) {
+    const message = `${image.width}×${image.height} pixels would become ${width}×${image.height} while they are resized`
     throw new RejectError('too_many_pixels', 'transform', message)
   }
   return resizePillow(image, width, height, filter)

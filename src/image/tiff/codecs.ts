@@ -4,7 +4,7 @@
  * header declares, and throws an Error where there are fewer: libtiff refuses such segments, too.
  * Formats: TIFF 6.0, sections 9 and 13; RFC 1950; RFC 8878.
  */
-import { createInflate } from 'node:zlib'
+import { createInflate, inflateSync } from 'node:zlib'
 import { Decompress } from 'fzstd'
 import { unsupported } from './layout.js'
 
@@ -102,8 +102,23 @@ function decodeLzw(segment: Uint8Array, size: number): Uint8Array {
   return out
 }
 
+/** Small segments are many: a stream for each would cost more than their bytes. */
+const SMALL_BYTES = 1 << 18
+
+function inflate(segment: Uint8Array, size: number): Uint8Array | Promise<Uint8Array> {
+  if (size <= SMALL_BYTES) {
+    try {
+      const all = inflateSync(segment, { maxOutputLength: size })
+      if (all.length === size) return all
+    } catch {
+      // Too long or damaged: the stream says what is needed and is sound.
+    }
+  }
+  return inflateStream(segment, size)
+}
+
 /** What follows the needed bytes, a wrong checksum for example, does not matter: libtiff does not read it. */
-function inflate(segment: Uint8Array, size: number): Promise<Uint8Array> {
+function inflateStream(segment: Uint8Array, size: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const out = new Uint8Array(size)
     let done = 0

@@ -57,11 +57,15 @@ interface Segment {
   bytes: Uint8Array
 }
 
+/** Segments may share bytes, within reason. */
+const MIN_READ_BYTES = 64 << 20
+
 /** The strips or tiles of the image, top to bottom, plane by plane. */
 function* segmentsOf(bytes: Uint8Array, tags: TiffDirectory, layout: Layout): Generator<Segment> {
   const { width, height, segmentWidth, segmentHeight, planes, tiled, compression } = layout
   let offsets = tags.numbers(tiled ? Tag.tileOffsets : Tag.stripOffsets)
   let counts = tags.numbers(tiled ? Tag.tileByteCounts : Tag.stripByteCounts)
+  let budget = Math.max(MIN_READ_BYTES, bytes.length * 4)
   const whole = segmentWidth === width && segmentHeight === height && planes === 1
   // Several segments that each hold the whole image: Pillow takes the last.
   if (whole && compression === 1) [offsets, counts] = [offsets.slice(-1), counts.slice(-1)]
@@ -74,6 +78,9 @@ function* segmentsOf(bytes: Uint8Array, tags: TiffDirectory, layout: Layout): Ge
         // Without compression the size is known, and what the file says of it is not looked at.
         const count = compression === 1 ? undefined : counts[index]
         const end = count === undefined ? bytes.length : Math.min(bytes.length, at + count)
+        // Thousands of segments may name the same long bytes that mean nothing.
+        budget -= compression === 1 ? 0 : end - at
+        if (budget < 0) throw new Error('the segments of the TIFF file are many times as long as the file')
         yield { plane, left, top, bytes: bytes.subarray(at, end) }
       }
     }
