@@ -66,8 +66,8 @@ export async function localCandidate(ref: string, folder: string, file?: string)
       const text = await readText(name)
       return text === undefined ? undefined : parseJsonObject(text, path.join(folder, name))
     },
-    async readShapes(name) {
-      const opened = await openTensorFile(path.join(folder, name))
+    async readShapes(name, keys) {
+      const opened = await openTensorFile(path.join(folder, name), keys)
       try {
         return opened.shapes
       } finally {

@@ -19,8 +19,11 @@ export interface Candidate {
   readText(name: string): Promise<string | undefined>
   /** A small JSON file that holds an object; undefined where there is none. Throws VtpError `bad_config`. */
   readJson(name: string): Promise<Record<string, unknown> | undefined>
-  /** Shapes of the tensors of a file, by name; undefined where the file is not on this machine yet. */
-  readShapes(name: string): Promise<ReadonlyMap<string, readonly number[]> | undefined>
+  /**
+   * Shapes of the tensors of a file, by name; undefined where the file is not on this machine yet. `keys` say where a
+   * torch file may keep its state dict.
+   */
+  readShapes(name: string, keys?: string[]): Promise<ReadonlyMap<string, readonly number[]> | undefined>
 }
 
 export interface Claim {

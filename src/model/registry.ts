@@ -2,11 +2,13 @@
 import { EXIT, VtpError } from '../errors.js'
 import { missingFile } from '../io/weights.js'
 import { clip } from './clip/family.js'
+import { dinov2 } from './dinov2/family.js'
 import type { Candidate, Claim, Family } from './family.js'
+import { mae } from './mae/family.js'
 import { siglip } from './siglip/family.js'
 import { vtp } from './vtp/family.js'
 
-export const FAMILIES: Family[] = [vtp, clip, siglip]
+export const FAMILIES: Family[] = [vtp, clip, siglip, dinov2, mae]
 
 export interface Recognised {
   family: Family

@@ -34,13 +34,13 @@ export interface ImageTower {
   /** Norm before the blocks. */
   preNorm?: NormTensors
   blocks: readonly BlockTensors[]
-  /** Norm of the tokens after the blocks; `plain` has neither weight nor bias. */
-  finalNorm: NormTensors | 'plain'
+  /** Norm of the tokens after the blocks; `plain` has neither weight nor bias; none: what follows has its own. */
+  finalNorm?: NormTensors | 'plain'
 }
 
 /** Tokens of a pass. */
 export interface TowerTokens {
-  /** After the final norm, [N, lead + h·w, D]. */
+  /** After the final norm where there is one, [N, lead + h·w, D]. */
   normed: Value
   /** Before it. */
   raw: Value
@@ -61,7 +61,7 @@ export async function addImageTower<T>(
   tower: ImageTower,
   spec: EncoderSpec,
   after: (transformer: Transformer) => T,
-): Promise<TowerTokens & Transformer & { registered: T; finalNorm: Value[] }> {
+): Promise<TowerTokens & Transformer & { registered: T; finalNorm?: Value[] }> {
   const { shape, patch } = tower
   const { dim } = shape
   const { precision } = spec
@@ -79,8 +79,8 @@ export async function addImageTower<T>(
   const leadTokens = tower.lead && own('image.lead', [1, lead, dim], tower.lead.tokens)
   const preNorm = tower.preNorm && registerNorm(transformer, 'image.pre_norm', tower.preNorm)
   const blocks = registerTransformer(transformer, tower.blocks)
-  const finalNorm =
-    tower.finalNorm === 'plain' ? plainNorm(transformer) : registerNorm(transformer, 'image.norm', tower.finalNorm)
+  const { finalNorm: norm } = tower
+  const finalNorm = norm === 'plain' ? plainNorm(transformer) : norm && registerNorm(transformer, 'image.norm', norm)
   const registered = after(transformer)
   // A constant of the graph, not a weight: it depends on the size of the images, and graphs of all sizes share weights.
   const positions =
@@ -109,7 +109,7 @@ export async function addImageTower<T>(
   return {
     ...transformer,
     finalNorm,
-    normed: byRow(run.normed!),
+    normed: byRow(run.normed ?? run.sum),
     raw: byRow(run.sum),
     taps: new Map([...run.taps].map(([k, value]) => [k, byRow(value)])),
     lead,

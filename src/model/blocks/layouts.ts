@@ -101,15 +101,19 @@ export function transformersClipLayout(prefix: string): BlockLayout {
   })
 }
 
-/** timm's blocks, and those of code made after them: DINOv2's hub, MAE. */
-export function timmLayout(prefix: string, layerScale = false): BlockLayout {
+/** timm's blocks, and those of code made after them: DINOv2's hub (LayerScale, packed SwiGLU), MAE. */
+export function timmLayout(
+  prefix: string,
+  { layerScale = false, packedSwiglu = false }: { layerScale?: boolean; packedSwiglu?: boolean } = {},
+): BlockLayout {
   return namedLayout(prefix, {
     norm1: 'norm1',
     norm2: 'norm2',
     qkv: { weight: 'attn.qkv.weight', bias: 'attn.qkv.bias' },
     proj: 'attn.proj',
-    up: 'mlp.fc1',
-    down: 'mlp.fc2',
+    up: packedSwiglu ? 'mlp.w12' : 'mlp.fc1',
+    packedUp: packedSwiglu,
+    down: packedSwiglu ? 'mlp.w3' : 'mlp.fc2',
     scales: layerScale ? ['ls1.gamma', 'ls2.gamma'] : undefined,
   })
 }

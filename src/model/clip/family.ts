@@ -4,7 +4,8 @@
  */
 import { VtpError } from '../../errors.js'
 import { missingFile, openWeights, pickWeights } from '../../io/weights.js'
-import { contrastiveModel, otherVocabulary } from '../blocks/contrastive-model.js'
+import { tokenColumns } from '../blocks/outputs.js'
+import { otherVocabulary, towerModel } from '../blocks/tower-model.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
 import type { ImageModel, ImageSize } from '../image-model.js'
@@ -82,7 +83,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
     checkClip(config, weights.tensors, folder, configFile)
     const digest = await checkpointDigest({ family: 'clip', ...config }, weights.files, cacheDir)
     const { image, text, embedding } = config
-    return contrastiveModel({
+    return towerModel({
       family: 'clip',
       name,
       folder,
@@ -92,17 +93,23 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       settings: raw!,
       shapes: clipShapes(config),
       isImage: (tensor) => /^(visual\.|vision_model\.|visual_projection)/.test(tensor),
-      image: { ...image, hasCls: true, hasClip: true },
-      embedding,
+      image,
+      columns: (count, layers) => [
+        { name: 'clip', dtype: 'float32', shape: [embedding] },
+        ...tokenColumns(count, image.shape.dim, true, layers),
+      ],
+      probed: 'cls',
       buildImage: (graph, spec) => buildClipImage(graph, config, weights.readFloat32, spec),
-      text: clipTextTower(config, weights.readFloat32),
-      async openTokenizer() {
-        const { createTokenizer, VOCAB_SIZE } = await import('../text/tokenizer.js')
-        if (text.vocabulary === VOCAB_SIZE) return createTokenizer()
-        throw otherVocabulary(name, text.vocabulary, `CLIP's tokenizer has ${VOCAB_SIZE}`)
+      text: {
+        tower: clipTextTower(config, weights.readFloat32),
+        probabilities: 'softmax',
+        async openTokenizer() {
+          const { createTokenizer, VOCAB_SIZE } = await import('../text/tokenizer.js')
+          if (text.vocabulary === VOCAB_SIZE) return createTokenizer()
+          throw otherVocabulary(name, text.vocabulary, `CLIP's tokenizer has ${VOCAB_SIZE}`)
+        },
       },
-      probabilities: 'softmax',
-      transform: (size) => transformFor(config, size),
+      transform: (_job, size) => transformFor(config, size),
       lacks: {},
     })
   } catch (error) {

@@ -71,7 +71,7 @@ export async function buildClipImage(
     image.pool === 'cls'
       ? takeToken(graph, source)
       : addMeanOfTokens(graph, takeTokens(graph, source, 1, count + 1), float, count, dim)
-  const feature: Value = image.normAfterPool ? addLayerNorm(tokens, pooled, tokens.finalNorm) : pooled
+  const feature: Value = image.normAfterPool ? addLayerNorm(tokens, pooled, tokens.finalNorm!) : pooled
   // Norms of halves could overflow: from here on in float32.
   const projected = addCast(graph, graph.op('MatMul', [feature, tokens.registered]), float, 'float32')
   const emit = (name: string, value: Value): void =>

@@ -3,7 +3,8 @@
  * open_clip's (`open_clip_config.json` with a tower of timm's).
  */
 import { missingFile, openWeights, pickWeights } from '../../io/weights.js'
-import { contrastiveModel } from '../blocks/contrastive-model.js'
+import { tokenColumns } from '../blocks/outputs.js'
+import { towerModel } from '../blocks/tower-model.js'
 import { foreignTower, OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS } from '../clip/family.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
@@ -58,7 +59,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
     checkSiglip(config, weights.tensors, folder, configFile)
     const digest = await checkpointDigest({ family: 'siglip', ...config }, weights.files, cacheDir)
     const imageTensors = siglipImageShapes(config)
-    return contrastiveModel({
+    return towerModel({
       family: 'siglip',
       name,
       folder,
@@ -68,13 +69,19 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       settings: raw!,
       shapes: siglipShapes(config),
       isImage: (tensor) => imageTensors.has(tensor),
-      image: { ...config, size: { height: config.size, width: config.size }, hasCls: false, hasClip: config.head },
-      embedding: config.embedding,
+      image: { ...config, size: { height: config.size, width: config.size } },
+      columns: (count, layers) => [
+        ...(config.head ? [{ name: 'clip', dtype: 'float32' as const, shape: [config.embedding] }] : []),
+        ...tokenColumns(count, config.shape.dim, false, layers),
+      ],
+      probed: config.head ? 'pooled' : undefined,
       buildImage: (graph, spec) => buildSiglipImage(graph, config, weights.readFloat32, spec),
-      text: siglipTextTower(config, weights.readFloat32),
-      openTokenizer: () => openSiglipTokenizer(local, config.text.vocabulary),
-      probabilities: 'sigmoid',
-      transform: ({ height, width }) => `resize(${height},${width},bicubic)`,
+      text: {
+        tower: siglipTextTower(config, weights.readFloat32),
+        openTokenizer: () => openSiglipTokenizer(local, config.text.vocabulary),
+        probabilities: 'sigmoid',
+      },
+      transform: (_job, { height, width }) => `resize(${height},${width},bicubic)`,
       lacks: { cls: 'it has no class token', ...(config.head ? {} : { clip: 'vision_use_head is false' }) },
     })
   } catch (error) {

@@ -8,7 +8,7 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError, VtpError } from '../../errors.js'
-import { otherVocabulary } from '../blocks/contrastive-model.js'
+import { otherVocabulary } from '../blocks/tower-model.js'
 import type { LocalCheckpoint } from '../family.js'
 import type { Tokenizer } from '../image-model.js'
 import { fixText } from '../text/fix-text.js'

@@ -1,17 +1,17 @@
-/** What CLIP, SigLIP and their like are to the rest of the program: an image tower and a text tower, nothing that decodes. */
+/** What CLIP, SigLIP, DINOv2, MAE and their like are to the rest of the program: an image tower, perhaps a text tower, nothing that decodes. */
 import { usageError } from '../../errors.js'
 import type { GraphBuilder } from '../../graph/builder.js'
 import type { Weights } from '../../io/weights.js'
+import type { TensorColumn } from '../../types.js'
 import type { Shapes } from '../check-tensors.js'
-import type { EncoderSpec, ImageModel, ImageSize, Probabilities, Tokenizer } from '../image-model.js'
+import type { EncoderSpec, ImageModel, ImageSize, Job, Probabilities, TextTower, Tokenizer } from '../image-model.js'
 import { blockActivations, countElements, networkLoad } from '../memory.js'
 import { compilePart } from '../parts.js'
-import { tokenColumns } from './outputs.js'
 import { gridOf } from './patches.js'
 import { buildTextTower, type TextTowerTensors } from './text-tower.js'
 import type { TransformerShape } from './transformer.js'
 
-export interface ContrastiveModel {
+export interface TowerModel {
   family: string
   name: string
   folder: string
@@ -23,18 +23,27 @@ export interface ContrastiveModel {
   shapes: Shapes
   /** Whether a tensor is the image tower's. */
   isImage: (name: string) => boolean
-  image: { shape: TransformerShape; depth: number; patch: number; size: ImageSize; hasCls: boolean; hasClip: boolean }
-  embedding: number
+  image: { shape: TransformerShape; depth: number; patch: number; size: ImageSize }
+  /** Columns for one image, float32; `count` patches. */
+  columns: (count: number, layers: readonly number[]) => TensorColumn[]
+  probed: ImageModel['probed']
+  /** Blocks that `layers` can ask for; default all. */
+  depth?: number
   buildImage: (graph: GraphBuilder, spec: EncoderSpec) => Promise<void>
-  text: TextTowerTensors
-  openTokenizer: () => Promise<Tokenizer>
-  probabilities: Probabilities
-  transform: (size: ImageSize) => string
+  text?: ContrastiveText
+  transform: (job: Job, size: ImageSize) => string
+  assertSize?: (size: ImageSize) => void
   lacks: ImageModel['lacks']
 }
 
-export function contrastiveModel(source: ContrastiveModel): ImageModel {
-  const { name, digest, cacheDir, weights, image, embedding } = source
+export interface ContrastiveText {
+  tower: TextTowerTensors
+  openTokenizer: () => Promise<Tokenizer>
+  probabilities: Probabilities
+}
+
+export function towerModel(source: TowerModel): ImageModel {
+  const { name, digest, cacheDir, weights, image, text } = source
   const base = {
     name,
     digest,
@@ -52,23 +61,22 @@ export function contrastiveModel(source: ContrastiveModel): ImageModel {
     parameters: {
       parts: [
         { key: 'imageEncoder', title: 'image encoder', count: elements(source.isImage) },
-        { key: 'textEncoder', title: 'text encoder', count: elements((tensor) => !source.isImage(tensor)) },
+        ...(text
+          ? [{ key: 'textEncoder', title: 'text encoder', count: elements((tensor) => !source.isImage(tensor)) }]
+          : []),
       ],
       total: elements(() => true) + scalars,
     },
     settings: source.settings,
     imageSize: image.size,
-    transform: (_job, size) => source.transform(size ?? image.size),
-    assertSize: (size) => assertHoldsPatch(size, image.patch),
-    depth: image.depth,
-    outputs: (size, layers) => {
+    transform: (job, size) => source.transform(job, size ?? image.size),
+    assertSize: source.assertSize ?? ((size) => assertHoldsPatch(size, image.patch)),
+    depth: source.depth ?? image.depth,
+    outputs: (size, layers = []) => {
       const { h, w } = gridOf({ ...size, patch: image.patch })
-      return [
-        ...(image.hasClip ? [{ name: 'clip', dtype: 'float32' as const, shape: [embedding] }] : []),
-        ...tokenColumns(h * w, image.shape.dim, image.hasCls, layers),
-      ]
+      return source.columns(h * w, layers)
     },
-    probed: image.hasCls ? 'cls' : image.hasClip ? 'pooled' : undefined,
+    probed: source.probed,
     protocol: {},
     compileEncoder: (spec) =>
       compilePart({
@@ -83,33 +91,42 @@ export function contrastiveModel(source: ContrastiveModel): ImageModel {
       const activations = blockActivations({ tokens: h * w + 1, ...image.shape })
       return networkLoad({ weights: elements(source.isImage), activations, image: size }, precision)
     },
-    text: {
-      dim: embedding,
-      length: source.text.length,
-      probabilities: source.probabilities,
-      openTokenizer: source.openTokenizer,
-      compile: (spec = {}) =>
-        compilePart({
-          model: base,
-          tower: 'text',
-          precision: spec.precision ?? 'fp32',
-          spec,
-          build: (graph) => buildTextTower(graph, source.text, spec),
-        }),
-      async logitScale() {
-        const [logScale = 0] = await weights.readFloat32('logit_scale')
-        const bias = weights.tensors.has('logit_bias') ? (await weights.readFloat32('logit_bias'))[0]! : 0
-        return { scale: Math.fround(Math.exp(logScale)), bias }
-      },
-    },
+    text: text && textTower(base, weights, text),
     lacks: {
       decoder: 'it does not reconstruct images',
       latents: 'it has no latents',
       codes: 'it is not quantised',
       logits: 'it has no classification head',
+      ...(text ? {} : { text: 'it has no text tower', clip: 'it has no embedding of its own' }),
       ...source.lacks,
     },
     close: () => weights.close(),
+  }
+}
+
+function textTower(
+  base: Pick<ImageModel, 'name' | 'digest' | 'cacheDir' | 'refuses'>,
+  weights: Weights,
+  { tower, openTokenizer, probabilities }: ContrastiveText,
+): TextTower {
+  return {
+    dim: tower.embedding,
+    length: tower.length,
+    probabilities,
+    openTokenizer,
+    compile: (spec = {}) =>
+      compilePart({
+        model: base,
+        tower: 'text',
+        precision: spec.precision ?? 'fp32',
+        spec,
+        build: (graph) => buildTextTower(graph, tower, spec),
+      }),
+    async logitScale() {
+      const [logScale = 0] = await weights.readFloat32('logit_scale')
+      const bias = weights.tensors.has('logit_bias') ? (await weights.readFloat32('logit_bias'))[0]! : 0
+      return { scale: Math.fround(Math.exp(logScale)), bias }
+    },
   }
 }
 
