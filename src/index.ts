@@ -6,15 +6,35 @@
  * What a function needs is loaded when it is called, so that importing the package costs nothing.
  */
 import type { EmbedOptions, EncodeOptions, EncodeSummary } from './api/encode.js'
+import type { FidOptions, ProbeOptions, ReconstructionOptions, ZeroShotOptions } from './api/evaluate.js'
+import type { GenerateOptions } from './api/generate.js'
 import type { OpenIndexOptions, SearchIndex } from './api/search.js'
 import type { OpenShardsOptions, Shards } from './api/shards.js'
+import type { GenerateResult } from './generate/job.js'
+import type { CompareResult } from './metrics/fid/compare.js'
+import type { ProbeResult } from './metrics/probe/evaluate.js'
+import type { ReconResult } from './metrics/recon/evaluate.js'
+import type { ZeroshotResult } from './metrics/zeroshot/evaluate.js'
 import type { ImageModel } from './model/image-model.js'
 import type { OpenModelOptions } from './model/index.js'
 
 export type { EmbedOptions, EncodeOptions, EncodeSummary, PlanOptions } from './api/encode.js'
+export type {
+  EvaluationOptions,
+  FidOptions,
+  ProbeOptions,
+  ReconstructionOptions,
+  ZeroShotOptions,
+} from './api/evaluate.js'
+export type { GenerateOptions } from './api/generate.js'
 export type { OpenIndexOptions, Query, SearchIndex, SearchOptions } from './api/search.js'
 export type { OpenShardsOptions, ShardRow, Shards } from './api/shards.js'
 export { EXIT, type ExitCode, VtpError } from './errors.js'
+export type { GenerateResult } from './generate/job.js'
+export type { CompareResult as FidResult } from './metrics/fid/compare.js'
+export type { ProbeResult } from './metrics/probe/evaluate.js'
+export type { ReconResult as ReconstructionResult } from './metrics/recon/evaluate.js'
+export type { ZeroshotResult as ZeroShotResult } from './metrics/zeroshot/evaluate.js'
 export type { ImageModel, ImageSize, PixelDecoder, TextTower } from './model/image-model.js'
 export type { OpenModelOptions } from './model/index.js'
 export type { RowFilter } from './retrieval/filters.js'
@@ -53,4 +73,29 @@ export async function openShards(input: string, options?: OpenShardsOptions): Pr
 /** Opens an index that `vtp index` has made, for searches by text, image or vector. Close it when you are done. */
 export async function openIndex(folder: string, options?: OpenIndexOptions): Promise<SearchIndex> {
   return (await import('./api/search.js')).openIndex(folder, options)
+}
+
+/** How well a model reconstructs a dataset: rFID, PSNR, SSIM and LPIPS, with their protocol. */
+export async function evaluateReconstruction(options: ReconstructionOptions): Promise<ReconResult> {
+  return (await import('./api/evaluate.js')).evaluateReconstruction(options)
+}
+
+/** The linear probe: the best of a grid of linear heads on frozen features. */
+export async function evaluateProbe(options: ProbeOptions): Promise<ProbeResult> {
+  return (await import('./api/evaluate.js')).evaluateProbe(options)
+}
+
+/** Zero-shot classification of a labelled dataset: top-1, top-5, every class, the most frequent mistakes. */
+export async function evaluateZeroShot(options: ZeroShotOptions): Promise<ZeroshotResult> {
+  return (await import('./api/evaluate.js')).evaluateZeroShot(options)
+}
+
+/** Compares two sets of images: FID, sFID, KID, Inception Score, precision and recall. */
+export async function fid(options: FidOptions): Promise<CompareResult> {
+  return (await import('./api/evaluate.js')).fid(options)
+}
+
+/** Generates images with a LightningDiT and a pixel decoder: PNG files in `out`. The same call continues. */
+export async function generate(options: GenerateOptions): Promise<GenerateResult> {
+  return (await import('./api/generate.js')).generate(options)
 }

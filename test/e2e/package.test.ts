@@ -34,7 +34,19 @@ describe('the installed package', () => {
     const names = JSON.parse(
       await run('node', ['-e', "import('vtp').then((m) => console.log(JSON.stringify(Object.keys(m))))"]),
     )
-    for (const name of ['openModel', 'encode', 'embed', 'openShards', 'openIndex', 'VtpError'])
+    for (const name of [
+      'openModel',
+      'encode',
+      'embed',
+      'openShards',
+      'openIndex',
+      'evaluateReconstruction',
+      'evaluateProbe',
+      'evaluateZeroShot',
+      'fid',
+      'generate',
+      'VtpError',
+    ])
       expect(names).toContain(name)
   })
 

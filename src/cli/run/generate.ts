@@ -1,16 +1,15 @@
 /** `vtp generate` between its flags and the job: devices, signals, progress, and what is printed. */
-import { chooseDevice } from '../../engine/choose-device.js'
+import { type GenerateOptions, generateJob } from '../../api/generate.js'
 import { EXIT } from '../../errors.js'
-import { type GenerateInfo, type GenerateResult, runGenerate } from '../../generate/job.js'
-import { type GenerateOptions, prepareGenerate } from '../../generate/prepare.js'
+import { type GenerateInfo, type GenerateRequest, type GenerateResult, runGenerate } from '../../generate/job.js'
+import { prepareGenerate } from '../../generate/prepare.js'
 import { isRecipe } from '../../generate/recipe.js'
-import { defaultCacheDir } from '../../io/cache.js'
 import { ditFlops } from '../../model/lightningdit/config.js'
 import { ditParameters } from '../../model/lightningdit/tensors.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { GENERATE_FLAGS } from '../flags/generate-flags.js'
-import { formatBytes, formatCount, formatDuration, formatRate } from '../terminal/format.js'
+import { formatBytes, formatCount, formatDuration, formatRate, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { resolveWorker } from './worker.js'
 
@@ -51,53 +50,37 @@ export interface GenerateDryRun {
   teraflops: number | null
 }
 
-/** Samples per run of the engine on a CPU and on a GPU. */
-const BATCH = { cpu: 4, gpu: 64 }
-
 export async function runGenerateCommand(
   context: CommandContext,
   flags: GenerateFlags,
 ): Promise<GenerateJson | GenerateDryRun> {
-  const device = chooseDevice({
-    device: flags.device,
-    precision: flags.precision,
-    requireGpu: flags['require-gpu'],
-  })
   const worker = resolveWorker(flags['worker-index'], flags['worker-count'])
   const progress = context.terminal
-  const options: GenerateOptions = {
-    ...generateOptions(flags),
-    precision: device.precision,
-    device: device.kind,
-    cacheDir: defaultCacheDir(),
-    onNote: progress.note,
-  }
   const stop = onStopSignals(progress.note)
   const planned = { num: 0, parameters: 0 }
   try {
-    if (flags['dry-run']) {
-      const plan = await dryRun(options)
-      progress.finish(describeDryRun(plan))
-      return plan
-    }
-    const result = await runGenerate({
-      ...options,
-      batchSize: flags['batch-size'] ?? BATCH[device.kind === 'cpu' ? 'cpu' : 'gpu'],
-      engine: device,
+    const { request, device } = generateJob({
+      ...generateOptions(flags),
       worker,
-      units: flags.units,
-      helpOthers: flags['help-others'],
-      npz: flags.npz,
-      stop: stop.signal,
+      signal: stop.signal,
+      onNote: progress.note,
       onProgress: progress.update,
       onStart: (info) => {
         planned.num = info.plan.num
         planned.parameters = ditParameters(info.prepared.dit.config)
         for (const line of describeStart(info, device.summary)) progress.note(line)
         if (worker.count > 1)
-          progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${info.unitsLeft} units to do`)
+          progress.note(
+            `worker ${worker.index} of ${worker.count} (${worker.from}): ${plural(info.unitsLeft, 'unit')} to do`,
+          )
       },
     })
+    if (flags['dry-run']) {
+      const plan = await dryRun(request)
+      progress.finish(describeDryRun(plan))
+      return plan
+    }
+    const result = await runGenerate(request)
     progress.finish(describeResult(result, flags.out))
     if (result.interrupted) context.exitCode(EXIT.interrupted)
     return {
@@ -125,7 +108,7 @@ export async function runGenerateCommand(
 }
 
 /** The flags under the names of the job. */
-function generateOptions(flags: GenerateFlags): Omit<GenerateOptions, 'precision' | 'device' | 'cacheDir'> {
+function generateOptions(flags: GenerateFlags): GenerateOptions {
   const { dit, heads, model, stats, sampler, steps, atol, rtol, num, classes, labels, seed, noise, grid } = flags
   return {
     ...{ dit, heads, model, stats, sampler, steps, atol, rtol, num, classes, labels, seed, noise, grid },
@@ -138,12 +121,19 @@ function generateOptions(flags: GenerateFlags): Omit<GenerateOptions, 'precision
     controlGroup: flags['control-group'],
     latents: flags.latents && { format: flags.latents, dtype: flags['latents-dtype'] },
     shardRows: flags['shard-rows'],
-    dest: flags.out,
+    out: flags.out,
     overwrite: flags.overwrite,
+    device: flags.device,
+    precision: flags.precision,
+    requireGpu: flags['require-gpu'],
+    batchSize: flags['batch-size'],
+    units: flags.units,
+    helpOthers: flags['help-others'],
+    npz: flags.npz,
   }
 }
 
-async function dryRun(options: GenerateOptions): Promise<GenerateDryRun> {
+async function dryRun(options: GenerateRequest): Promise<GenerateDryRun> {
   const prepared = await prepareGenerate(options, true)
   const { plan, dit } = prepared
   await prepared.close()
@@ -173,7 +163,7 @@ function describeStart({ plan, resumed, unitsLeft, prepared }: GenerateInfo, dev
     ? `guidance ${guidance.scale}${guidance.intervalStart > 0 ? ` from t = ${guidance.intervalStart}` : ''}`
     : 'no guidance'
   const lines = [
-    `${formatCount(plan.num)} images of ${plan.image.height}×${plan.image.width}, ${plan.labels.mode}, in ${plan.units.length} unit${plan.units.length === 1 ? '' : 's'}`,
+    `${formatCount(plan.num)} images of ${plan.image.height}×${plan.image.width}, ${plan.labels.mode}, in ${plural(plan.units.length, 'unit')}`,
     `${plan.dit.name}, ${count} parameters · decoder ${plan.model.name} · ${grid} · ${guided} · ${device}`,
   ]
   if (unitsLeft === 0) lines.push('Nothing is left to do: every unit is committed.')
@@ -185,7 +175,7 @@ function describeStart({ plan, resumed, unitsLeft, prepared }: GenerateInfo, dev
 function describeResult(result: GenerateResult, out: string): string[] {
   const rate = result.newImages > 0 ? ` at ${formatRate(result.imagesPerSecond, 'images/s')}` : ''
   const lines = [
-    `${formatCount(result.rows)} images, ${result.unitsDone}/${result.unitsTotal} units, ${formatBytes(result.bytes)} in ${out} · ${formatDuration(result.seconds)}${rate}`,
+    `${plural(result.rows, 'image')}, ${result.unitsDone}/${plural(result.unitsTotal, 'unit')}, ${formatBytes(result.bytes)} in ${out} · ${formatDuration(result.seconds)}${rate}`,
   ]
   if (result.extras.length > 0) lines.push(`also ${result.extras.map((name) => `${out}/${name}`).join(', ')}`)
   if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')
@@ -197,7 +187,7 @@ function describeResult(result: GenerateResult, out: string): string[] {
 function describeDryRun(plan: GenerateDryRun): string[] {
   const lines = [
     'Dry run: nothing was written.',
-    `  images    ${formatCount(plan.num)} of ${plan.image.height}×${plan.image.width} in ${formatCount(plan.units)} unit${plan.units === 1 ? '' : 's'}, ${plan.labels}`,
+    `  images    ${formatCount(plan.num)} of ${plan.image.height}×${plan.image.width} in ${plural(plan.units, 'unit')}, ${plan.labels}`,
     `  model     ${plan.dit}, ${formatCount(plan.parameters)} parameters; decoder ${plan.model}`,
     `  sampler   ${JSON.stringify(plan.sampler)}`,
     `  guidance  ${plan.guidance ? JSON.stringify(plan.guidance) : 'none'}`,
