@@ -10,6 +10,7 @@ const LAYERS = [
   'cli',
   'api',
   'retrieval',
+  'train',
   'generate',
   'metrics',
   'pipeline',
