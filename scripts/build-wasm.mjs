@@ -48,6 +48,7 @@ for (const [target, name, source, build] of [
   ['src/image/resize-simd-bytes.ts', 'RESIZE_SIMD_WASM', 'src/image/resize-simd.wat', assemble],
   ['src/metrics/linalg/kernels-bytes.ts', 'KERNELS_WASM', 'src/metrics/linalg/kernels.wat', assemble],
   ['src/image/jpeg/wasm-bytes.ts', 'JPEG_WASM', 'wasm/jpeg/decoder.ts', compile],
+  ['src/train/adamw-bytes.ts', 'ADAMW_WASM', 'wasm/adamw/adamw.ts', compile],
 ]) {
   write(target, name, source, build(source))
 }

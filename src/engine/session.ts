@@ -70,6 +70,12 @@ export async function haltSessions(): Promise<void> {
   await Promise.all([...halts].map((halt) => halt()))
 }
 
+/** Has `halt` called when all sessions are halted, for threads that run the engine on their own; returns the way back. */
+export function onHalt(halt: () => Promise<void>): () => void {
+  halts.add(halt)
+  return () => halts.delete(halt)
+}
+
 /** Opens a session in a worker thread. Throws VtpError `engine_open_failed` with ONNX Runtime's reason. */
 export async function openSession(settings: SessionSettings): Promise<Session> {
   const halt = new Int32Array(new SharedArrayBuffer(4))

@@ -5,12 +5,20 @@
  * Weights are kept outside the model file, in one blob that ONNX Runtime maps into memory.
  */
 import { float32ToBfloat16, float32ToFloat16 } from '../math/half.js'
-import { type ExternalTensor, encodeOnnx, type Port } from './onnx-file.js'
+import { type ExternalTensor, encodeOnnx } from './onnx-file.js'
 import { inferOutputs } from './operators/index.js'
-import { type Attributes, describeType, type GraphNode, graphBug, type TensorType, type Value } from './value.js'
+import {
+  type Attributes,
+  type ConstantTensor,
+  describeType,
+  type GraphNode,
+  graphBug,
+  type Port,
+  type TensorType,
+  type Value,
+} from './value.js'
 
-export type { Port } from './onnx-file.js'
-export { type Attributes, ELEMENT, type Element, type GraphNode, type Value } from './value.js'
+export { type Attributes, ELEMENT, type Element, type GraphNode, type Port, type Value } from './value.js'
 
 /** Element types of weights; float16 and bfloat16 are raw bits. */
 export type WeightDtype = 'float32' | 'float16' | 'bfloat16' | 'int8' | 'uint8'
@@ -64,6 +72,12 @@ export class GraphBuilder {
   private readonly used = new Set<string>()
   private readonly computed = new Set<string>()
   private counter = 0
+  private readonly prefix: string
+
+  /** `prefix` tells the names of a nested graph from those of the graph around it. */
+  constructor(prefix = '') {
+    this.prefix = prefix
+  }
 
   input(port: Port): Value {
     this.inputs.push(port)
@@ -86,6 +100,13 @@ export class GraphBuilder {
     this.used.add(value.name)
   }
 
+  /** Makes a computed value an output under its own name: nothing copies it. */
+  expose(value: Value): string {
+    if (!this.isComputed(value)) throw graphBug(`${value.name} was not computed here`)
+    this.outputs.push({ name: value.name, dtype: value.dtype as Port['dtype'], shape: [...value.shape] })
+    return value.name
+  }
+
   /** Registers a weight; its bytes are computed only when the blob is written. */
   weight(name: string, shape: number[], make: () => Promise<WeightData>, dtype: WeightDtype = 'float32'): Value {
     const bytes = shape.reduce((a, b) => a * b, 1) * WEIGHT_BYTES[dtype]
@@ -100,7 +121,7 @@ export class GraphBuilder {
   constant(values: ConstantValues, shape: number[], dtype: ConstantDtype = 'float32'): Value {
     const raw = Buffer.from(CONSTANT_ARRAYS[dtype](values).buffer as ArrayBuffer)
     const key = `${dtype}[${shape}]${raw.length <= 64 ? raw.toString('hex') : this.counter++}`
-    const name = `const.${key}`
+    const name = `${this.prefix}const.${key}`
     const found = this.constants.get(name)
     if (found) return found.value
     const elements = values.length <= KNOWN_ELEMENTS ? Array.from(values) : undefined
@@ -149,14 +170,14 @@ export class GraphBuilder {
     const id = this.counter++
     const inferred = types ?? inferOutputs({ type, domain, inputs, attributes, count })
     const outputs = Array.from({ length: count }, (_, i): Value => {
-      const name = wanted && !wanted[i] ? UNWANTED : `${type}.${id}${i > 0 ? `.${i}` : ''}`
+      const name = wanted && !wanted[i] ? UNWANTED : `${this.prefix}${type}.${id}${i > 0 ? `.${i}` : ''}`
       const { dtype, shape, elements } = inferred[i]!
       return elements ? { name, dtype, shape, elements } : { name, dtype, shape }
     })
     this.nodes.push({
       type,
       domain,
-      name: `${type}.${id}`,
+      name: `${this.prefix}${type}.${id}`,
       inputs,
       outputs: outputs.map((value) => (value.name === UNWANTED ? undefined : value)),
       attributes,
@@ -200,11 +221,15 @@ export class GraphBuilder {
     return this.nodes.at(-1)!
   }
 
+  constantTensors(): ConstantTensor[] {
+    return Array.from(this.constants.values(), ({ value, raw }) => ({ ...value, raw }))
+  }
+
   /** The bytes of the .onnx file. `blobName` is the blob's file name beside it. */
   encode(blobName: string): Uint8Array {
     return encodeOnnx({
       nodes: this.nodes,
-      constants: Array.from(this.constants.values(), ({ value, raw }) => ({ ...value, raw })),
+      constants: this.constantTensors(),
       weights: this.blob.filter(({ name }) => this.used.has(name)),
       inputs: this.inputs,
       outputs: this.outputs,

@@ -4,8 +4,7 @@
  * beside it that ONNX Runtime maps into memory.
  */
 import protobuf from 'protobufjs'
-import type { Shape } from './dims.js'
-import { type AttributeValue, ELEMENT, type Element, type GraphNode } from './value.js'
+import { type AttributeValue, type ConstantTensor, ELEMENT, type Element, type GraphNode, type Port } from './value.js'
 
 const root = protobuf.Root.fromJSON({
   nested: {
@@ -43,6 +42,7 @@ const root = protobuf.Root.fromJSON({
         f: { type: 'float', id: 2 },
         i: { type: 'int64', id: 3 },
         s: { type: 'bytes', id: 4 },
+        g: { type: 'Graph', id: 6 },
         ints: { rule: 'repeated', type: 'int64', id: 8, options: { packed: false } },
         type: { type: 'int32', id: 20 },
       },
@@ -67,21 +67,6 @@ const root = protobuf.Root.fromJSON({
 })
 const Model = root.lookupType('Model')
 
-/** A graph input or output; a name in the shape, as `N`, is a size that is free at run time. */
-export interface Port {
-  name: string
-  dtype: 'uint8' | 'float16' | 'float32' | 'float64' | 'int32' | 'int64' | 'bool'
-  shape: (number | string)[]
-}
-
-/** A constant inside the file. */
-export interface ConstantTensor {
-  name: string
-  dtype: Element
-  shape: Shape
-  raw: Uint8Array
-}
-
 /** A tensor of the blob beside the file. */
 export interface ExternalTensor {
   name: string
@@ -101,14 +86,16 @@ export interface GraphFileParts {
   blobName: string
 }
 
+const encodeConstant = ({ name, dtype, shape, raw }: ConstantTensor): object => ({
+  name,
+  dims: shape,
+  dataType: ELEMENT[dtype],
+  rawData: raw,
+})
+
 export function encodeOnnx({ nodes, constants, weights, inputs, outputs, blobName }: GraphFileParts): Uint8Array {
   const initializer = [
-    ...Array.from(constants, ({ name, dtype, shape, raw }) => ({
-      name,
-      dims: shape,
-      dataType: ELEMENT[dtype],
-      rawData: raw,
-    })),
+    ...Array.from(constants, encodeConstant),
     ...weights.map(({ name, dtype, shape, offset, bytes }) => ({
       name,
       dims: shape,
@@ -154,6 +141,18 @@ function encodeAttribute(name: string, value: AttributeValue): object {
   if (typeof value === 'number') return { name, i: value, type: 2 }
   if (typeof value === 'string') return { name, s: Buffer.from(value), type: 3 }
   if ('float' in value) return { name, f: value.float, type: 1 }
+  if ('graph' in value) {
+    const { nodes, inputs, outputs } = value.graph
+    const initializer = value.graph.constantTensors().map(encodeConstant)
+    const g = {
+      name,
+      node: nodes.map(encodeNode),
+      initializer,
+      input: inputs.map(encodePort),
+      output: outputs.map(encodePort),
+    }
+    return { name, g, type: 5 }
+  }
   return { name, ints: value, type: 7 }
 }
 

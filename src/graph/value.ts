@@ -40,8 +40,36 @@ export interface Value extends TensorType {
   readonly name: string
 }
 
+/** A graph input or output; a name in the shape, as `N`, is a size that is free at run time. */
+export interface Port {
+  name: string
+  dtype: 'uint8' | 'float16' | 'float32' | 'float64' | 'int32' | 'int64' | 'bool'
+  shape: (number | string)[]
+}
+
+/** A constant inside the file. */
+export interface ConstantTensor {
+  name: string
+  dtype: Element
+  shape: Shape
+  raw: Uint8Array
+}
+
+/** A graph inside a node (the body of a Loop); it sees the values of the graph around it. */
+export interface NestedGraph {
+  readonly nodes: readonly GraphNode[]
+  readonly inputs: readonly Port[]
+  readonly outputs: readonly Port[]
+  constantTensors(): ConstantTensor[]
+}
+
 /** An attribute that holds a float says so, because 1 would be an integer. */
-export type AttributeValue = number | string | readonly number[] | { readonly float: number }
+export type AttributeValue =
+  | number
+  | string
+  | readonly number[]
+  | { readonly float: number }
+  | { readonly graph: NestedGraph }
 export type Attributes = Readonly<Record<string, AttributeValue>>
 
 /** A node as a pass over the graph sees it. Optional inputs and unwanted outputs are undefined. */

@@ -1,0 +1,246 @@
+/**
+ * One optimiser step of a diffusion transformer, with its state. The contract for what is around it (data order,
+ * checkpoints, log):
+ *
+ *   const step = await openTrainStep(settings, (kind, name) => Float32Array, { threads })
+ *   const result = await step.run({ x1, x0, t, labels }, { step: n, lr })   // n counts from 1
+ *   const values = await step.read('ema', 'blocks.0.attn.qkv.weight')       // for a checkpoint
+ *   await step.close()
+ *
+ * - Parameters, moments and averages live in a worker thread (step-worker.ts) and never leave it but by `read`.
+ * - A run is a pure function of (state, batch, step, lr, settings): no clock, no random number, no number of threads
+ *   decides a bit. Noise, times and dropped labels come with the batch (`labels` are the effective ones).
+ * - The batch has microBatch × microBatches samples, in that order; x1 is data (already normalised), x0 noise, t = 1
+ *   is data. The micro-batch decides bits and belongs into the plan; so does `checkpointActivations`.
+ * - Where a loss or the norm of the gradients is not finite, nothing is updated and `finite` is false: `mse` and `cos`
+ *   per sample say which ones.
+ * - Tensors are those of `stateTensors(config)`: pos_embed has a parameter and an average, but no moments.
+ *
+ * Order of a step, as train.py: gradients of the mean loss; their global norm, and clipping by it; AdamW; the average
+ * of the new parameters.
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { workerUrl } from '../async/worker-url.js'
+import { onHalt } from '../engine/session.js'
+import { VtpError } from '../errors.js'
+import type { OptimizerSettings } from './adamw.js'
+import { hasState, STATE_KINDS, type StateKind, stateTensors } from './state.js'
+import { buildStepGraph, type StepGraphSpec } from './step-graph.js'
+import { planSamples, type Transport } from './transport.js'
+
+export { OPTIMIZER_DEFAULTS, type OptimizerSettings } from './adamw.js'
+export { hasState, isFrozen, STATE_KINDS, type StateKind, stateTensors } from './state.js'
+
+export interface TrainSettings extends StepGraphSpec {
+  transport: Transport
+  optimizer: OptimizerSettings
+}
+
+/** Gives the first state of a tensor; the array is taken over. */
+export type InitialState = (kind: StateKind, name: string) => Promise<Float32Array>
+
+export interface TrainBatch {
+  /** [samples, C, H, W] */
+  x1: Float32Array
+  x0: Float32Array
+  /** [samples] */
+  t: Float32Array
+  labels: BigInt64Array
+}
+
+export interface StepRates {
+  /** Counts from 1 over the whole training. */
+  step: number
+  lr: number
+}
+
+export interface StepResult {
+  /** False: a loss or the norm is NaN or infinite, and the state is as before. */
+  finite: boolean
+  /** Per sample, in the order of the batch. */
+  mse: Float32Array
+  /** Per sample; undefined without the cosine loss. */
+  cos?: Float32Array
+  /** Before clipping. */
+  gradNorm: number
+  seconds: { gradients: number; optimizer: number }
+}
+
+export interface TrainEngine {
+  threads: number
+  /** Where the graph is written for the engine to open; default: `VTP_CACHE`'s folder is the caller's business. */
+  cacheDir: string
+  /** Execution providers in order of preference. Default: the CPU. */
+  providers?: string[]
+}
+
+export interface TrainStep {
+  readonly settings: TrainSettings
+  run(batch: TrainBatch, rates: StepRates): Promise<StepResult>
+  /** A copy of one tensor's state as it is between runs. */
+  read(kind: StateKind, name: string): Promise<Float32Array>
+  close(): Promise<void>
+}
+
+/** What the worker is started with. */
+export interface StepWorkerData {
+  graph: string
+  threads: number
+  providers: string[]
+  optimizer: OptimizerSettings
+  /** Shapes of all tensors of the state. */
+  shapes: [string, number[]][]
+  /** Outputs of the graph. */
+  gradients: [string, string][]
+  mse: string
+  cos?: string
+  /** Leading sizes of a batch's tensors: [micro-batches, micro-batch], or [micro-batch]. */
+  lead: number[]
+  latent: number[]
+  inputs: string[]
+  /** `halt[0]` = 1: start no further run. */
+  halt: Int32Array
+}
+
+export type StepRequest =
+  | { type: 'state'; id: number; kind: StateKind; name: string; values: Float32Array }
+  | { type: 'run'; id: number; batch: TrainBatch; plan: Float32Array; rates: StepRates }
+  | { type: 'read'; id: number; kind: StateKind; name: string }
+  | { type: 'close' }
+
+export type StepReply =
+  | { type: 'ready' }
+  | { type: 'failed'; message: string }
+  | { type: 'done'; id: number; result?: StepResult; values?: Float32Array }
+  | { type: 'error'; id: number; message: string }
+
+/** Opens a step. Throws VtpError `engine_open_failed`, `bad_train_state`. */
+export async function openTrainStep(
+  settings: TrainSettings,
+  initial: InitialState,
+  { threads, cacheDir, providers = ['cpu'] }: TrainEngine,
+): Promise<TrainStep> {
+  const { config, microBatch, microBatches } = settings
+  const built = buildStepGraph(settings)
+  const shapes = stateTensors(config)
+  // The graph is private to this run and gone once it is open.
+  const folder = path.join(cacheDir, 'train')
+  await mkdir(folder, { recursive: true })
+  const file = path.join(folder, `step-${randomUUID()}.onnx`)
+  await writeFile(file, built.graph.encode(''))
+  const halt = new Int32Array(new SharedArrayBuffer(4))
+  const workerData: StepWorkerData = {
+    graph: file,
+    threads,
+    providers,
+    optimizer: settings.optimizer,
+    shapes: [...shapes],
+    gradients: [...built.gradients],
+    mse: built.mse,
+    cos: built.cos,
+    lead: microBatches > 1 ? [microBatches, microBatch] : [microBatch],
+    latent: [config.inChannels, config.inputSize, config.inputSize],
+    inputs: built.graph.inputs.map(({ name }) => name),
+    halt,
+  }
+  const worker = new Worker(workerUrl(import.meta.url, './step-worker.js'), { workerData })
+  const thread = talk(worker)
+  const off = onHalt(async () => {
+    Atomics.store(halt, 0, 1)
+    await thread.end()
+  })
+  worker.once('exit', off)
+  try {
+    await thread.ready
+    for (const [name, shape] of shapes) {
+      for (const kind of STATE_KINDS) {
+        if (!hasState(kind, name)) continue
+        const values = await initial(kind, name)
+        const count = shape.reduce((a, b) => a * b, 1)
+        if (values.length !== count) {
+          throw new VtpError(`The state ${kind} of ${name} has ${values.length} elements; [${shape}] needs ${count}`, {
+            code: 'bad_train_state',
+          })
+        }
+        const own = values.byteLength === values.buffer.byteLength && values.buffer instanceof ArrayBuffer
+        const given = own ? values : values.slice()
+        await thread.ask({ type: 'state', kind, name, values: given }, [given.buffer as ArrayBuffer])
+      }
+    }
+  } catch (error) {
+    await worker.terminate()
+    throw error
+  } finally {
+    await rm(file, { force: true })
+  }
+  const samples = microBatch * microBatches
+  return {
+    settings,
+    async run(batch, rates) {
+      if (batch.t.length !== samples)
+        throw new VtpError(`A batch of ${batch.t.length} samples was given, ${samples} are expected`, {
+          code: 'bad_train_batch',
+        })
+      const plan = planSamples(settings.transport, batch.t)
+      const { result } = await thread.ask({ type: 'run', batch, plan, rates })
+      return result!
+    },
+    async read(kind, name) {
+      return (await thread.ask({ type: 'read', kind, name })).values!
+    },
+    close: () => thread.end(),
+  }
+}
+
+type Unnumbered<T> = T extends { id: number } ? Omit<T, 'id'> : never
+type Done = Extract<StepReply, { type: 'done' }>
+
+/** Questions and answers with the worker. */
+function talk(worker: Worker) {
+  const waiting = new Map<number, { resolve(reply: Done): void; reject(error: unknown): void }>()
+  let nextId = 0
+  let dead: VtpError | undefined
+  let settle: { resolve(): void; reject(error: unknown): void }
+  const ready = new Promise<void>((resolve, reject) => {
+    settle = { resolve, reject }
+  })
+  const fail = (message: string, code: string): void => {
+    dead ??= new VtpError(message, { code, suggestions: ['free memory, or choose a smaller micro-batch'] })
+    settle.reject(dead)
+    for (const waiter of waiting.values()) waiter.reject(dead)
+    waiting.clear()
+  }
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+  worker.on('message', (reply: StepReply) => {
+    if (reply.type === 'ready') return settle.resolve()
+    if (reply.type === 'failed')
+      return fail(`The training graph could not be opened: ${reply.message}`, 'engine_open_failed')
+    const waiter = waiting.get(reply.id)
+    waiting.delete(reply.id)
+    if (reply.type === 'done') waiter?.resolve(reply)
+    else {
+      const suggestions = ['choose a smaller micro-batch, or --checkpoint-activations']
+      waiter?.reject(new VtpError(`The engine failed: ${reply.message}`, { code: 'engine_run_failed', suggestions }))
+    }
+  })
+  worker.on('error', (error) => fail(`The training thread failed: ${error.message}`, 'engine_run_failed'))
+  worker.on('exit', () => fail('The training thread has ended', 'engine_run_failed'))
+  return {
+    ready,
+    ask(request: Unnumbered<StepRequest>, transfer: ArrayBuffer[] = []): Promise<Done> {
+      if (dead) return Promise.reject(dead)
+      const id = nextId++
+      return new Promise((resolve, reject) => {
+        waiting.set(id, { resolve, reject })
+        worker.postMessage({ ...request, id }, transfer)
+      })
+    },
+    async end(): Promise<void> {
+      worker.postMessage({ type: 'close' } satisfies StepRequest)
+      await exited
+    },
+  }
+}
