@@ -6,7 +6,8 @@ export default class Decode extends BaseCommand<typeof Decode> {
   static override summary = 'Decode latents to PNG images, or show the reconstruction of one image.'
   static override description =
     `Takes the shards of \`vtp encode\` (or of the reference's feature extraction) and writes one PNG per row,
-named by its key. With one image as input, it is encoded and decoded at once.
+named by its key. Images (one, or any SOURCE: a folder, a list, tar shards, stored pixels) are encoded and decoded
+at once.
 
 Values are cut off to 8 bits, not rounded, as the reference does.`
   static override examples = [
@@ -25,7 +26,8 @@ Values are cut off to 8 bits, not rounded, as the reference does.`
     input: Args.string({
       name: 'SHARDS',
       required: true,
-      description: 'A folder of shards, one shard (.arrow, .parquet, .safetensors), or one image.',
+      description:
+        'A folder of shards, one shard (.arrow, .parquet, .safetensors), one image, or any SOURCE of images.',
     }),
   }
 

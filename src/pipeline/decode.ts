@@ -7,7 +7,6 @@ import path from 'node:path'
 import { mapOrdered } from '../async/stages.js'
 import { type Device, runsInFlight } from '../engine/device.js'
 import { type ImageDecoder, openImageDecoder } from '../engine/image-decoder.js'
-import { openImageEncoder } from '../engine/image-encoder.js'
 import { usageError, VtpError } from '../errors.js'
 import { sideBySide } from '../image/montage.js'
 import { encodePng } from '../image/png.js'
@@ -17,12 +16,13 @@ import { findShards, openShard } from '../io/shards/index.js'
 import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
 import { float16ToFloat32 } from '../math/half.js'
-import { decoderOf, type ImageModel, type ImageSize, openModel } from '../model/index.js'
-import { RejectError, type RgbImage, type TensorData } from '../types.js'
+import { decoderOf, type ImageModel, openModel } from '../model/index.js'
+import { type Reject, RejectError, type RgbImage, type TensorData } from '../types.js'
+import { decodeImages, openReconstructor, splitImages } from './decode-images.js'
 import { planTransform } from './ledger/plan-request.js'
 
 export interface DecodeRequest {
-  /** A shard, a folder of shards, or one image. */
+  /** A shard, a folder of shards, one image, or any SOURCE of images. */
   input: string
   /** A folder; for one image also a file name ending in .png. */
   out: string
@@ -32,7 +32,8 @@ export interface DecodeRequest {
   /** Images per pass that were asked for; default: what suits the device. */
   batchSize?: number
   device: Device
-  /** For one image: original and reconstruction in one picture. */
+  stdin?: AsyncIterable<Uint8Array>
+  /** For images: original and reconstruction in one picture. */
   sideBySide: boolean
   transform?: string
   imageSize?: { height: number; width: number }
@@ -42,16 +43,21 @@ export interface DecodeRequest {
   anyModel: boolean
   stop?: AbortSignal
   onNote?: (line: string) => void
-  onProgress?: (done: number, total: number) => void
+  onReject?: (reject: Reject) => void
+  onProgress?: (done: number, total?: number) => void
 }
 
 export interface DecodeResult {
   images: number
+  /** Images that could not be read. */
+  rejects: number
   out: string
   seconds: number
   interrupted: boolean
 }
 
+/** Lists, tars, archives, and names of several files: never shards of latents. */
+const SOURCE_NAME = /^-$|\.(txt|jsonl|ndjson|csv|tsv|tar|tar\.gz|tgz|npz)$|[*?{]/i
 const IMAGE_EXTENSION = /\.(jpe?g|jpe|png|webp|gif|bmp|tiff?)$/i
 
 /** Decodes shards, or one image, to PNG files. */
@@ -59,16 +65,39 @@ export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
   const began = performance.now()
   const remote = uriScheme(request.input) === 's3'
   const info = remote ? undefined : await stat(request.input).catch(() => undefined)
-  if (!remote && !info) {
+  if (!remote && !info && !SOURCE_NAME.test(request.input)) {
     throw usageError('input_missing', `${request.input} does not exist`, [
-      'give a shard, a folder of shards, or one image',
+      'give a shard, a folder of shards, one image, or a SOURCE of images',
     ])
   }
   const model = await openModel(request.model, { cacheDir: request.cacheDir })
   decoderOf(model)
-  const single = (remote || info!.isFile()) && IMAGE_EXTENSION.test(request.input)
-  const result = single ? await decodeOneImage(model, request) : await decodeShards(model, request)
-  return { ...result, seconds: (performance.now() - began) / 1000 }
+  const single = (remote || info?.isFile()) && IMAGE_EXTENSION.test(request.input)
+  const result = single
+    ? await decodeOneImage(model, request)
+    : (await holdsImages(request.input))
+      ? await decodeSource(model, request)
+      : await decodeShards(model, request)
+  return { rejects: 0, ...result, seconds: (performance.now() - began) / 1000 }
+}
+
+/** Whether an input is a source of images, and not shards of something else. */
+async function holdsImages(input: string): Promise<boolean> {
+  if (SOURCE_NAME.test(input)) return true
+  const files = await findShards(input).catch((error: unknown) => {
+    if (error instanceof VtpError && error.code === 'no_shards') return []
+    throw error
+  })
+  if (files.length === 0) return true
+  const shard = await openShard(files[0]!)
+  await shard.close()
+  const names = shard.columns.map(({ name }) => name)
+  return !names.includes('latents') && (names.includes('pixels') || names.length === 0)
+}
+
+function decodeSource(model: ImageModel, request: DecodeRequest): ReturnType<typeof decodeImages> {
+  const transform = planTransform(request, model, true)
+  return decodeImages(model, { ...request, transform, nameOf: createPngNames(), write: writePng })
 }
 
 async function readImage(input: string): Promise<Uint8Array> {
@@ -77,22 +106,15 @@ async function readImage(input: string): Promise<Uint8Array> {
   return readObjectBytes(input, undefined, undefined, { maxBytes: DEFAULT_MAX_BYTES })
 }
 
-/** uint8 [N,H,W,3] → N images. */
-export function splitImages(data: Uint8Array, { height, width }: ImageSize): RgbImage[] {
-  const bytes = height * width * 3
-  return Array.from({ length: data.length / bytes }, (_, i) => ({
-    data: data.subarray(i * bytes, (i + 1) * bytes),
-    height,
-    width,
-  }))
-}
-
 async function writePng(file: string, image: RgbImage): Promise<void> {
   const png = await encodePng(image)
   await writeAtomically(file, (tmp) => writeFile(tmp, png))
 }
 
-async function decodeOneImage(model: ImageModel, request: DecodeRequest): Promise<Omit<DecodeResult, 'seconds'>> {
+async function decodeOneImage(
+  model: ImageModel,
+  request: DecodeRequest,
+): Promise<Omit<DecodeResult, 'seconds' | 'rejects'>> {
   const transform = planTransform(request, model, true)
   const { height, width } = transform
   let original: RgbImage
@@ -107,21 +129,16 @@ async function decodeOneImage(model: ImageModel, request: DecodeRequest): Promis
   } finally {
     await pool.close()
   }
-  const { device } = request
-  const encoder = await openImageEncoder(model, { device, size: transform, outputs: ['latents'], batchSize: 1 })
-  const [, gridHeight = 0, gridWidth = 0] = encoder.shapes.get('latents')!
-  const { latents } = (await encoder.encode(original.data.slice(), 1)).tensors
-  await encoder.close()
-  const grid = { height: gridHeight, width: gridWidth }
-  const decoder = await openImageDecoder(model, 'pixels', { device, grid, batchSize: 1 })
-  const reconstruction = splitImages(await decoder.decode(latents as Float32Array, 1), decoder.size)[0]!
-  await decoder.close()
+  const reconstructor = await openReconstructor(model, transform, { device: request.device, batchSize: 1 })
+  const [reconstruction] = await reconstructor
+    .reconstruct(original.data.slice(), 1)
+    .finally(() => reconstructor.close())
   const name = path.basename(request.input).replace(IMAGE_EXTENSION, '.png')
   const file = /\.png$/i.test(request.out) ? request.out : path.join(request.out, name)
   if (path.resolve(file) === path.resolve(request.input)) {
     throw usageError('would_overwrite', `The reconstruction would overwrite ${request.input}`, ['choose another --out'])
   }
-  await writePng(file, request.sideBySide ? sideBySide([original, reconstruction]) : reconstruction)
+  await writePng(file, request.sideBySide ? sideBySide([original, reconstruction!]) : reconstruction!)
   return { images: 1, out: file, interrupted: false }
 }
 
@@ -150,11 +167,16 @@ export function createPngNames(): (key: string) => string {
   }
 }
 
-async function decodeShards(model: ImageModel, request: DecodeRequest): Promise<Omit<DecodeResult, 'seconds'>> {
+async function decodeShards(
+  model: ImageModel,
+  request: DecodeRequest,
+): Promise<Omit<DecodeResult, 'seconds' | 'rejects'>> {
   if (request.sideBySide) {
-    throw usageError('side_by_side_needs_image', '--side-by-side needs one image as input; shards hold no originals', [
-      'run `vtp decode photo.jpg --out . --side-by-side`',
-    ])
+    throw usageError(
+      'side_by_side_needs_image',
+      '--side-by-side needs images as input; shards of latents hold no originals',
+      ['run `vtp decode photo.jpg --out . --side-by-side`'],
+    )
   }
   const files = await findShards(request.input)
   const names = createPngNames()

@@ -1,14 +1,16 @@
 /** The bytes of an indexed image, wherever the run that embedded it found them. */
 import path from 'node:path'
 import { openList } from '../io/sources/list.js'
+import { openNpzImages } from '../io/sources/npz.js'
 import { openParquet } from '../io/sources/parquet.js'
 import { readLocation } from '../io/sources/read-file.js'
 import { openSavedDataset } from '../io/sources/saved-dataset.js'
+import { openPixelShards } from '../io/sources/shards.js'
 import { openTars } from '../io/sources/tar.js'
 import { type ListingEntry, type Location, RejectError, type Source } from '../types.js'
 import type { IndexRow } from './segments.js'
 
-/** Throws RejectError (`not_found`, `bad_entry`, …) when they are not there any more. */
+/** Stored pixels come packed (raw-rgb.ts). Throws RejectError (`not_found`, `bad_entry`, …) when they are not there any more. */
 export async function readIndexedImage(row: IndexRow): Promise<Uint8Array> {
   const { key, uri } = row
   const at = row.at ?? (path.isAbsolute(uri) ? ({ kind: 'file', path: uri } as const) : undefined)
@@ -30,5 +32,6 @@ async function sourceOf(at: Location): Promise<Source | undefined> {
   if (at.kind === 'line') return openList(at.path, {})
   if (at.kind === 'parquet') return openParquet([at.path], { fields: { image: at.column } })
   if (at.kind === 'arrow') return openSavedDataset(path.dirname(at.path), { fields: { image: at.column } })
+  if (at.kind === 'shard') return /\.npz$/i.test(at.path) ? openNpzImages(at.path) : openPixelShards([at.path], {})
   return at.kind === 'range' && at.packed ? openTars([at.path], {}) : undefined
 }

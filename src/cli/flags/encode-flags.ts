@@ -85,10 +85,10 @@ export const DECODE_FLAGS = declareFlags({
   model: MODEL_FLAG,
   'side-by-side': Flags.boolean({
     default: false,
-    summary: 'One image: the preprocessed original and the reconstruction in one picture.',
+    summary: 'Images: the preprocessed original and the reconstruction in one picture.',
   }),
-  transform: Flags.string({ summary: 'One image: preprocessing, as in `vtp encode`.', helpValue: 'SPEC' }),
-  'image-size': valueFlag(parseImageSize, { summary: "One image: size of the model's input.", helpValue: 'S|HxW' }),
+  transform: Flags.string({ summary: 'Images: preprocessing, as in `vtp encode`.', helpValue: 'SPEC' }),
+  'image-size': valueFlag(parseImageSize, { summary: "Images: size of the model's input.", helpValue: 'S|HxW' }),
   limit: Flags.integer({ min: 1, summary: 'Decode at most this many rows.', helpValue: 'N' }),
   'any-model': Flags.boolean({ default: false, summary: 'Decode latents that another model has made.' }),
   'batch-size': valueFlag(parseCount, {

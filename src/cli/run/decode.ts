@@ -13,12 +13,17 @@ export type DecodeFlags = FlagValues<typeof DECODE_FLAGS> & { input: string }
 /** The stable object of `--json`. */
 export interface DecodeJson {
   images: number
+  /** Images that could not be read. */
+  rejects: number
   seconds: number
   out: string
   device: string
   precision: string
   interrupted: boolean
 }
+
+/** As --max-bad of the commands that have it. */
+const MAX_BAD = 0.01
 
 export async function runDecodeCommand(context: CommandContext, flags: DecodeFlags): Promise<DecodeJson> {
   const device = chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
@@ -37,13 +42,22 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
       limit: flags.limit,
       anyModel: flags['any-model'],
       stop: stop.signal,
+      stdin: process.stdin,
+      onNote: progress.note,
+      onReject: ({ key, code, message }) => progress.note(`left out: ${key} (${code}: ${message})`),
     })
     const images = `${formatCount(result.images)} image${result.images === 1 ? '' : 's'}`
-    progress.finish([`${images} decoded to ${result.out} · ${formatDuration(result.seconds)} · ${device.summary}`])
+    const { rejects } = result
+    const left = rejects === 0 ? '' : ` · ${formatCount(rejects)} reject${rejects === 1 ? '' : 's'}`
+    if (rejects > MAX_BAD * (rejects + result.images)) context.exitCode(EXIT.rejects)
+    progress.finish([
+      `${images} decoded to ${result.out}${left} · ${formatDuration(result.seconds)} · ${device.summary}`,
+    ])
     if (result.interrupted) context.exitCode(EXIT.interrupted)
     const { images: count, seconds, out, interrupted } = result
     return {
       images: count,
+      rejects,
       seconds: Number(seconds.toFixed(3)),
       out,
       device: device.kind,

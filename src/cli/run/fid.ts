@@ -1,7 +1,8 @@
 /** `vtp fid` between its flags and the metric. */
 import { EXIT } from '../../errors.js'
 import { openSampleSet, type SampleSet, sampleLists } from '../../generate/sample-set.js'
-import { type CompareResult, compareSets } from '../../metrics/fid/compare.js'
+import { compareSets } from '../../metrics/fid/compare.js'
+import type { CompareResult } from '../../metrics/fid/request.js'
 import type { FidDims } from '../../model/inception/graph.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'

@@ -28,7 +28,7 @@ export interface Shard {
   readonly provenance: Record<string, string>
   /** Row metadata and the named tensors, in batches of at most `batchRows` rows. */
   read(columns: string[], batchRows: number): AsyncGenerator<RowBatch>
-  /** Record batches or row groups that `readGroup` takes; absent in formats without them. */
+  /** Record batches, row groups or runs of rows that `readGroup` takes; absent in formats without them. */
   readonly groups?: number
   /** All rows of one group. */
   readGroup?(index: number, columns: string[]): Promise<RowBatch>
@@ -80,13 +80,14 @@ async function openRemoteShard(uri: string): Promise<Shard> {
       })
     }
     const shard = await openShard(file)
-    const { read, columns, rows, provenance } = shard
+    const { read, readGroup, groups, columns, rows, provenance } = shard
     return {
       path: uri,
       rows,
       columns,
       provenance,
       read,
+      ...(readGroup ? { groups, readGroup } : {}),
       async close() {
         await shard.close()
         await remove()
@@ -279,6 +280,9 @@ export async function openParquet(file: string): Promise<Shard> {
 
 const DTYPES: Record<string, TensorColumn['dtype']> = { F16: 'float16', F32: 'float32', U8: 'uint8', I32: 'int32' }
 
+/** Rows of safetensors that are read at once where only groups are asked for. */
+const GROUP_ROWS = 64
+
 async function openSafetensorsShard(file: string): Promise<Shard> {
   const shard: SafetensorsFile = await openSafetensors(file)
   const columns: TensorColumn[] = []
@@ -288,6 +292,17 @@ async function openSafetensorsShard(file: string): Promise<Shard> {
   }
   const rows = shard.tensors.get('latents')?.shape[0] ?? [...shard.tensors.values()][0]?.shape[0] ?? 0
   const metas = await readSidecar(file, rows)
+  const readRows = async (wanted: TensorColumn[], start: number, count: number): Promise<RowBatch> => {
+    const tensors: Record<string, TensorData> = {}
+    for (const column of wanted) {
+      const TensorArray = TENSOR_ARRAYS[column.dtype]
+      const size = columnSize(column) * TensorArray.BYTES_PER_ELEMENT
+      const bytes = await shard.readBytes(column.name, { offset: start * size, bytes: count * size })
+      const length = bytes.length / TensorArray.BYTES_PER_ELEMENT
+      tensors[column.name] = new TensorArray(bytes.buffer as ArrayBuffer, bytes.byteOffset, length)
+    }
+    return { rows: metas.slice(start, start + count), tensors }
+  }
   return {
     path: file,
     rows,
@@ -295,18 +310,13 @@ async function openSafetensorsShard(file: string): Promise<Shard> {
     provenance: shard.metadata,
     async *read(names, batchRows) {
       const wanted = pick(columns, names, file)
-      for (let start = 0; start < rows; start += batchRows) {
-        const count = Math.min(batchRows, rows - start)
-        const tensors: Record<string, TensorData> = {}
-        for (const column of wanted) {
-          const TensorArray = TENSOR_ARRAYS[column.dtype]
-          const size = columnSize(column) * TensorArray.BYTES_PER_ELEMENT
-          const bytes = await shard.readBytes(column.name, { offset: start * size, bytes: count * size })
-          const length = bytes.length / TensorArray.BYTES_PER_ELEMENT
-          tensors[column.name] = new TensorArray(bytes.buffer as ArrayBuffer, bytes.byteOffset, length)
-        }
-        yield { rows: metas.slice(start, start + count), tensors }
-      }
+      for (let start = 0; start < rows; start += batchRows)
+        yield readRows(wanted, start, Math.min(batchRows, rows - start))
+    },
+    groups: Math.ceil(rows / GROUP_ROWS),
+    readGroup: (index, names) => {
+      const start = index * GROUP_ROWS
+      return readRows(pick(columns, names, file), start, Math.min(GROUP_ROWS, rows - start))
     },
     close: () => shard.close(),
   }

@@ -55,12 +55,14 @@ async function openRemoteSource(spec: string, options: SourceOptions): Promise<S
   const { parseS3Uri } = await import('../s3/uri.js')
   parseS3Uri(spec)
   if (LIST_NAME.test(spec)) return (await import('./list.js')).openList(spec, options)
-  if (/[*?{]/.test(spec) || /\.(tar|parquet|tgz|tar\.\w+)$/i.test(spec) || isImageName(spec)) {
+  if (/[*?{]/.test(spec) || /\.(tar|parquet|tgz|tar\.\w+|arrow|safetensors|npz)$/i.test(spec) || isImageName(spec)) {
     const { expandObjectPatterns } = await import('./s3-patterns.js')
     const files = await expandObjectPatterns(spec)
     if (files.length === 0) throw usageError('source_missing', `${spec} does not exist, and matches no object`, HELP)
     return openFiles(files, options)
   }
+  const { isRunFolder, openRunFolder } = await import('./shards.js')
+  if (await isRunFolder(spec)) return limitSource(await openRunFolder(spec, options), options)
   return (await import('./s3-prefix.js')).openS3Prefix(spec, options)
 }
 
@@ -69,15 +71,17 @@ async function openFiles(files: string[], options: SourceOptions): Promise<Sourc
     const { openTars } = await import('./tar.js')
     return openTars(files, options)
   }
-  if (files.every((file) => /\.(arrow|parquet)$/i.test(file)) && uriScheme(files[0]!) === undefined) {
+  if (files.every((file) => /\.(arrow|parquet|safetensors)$/i.test(file))) {
     const { hasPixels, openPixelShards } = await import('./shards.js')
-    if (files.some((file) => /\.arrow$/i.test(file)) || (await hasPixels(files[0]!)))
+    if (files.some((file) => !/\.parquet$/i.test(file)) || (await hasPixels(files[0]!)))
       return limitSource(await openPixelShards(files, options), options)
   }
   if (files.every((file) => /\.parquet$/i.test(file))) {
     const { openParquet } = await import('./parquet.js')
     return openParquet(files, options)
   }
+  if (files.length === 1 && /\.npz$/i.test(files[0]!))
+    return limitSource(await (await import('./npz.js')).openNpzImages(files[0]!), options)
   if (files.every((file) => isImageName(file))) {
     const { openImages } = await import('./images.js')
     return openImages(files, options)

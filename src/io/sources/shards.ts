@@ -3,80 +3,130 @@
  * Rows keep key, uri, label and caption of the images that they were made of, and the order of the shards.
  * Pixels are read one record batch (Arrow) or row group (Parquet) at a time, the last few being kept.
  */
-import { stat } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { parquetMetadataAsync } from 'hyparquet'
 import { errorText, usageError } from '../../errors.js'
 import { packRawRgb } from '../../image/raw-rgb.js'
 import { RejectError, type RowBatch, type Source } from '../../types.js'
+import { openRangeReader } from '../range-reader.js'
 import { findShards, openShard, type Shard } from '../shards/read.js'
+import { openStore, uriScheme } from '../store.js'
 import type { SourceOptions } from './options.js'
 import { hubFeatures } from './table.js'
 
 const CACHED_GROUPS = 2
+const OPEN_SHARDS = 2
 const COLUMN = 'pixels'
 
-/** Whether a folder is the output of a run with shards of pixels; a folder of images otherwise. */
+const isShardName = (name: string): boolean =>
+  /^(part-\d+\.(arrow|parquet)|latents_rank\d+_shard\d+\.safetensors)$/.test(name)
+
+/**
+ * Whether a folder or a prefix of a bucket is the output of a run of `vtp encode`, or holds shards with pixels; a
+ * folder of images otherwise. A run of `vtp generate` holds images.
+ */
 export async function isRunFolder(folder: string): Promise<boolean> {
-  const plan = await stat(path.join(folder, '_vtp', 'plan.json')).catch(() => undefined)
-  return plan?.isFile() ?? false
-}
-
-/** Whether a Parquet file is a shard with pixels, and no table of image files. */
-export async function hasPixels(file: string): Promise<boolean> {
-  const shard = await openShard(file).catch(() => undefined)
-  if (!shard) return false
-  await shard.close()
-  return shard.columns.some(({ name }) => name === COLUMN)
-}
-
-/** Opens the shards of a run's folder. */
-export async function openRunFolder(folder: string, options: SourceOptions): Promise<Source> {
-  return openPixelShards(await findShards(folder), options, path.resolve(folder))
-}
-
-/** Opens shard files in this order. Throws usage error `no_pixels` for shards without them. */
-export async function openPixelShards(files: string[], options: SourceOptions, uri?: string): Promise<Source> {
-  const shards = new Map<string, Shard>()
-  const close = async (): Promise<void> => {
-    await Promise.allSettled([...shards.values()].map((shard) => shard.close()))
+  const remote = uriScheme(folder) !== undefined
+  if (!remote) {
+    const plan = await readFile(path.join(folder, PLAN), 'utf8').catch(() => undefined)
+    return plan === undefined ? holdPixels(folder, await readdir(folder)) : !isGenerated(plan)
   }
-  let size: { height: number; width: number } | undefined
+  const store = await openStore(folder)
   try {
-    for (const name of files) {
-      const file = path.resolve(name)
-      const shard = await openShard(file)
-      shards.set(file, shard)
-      const shape = shard.columns.find((column) => column.name === COLUMN && column.dtype === 'uint8')?.shape
-      if (!shape || !shard.readGroup) {
-        throw usageError(
-          'no_pixels',
-          `${file} has no column "pixels" (it has ${shard.columns.map((column) => column.name).join(', ')})`,
-          ['as a source, shards must hold pixels: encode the images with --outputs pixels', 'or give the images'],
-        )
-      }
-      const [height = 0, width = 0] = shape
-      size ??= { height, width }
-      if (size.height !== height || size.width !== width) {
-        throw usageError(
-          'mixed_sizes',
-          `${file} holds pixels of ${height}×${width}, other shards of ${size.height}×${size.width}`,
-          ['give shards of one run'],
-        )
-      }
-    }
-  } catch (error) {
-    await close()
-    throw error
+    if (await store.stat(PLAN)) return !isGenerated(Buffer.from(await store.get(PLAN)).toString())
+    const names: string[] = []
+    for (const prefix of ['part-', 'latents_rank']) for await (const name of store.names(prefix)) names.push(name)
+    return await holdPixels(folder.replace(/\/+$/, ''), names)
+  } finally {
+    await store.close()
   }
+}
 
-  const cache = new Map<string, Promise<RowBatch>>()
+const PLAN = '_vtp/plan.json'
+
+function isGenerated(plan: string): boolean {
+  try {
+    return (JSON.parse(plan) as { kind?: unknown } | null)?.kind === 'generate'
+  } catch {
+    return false
+  }
+}
+
+/** Whether the shards among the names are a source; tables of image files may have the same names. */
+async function holdPixels(folder: string, names: string[]): Promise<boolean> {
+  const [first] = names.filter(isShardName).sort()
+  if (first === undefined) return false
+  return !first.endsWith('.parquet') || hasPixels(`${folder}/${first}`)
+}
+
+/** Whether a Parquet file is a shard with pixels, and no table of image files. Reads its end alone. */
+export async function hasPixels(file: string): Promise<boolean> {
+  const reader = await openRangeReader(file).catch(() => undefined)
+  if (!reader) return false
+  try {
+    const { schema } = await parquetMetadataAsync({
+      byteLength: reader.size,
+      async slice(start, end = reader.size) {
+        return Uint8Array.from(await reader.read(start, end - start)).buffer
+      },
+    })
+    const names = schema.map(({ name }) => name)
+    return [COLUMN, 'key', 'sha256'].every((name) => names.includes(name))
+  } catch {
+    return false
+  } finally {
+    await reader.close()
+  }
+}
+
+/** Opens the shards of a run's folder or prefix. */
+export async function openRunFolder(folder: string, options: SourceOptions): Promise<Source> {
+  const uri = uriScheme(folder) === undefined ? path.resolve(folder) : folder.replace(/\/+$/, '')
+  return openPixelShards(await findShards(folder), options, uri)
+}
+
+/** Opens shard files in this order. Throws usage error `no_pixels` for shards without them, also later. */
+export async function openPixelShards(files: string[], options: SourceOptions, uri?: string): Promise<Source> {
+  const names = files.map((file) => (uriScheme(file) === undefined ? path.resolve(file) : file))
+  const shards = new Map<string, Shard>()
+  let size: { height: number; width: number } | undefined
+  const open = async (file: string): Promise<Shard> => {
+    const shard = await openShard(file)
+    try {
+      size ??= pixelSize(file, shard)
+      const { height, width } = pixelSize(file, shard)
+      if (size.height === height && size.width === width) return shard
+      throw usageError(
+        'mixed_sizes',
+        `${file} holds pixels of ${height}×${width}, other shards of ${size.height}×${size.width}`,
+        ['give shards of one run'],
+      )
+    } catch (error) {
+      await shard.close()
+      throw error
+    }
+  }
   let queue: Promise<unknown> = Promise.resolve()
-  /** One read at a time: the readers of a file share its position. */
-  const readGroup = (file: string, index: number, columns: string[]): Promise<RowBatch> => {
-    const read = queue.then(() => shards.get(file)!.readGroup!(index, columns))
+  /** One read at a time: the readers of a file share its position. Few are open: one from a bucket is a whole copy. */
+  const inTurn = <T>(file: string, fn: (shard: Shard) => Promise<T>): Promise<T> => {
+    const read = queue.then(async () => {
+      const shard = shards.get(file) ?? (await open(file))
+      shards.delete(file)
+      shards.set(file, shard)
+      while (shards.size > OPEN_SHARDS) {
+        const [oldest, other] = shards.entries().next().value!
+        shards.delete(oldest)
+        await other.close()
+      }
+      return fn(shard)
+    })
     queue = read.catch(() => {})
     return read
   }
+  const readGroup = (file: string, index: number, columns: string[]): Promise<RowBatch> =>
+    inTurn(file, (shard) => shard.readGroup!(index, columns))
+  const cache = new Map<string, Promise<RowBatch>>()
   const group = (file: string, index: number): Promise<RowBatch> => {
     const key = `${file} ${index}`
     let rows = cache.get(key)
@@ -88,17 +138,20 @@ export async function openPixelShards(files: string[], options: SourceOptions, u
     }
     return rows
   }
+  // Size and classes are known before the listing.
+  const features = names[0] && (await inTurn(names[0], async ({ provenance }) => provenance.huggingface))
 
   return {
     kind: 'shards',
-    uri: uri ?? [...shards.keys()].join(' '),
+    uri: uri ?? names.join(' '),
     passedOver: { count: 0, examples: [] },
     notes: [],
     pixelSize: size,
-    classes: hubFeatures([...shards.values()][0]?.provenance.huggingface).get('label')?.names,
+    classes: hubFeatures(features).get('label')?.names,
     async *list(signal) {
-      for (const [file, shard] of shards) {
-        for (let index = 0; index < shard.groups!; index++) {
+      for (const file of names) {
+        const groups = await inTurn(file, async (shard) => shard.groups!)
+        for (let index = 0; index < groups; index++) {
           signal?.throwIfAborted()
           const { rows } = await readGroup(file, index, [])
           for (const [row, meta] of rows.entries()) {
@@ -116,7 +169,7 @@ export async function openPixelShards(files: string[], options: SourceOptions, u
     },
     async read({ at }) {
       if (at.kind !== 'shard') throw new RejectError('bad_entry', 'read', `the entry is of kind ${at.kind}`)
-      if (!shards.has(at.path)) throw new RejectError('not_found', 'read', `${at.path} is not part of the source`)
+      if (!names.includes(at.path)) throw new RejectError('not_found', 'read', `${at.path} is not part of the source`)
       let batch: RowBatch
       try {
         batch = await group(at.path, at.group)
@@ -132,6 +185,24 @@ export async function openPixelShards(files: string[], options: SourceOptions, u
         original: { width: originalWidth, height: originalHeight, sha256 },
       })
     },
-    close,
+    async close() {
+      await queue
+      await Promise.allSettled([...shards.values()].map((shard) => shard.close()))
+    },
   }
+}
+
+/** Throws usage error `no_pixels`. */
+function pixelSize(file: string, shard: Shard): { height: number; width: number } {
+  const shape = shard.columns.find((column) => column.name === COLUMN && column.dtype === 'uint8')?.shape
+  const [height = 0, width = 0] = shape ?? []
+  if (shape && shard.readGroup) return { height, width }
+  throw usageError(
+    'no_pixels',
+    `${file} has no column "pixels" (it has ${shard.columns.map((column) => column.name).join(', ')})`,
+    [
+      'as a source, shards must hold pixels: encode the images with --outputs pixels',
+      'or give the images; `vtp decode` makes images of latents',
+    ],
+  )
 }

@@ -4,7 +4,7 @@
  * and Inception Score.
  */
 import type { TensorValue } from '../../engine/session.js'
-import { resizeForCleanFid } from '../../image/resize-float.js'
+import { ORIGINAL, type View } from '../../image/pool/views.js'
 import { type FidDims, type FidFlavour, INCEPTION_SIZE } from '../../model/inception/graph.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
 import type { OpenNetwork } from '../networks/open.js'
@@ -12,16 +12,15 @@ import { type NumberArrays, underPrefix, withPrefix } from '../pass/checkpoint.j
 import type { FeatureFile } from './feature-file.js'
 import { createMoments, type FeatureMoments, type FeatureStats, type MomentsState } from './moments.js'
 
-/** Images of one size: uint8 [count, height, width, 3]. */
+/** Images of one size: uint8 [count, height, width, 3], or what `inceptionView` says. */
 export interface PixelBatch {
-  data: Uint8Array
+  data: Uint8Array | Float32Array
   count: number
   height: number
   width: number
 }
 
 export interface CollectorOptions {
-  flavour: FidFlavour
   dims: FidDims
   /** Statistics for sFID; the network must have been opened with `spatial`. */
   spatial?: boolean
@@ -41,9 +40,15 @@ export interface SetStats {
   logits?: FeatureFile
 }
 
+/** The network's outputs for a batch. */
+export type Features = Record<string, TensorValue>
+
 export interface Collector {
   readonly count: number
-  add(batch: PixelBatch): Promise<void>
+  /** Through the network; may run while other batches are added. */
+  features(batch: PixelBatch): Promise<Features>
+  /** In the order of the set. Calls must not overlap. */
+  add(features: Features): Promise<void>
   /** For a checkpoint; files of features and logits have their own. */
   state(): Promise<NumberArrays>
   finish(): Promise<SetStats>
@@ -54,7 +59,7 @@ export const SPATIAL_DIMS = 2023
 export function createCollector(
   network: OpenNetwork,
   products: MatrixProducts,
-  { flavour, dims, features, logits, from, ...options }: CollectorOptions,
+  { dims, features, logits, from, ...options }: CollectorOptions,
 ): Collector {
   const open = (name: string, width: number): FeatureMoments =>
     createMoments(width, products, underPrefix(name, from) as MomentsState | undefined)
@@ -66,8 +71,8 @@ export function createCollector(
     get count() {
       return pool.count
     },
-    async add(batch) {
-      const { outputs } = await network.session.run(inceptionInput(batch, flavour), fetches)
+    features: async (batch) => (await network.session.run(inceptionInput(batch), fetches)).outputs,
+    async add(outputs) {
       const rows = outputs[poolName]!.data as Float32Array
       await pool.add(rows)
       await features?.append(rows)
@@ -87,20 +92,14 @@ export function createCollector(
   }
 }
 
+/** What the network takes of an image: clean-fid resizes floats before it, the others pixels inside it. */
+export function inceptionView(flavour: FidFlavour): View {
+  return flavour === 'clean-fid' ? { kind: 'clean-fid', side: INCEPTION_SIZE } : ORIGINAL
+}
+
 /** The network's input for a batch; pixels are copied, because a run takes its input away. */
-export function inceptionInput(
-  { data, count, height, width }: PixelBatch,
-  flavour: FidFlavour,
-): Record<string, TensorValue> {
-  if (flavour !== 'clean-fid')
-    // Not slice(): that of a Buffer copies nothing.
-    return { pixels: { data: new Uint8Array(data), dtype: 'uint8', dims: [count, height, width, 3] } }
-  const size = 3 * INCEPTION_SIZE * INCEPTION_SIZE
-  const image = new Float32Array(count * size)
-  const bytes = height * width * 3
-  for (let i = 0; i < count; i++) {
-    const one = { data: data.subarray(i * bytes, (i + 1) * bytes), height, width }
-    image.set(resizeForCleanFid(one, INCEPTION_SIZE), i * size)
-  }
-  return { image: { data: image, dtype: 'float32', dims: [count, 3, INCEPTION_SIZE, INCEPTION_SIZE] } }
+function inceptionInput({ data, count, height, width }: PixelBatch): Record<string, TensorValue> {
+  if (data instanceof Float32Array) return { image: { data, dtype: 'float32', dims: [count, 3, height, width] } }
+  // Not slice(): that of a Buffer copies nothing.
+  return { pixels: { data: new Uint8Array(data), dtype: 'uint8', dims: [count, height, width, 3] } }
 }

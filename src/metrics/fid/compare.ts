@@ -2,10 +2,8 @@
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { makeFolder } from '../../io/make-folder.js'
-import type { FidDims, FidFlavour } from '../../model/inception/graph.js'
-import type { Reject } from '../../types.js'
 import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
-import { type NetworkOptions, type OpenNetwork, openInception } from '../networks/open.js'
+import { type OpenNetwork, openInception } from '../networks/open.js'
 import type { SetStats } from './collector.js'
 import { assertSameWidth, frechetDistance } from './frechet.js'
 import { ADM_SPLIT, inceptionScore, partsOf, splitsOf } from './inception-score.js'
@@ -13,62 +11,8 @@ import { kernelInceptionDistance } from './kid.js'
 import { type LoadedSet, type OpenedSet, openSet } from './load-set.js'
 import { precisionRecall } from './precision-recall.js'
 import { describeProtocol } from './protocol.js'
+import type { CompareRequest, CompareResult, Measured } from './request.js'
 import { writeStatsFile } from './stats-file.js'
-
-export const FID_METRICS = ['fid', 'sfid', 'kid', 'is', 'prec'] as const
-export type FidMetric = (typeof FID_METRICS)[number]
-
-export interface CompareRequest {
-  /** The reference. */
-  a: string
-  /** What is judged; may be absent when only A's statistics are wanted. */
-  b?: string
-  metrics: FidMetric[]
-  flavour: FidFlavour
-  dims: FidDims
-  /** Write A's statistics here. */
-  saveStats?: string
-  network: Omit<NetworkOptions, 'batchSize'>
-  batchSize: number
-  limit?: number
-  /** How often progress is made durable. */
-  checkpointSeconds: number
-  seed: number
-  kid: { subsets: number; subsetSize: number }
-  neighbour: number
-  prImages: number
-  maxPixels: number
-  stdin?: AsyncIterable<Uint8Array>
-  /** The images of A or B as lines of a list, where the name alone would not lead to them. */
-  lists?: ReadonlyMap<string, () => AsyncIterable<Uint8Array>>
-  stop?: AbortSignal
-  onNote?: (line: string) => void
-  /** Images of the set that is being read, of how many. */
-  onImages?: (done: number, total: number | null, rejects: number) => void
-}
-
-export interface CompareResult {
-  fid?: number
-  sfid?: number
-  kid?: number
-  kidStd?: number
-  inceptionScore?: number
-  inceptionScoreStd?: number
-  precision?: number
-  recall?: number
-  /** Images of A and B; null for statistics from a file that does not say. */
-  images: (number | null)[]
-  rejects: Reject[]
-  protocol: string
-  interrupted: boolean
-}
-
-/** What a metric was really computed with. */
-export interface Measured {
-  numbers: Partial<CompareResult>
-  kidSubset?: number
-  isSplits?: string
-}
 
 export async function compareSets(request: CompareRequest): Promise<CompareResult> {
   const { metrics, flavour, dims } = request

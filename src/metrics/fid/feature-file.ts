@@ -5,7 +5,7 @@
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { makeTempFolder } from '../../io/temp-folder.js'
-import type { Matrix } from '../linalg/matmul.js'
+import type { Matrix } from '../linalg/matrix.js'
 import { type AppendFile, openAppendFile } from '../pass/append-file.js'
 
 export interface FeatureFile {

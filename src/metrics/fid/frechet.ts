@@ -8,7 +8,8 @@
 import { VtpError } from '../../errors.js'
 import { pivotedCholesky } from '../linalg/cholesky.js'
 import { symmetricEigenvalues } from '../linalg/eigenvalues.js'
-import type { Matrix, MatrixProducts } from '../linalg/matmul.js'
+import type { MatrixProducts } from '../linalg/matmul.js'
+import type { Matrix } from '../linalg/matrix.js'
 import type { FeatureStats } from './moments.js'
 
 /** Throws VtpError `stats_mismatch` for statistics of different width. */

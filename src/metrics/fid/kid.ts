@@ -4,7 +4,8 @@
  */
 import { VtpError } from '../../errors.js'
 import { createRandom, sampleIndices } from '../../math/random.js'
-import type { Matrix, MatrixProducts } from '../linalg/matmul.js'
+import type { MatrixProducts } from '../linalg/matmul.js'
+import type { Matrix } from '../linalg/matrix.js'
 import type { FeatureFile } from './feature-file.js'
 
 export interface KidOptions {

@@ -3,18 +3,18 @@
  * What an interrupted process has collected of a set lies in the cache, and the next one continues with it;
  * features do not depend on what they are collected for, so another seed or another partner may, too.
  */
-import { firstProvider } from '../../engine/device.js'
+import { firstProvider, runsInFlight } from '../../engine/device.js'
 import { usageError } from '../../errors.js'
 import type { Reject } from '../../types.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
 import type { OpenNetwork } from '../networks/open.js'
-import { appendLines, readLines } from '../pass/append-file.js'
 import { evaluationIdentity } from '../pass/identity.js'
-import { type EvalState, openState } from '../pass/state.js'
-import { type ImageSet, openImageSet } from '../sets/images.js'
-import { createCollector, type SetStats } from './collector.js'
-import type { CompareRequest } from './compare.js'
+import { type StoredListing, storeListing } from '../pass/listing.js'
+import { openOwnSizeSet } from '../pass/own-size-set.js'
+import { openPass } from '../pass/pass.js'
+import { createCollector, inceptionView, type SetStats } from './collector.js'
 import { featureRows } from './feature-file.js'
+import type { CompareRequest } from './request.js'
 import { readStatsFile } from './stats-file.js'
 
 export interface LoadedSet {
@@ -26,12 +26,6 @@ export interface LoadedSet {
   from?: 'stored statistics' | 'images of arr_0'
   /** `done`: nobody needs to continue with it. */
   close(done: boolean): Promise<void>
-}
-
-/** What a checkpoint says of a set; `done` is as `ImageBatch` counts it. */
-interface Progress {
-  done: number
-  rejects: number
 }
 
 /** A set that is there, before anything slow or large is asked for. */
@@ -87,26 +81,25 @@ export async function openSet(spec: string, judged: boolean, request: CompareReq
 }
 
 async function openImages(spec: string, kept: Kept, request: CompareRequest): Promise<OpenedSet> {
-  const { batchSize, limit, maxPixels, stop: signal } = request
+  const { limit, stop: signal } = request
   const list = request.lists?.get(spec)
-  const stdin = list?.() ?? request.stdin
-  const images = await openImageSet(list ? '-' : spec, { batchSize, limit, maxPixels, signal, stdin })
+  const listing = await storeListing(list ? '-' : spec, { limit, signal, stdin: list?.() ?? request.stdin })
   return {
     dims: request.dims,
-    load: async (products, network) => collect(spec, images, kept, request, products, await network()),
-    close: images.close,
+    load: async (products, network) => collect(spec, listing, kept, request, products, await network()),
+    close: () => listing.close(),
   }
 }
 
 async function collect(
   spec: string,
-  images: ImageSet,
+  listing: StoredListing,
   kept: Kept,
   request: CompareRequest,
   products: MatrixProducts,
   network: OpenNetwork,
 ): Promise<LoadedSet | undefined> {
-  const { limit, maxPixels, flavour, dims } = request
+  const { limit, maxPixels, flavour, dims, batchSize, checkpointSeconds, onNote, stop, onImages } = request
   const { cacheDir, device } = request.network
   const decides = {
     set: spec,
@@ -118,54 +111,40 @@ async function collect(
     weights: network.weights.map((file) => file.sha256),
     provider: firstProvider(device),
   }
-  const identity = await evaluationIdentity('features of a set of images', decides, { stamp: () => images.stamp })
-  const state = await openState<Progress>(identity, { cacheDir, checkpointSeconds: request.checkpointSeconds })
+  const stamp = listing.stampDigest
+  const identity = await evaluationIdentity('features of a set of images', decides, { stamp })
+  const pass = await openPass<never>(identity, { cacheDir, checkpointSeconds, onNote })
+  const set = openOwnSizeSet(listing, { view: inceptionView(flavour), batchSize, threads: device.cores, maxPixels })
   try {
-    return await passOver(spec, images, state, kept, request, products, network)
+    const features = kept.features ? featureRows(dims, await pass.openFile('features.f32')) : undefined
+    const logits = kept.logits ? featureRows(1008, await pass.openFile('logits.f32')) : undefined
+    const options = { dims, spatial: kept.spatial, features, logits, from: pass.arrays }
+    const collector = createCollector(network, products, options)
+    const ended = await pass.run({
+      set,
+      inFlight: runsInFlight(device),
+      measure: collector.features,
+      async keep(_, outputs) {
+        await collector.add(outputs)
+        return []
+      },
+      arrays: collector.state,
+      stop,
+      onImages,
+    })
+    if (!ended) {
+      await pass.close(false)
+      return undefined
+    }
+    const rejects = await pass.firstRejects(Number.POSITIVE_INFINITY)
+    if (collector.count < 2) throw tooFewImages(spec, collector.count, rejects)
+    return { stats: await collector.finish(), read: collector.count, rejects, close: pass.close }
   } catch (error) {
-    await state.close(false)
+    await pass.close(false)
     throw error
+  } finally {
+    await set.close()
   }
-}
-
-async function passOver(
-  spec: string,
-  images: ImageSet,
-  state: EvalState<Progress>,
-  kept: Kept,
-  request: CompareRequest,
-  products: MatrixProducts,
-  network: OpenNetwork,
-): Promise<LoadedSet | undefined> {
-  const { flavour, dims, stop } = request
-  const { spatial } = kept
-  const features = kept.features ? featureRows(dims, await state.openFile('features.f32')) : undefined
-  const logits = kept.logits ? featureRows(1008, await state.openFile('logits.f32')) : undefined
-  const rejects = await state.openFile('rejects.jsonl')
-  const collector = createCollector(network, products, { flavour, dims, spatial, features, logits, from: state.arrays })
-  const progress: Progress = state.head ?? { done: 0, rejects: 0 }
-  if (progress.done > 0) request.onNote?.(`Continuing: ${progress.done} of ${images.total ?? 'the'} images are done.`)
-  let interrupted = false
-  const snapshot = async () => ({ head: progress, arrays: await collector.state() })
-  for await (const batch of images.batches(progress.done)) {
-    interrupted = stop?.aborted ?? false
-    if (interrupted) break
-    if (batch.count > 0) await collector.add(batch)
-    await appendLines(rejects, batch.rejects)
-    progress.done = batch.done
-    progress.rejects += batch.rejects.length
-    request.onImages?.(progress.done, images.total, progress.rejects)
-    await state.checkpointWhenDue(snapshot)
-  }
-  if (interrupted) {
-    await state.checkpoint(progress, await collector.state())
-    await state.close(false)
-    return undefined
-  }
-  const told: Reject[] = []
-  for await (const reject of readLines<Reject>(rejects)) told.push(reject)
-  if (collector.count < 2) throw tooFewImages(spec, collector.count, told)
-  return { stats: await collector.finish(), read: collector.count, rejects: told, close: state.close }
 }
 
 function tooFewImages(spec: string, count: number, rejects: readonly Reject[]): Error {

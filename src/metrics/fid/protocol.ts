@@ -3,8 +3,8 @@ import { firstProvider } from '../../engine/device.js'
 import { engineVersion } from '../../version.js'
 import type { OpenNetwork } from '../networks/open.js'
 import { describeWeights } from '../networks/weights.js'
-import type { CompareRequest, Measured } from './compare.js'
 import type { LoadedSet } from './load-set.js'
+import type { CompareRequest, Measured } from './request.js'
 
 /** `network` is undefined where every set is statistics from a file: nothing is known of how those were made. */
 export function describeProtocol(

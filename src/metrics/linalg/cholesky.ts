@@ -4,7 +4,7 @@
  * Left-looking by rows: a column of L is A's column less the product of the rows so far with one of them.
  */
 import { openWorkspace } from './kernels.js'
-import type { Matrix } from './matmul.js'
+import type { Matrix } from './matrix.js'
 
 /** G [rank, n] with Gᵀ·G = A, columns in A's own order. */
 export function pivotedCholesky(a: Matrix): Matrix {

@@ -5,7 +5,7 @@
  */
 import { VtpError } from '../../errors.js'
 import { openWorkspace } from './kernels.js'
-import type { Matrix } from './matmul.js'
+import type { Matrix } from './matrix.js'
 
 /** Ascending eigenvalues; only the lower triangle is read. */
 export function symmetricEigenvalues(matrix: Matrix): Float64Array {

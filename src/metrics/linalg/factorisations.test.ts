@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { createRandom } from '../../math/random.js'
 import { pivotedCholesky } from './cholesky.js'
 import { symmetricEigenvalues } from './eigenvalues.js'
-import type { Matrix } from './matmul.js'
+import type { Matrix } from './matrix.js'
 
 /** H·diag(values)·H with the reflection H = I − 2w·wᵀ: a full matrix whose eigenvalues are known. */
 function matrixWith(values: number[], seed: number): Matrix {

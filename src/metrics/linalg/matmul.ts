@@ -5,14 +5,8 @@
 import { createHash } from 'node:crypto'
 import { openSession } from '../../engine/session.js'
 import { compileGraph } from '../../graph/compile.js'
+import type { Matrix } from './matrix.js'
 import { openRowProducts, type RowProducts } from './row-products.js'
-
-/** Row-major, rows × columns. */
-export interface Matrix {
-  rows: number
-  columns: number
-  data: Float64Array
-}
 
 export interface MatrixProducts {
   /** a·bᵀ of a [m, k] and b [n, k] → [m, n]. */

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { openSession, type TensorValue } from '../../engine/session.js'
 import { compileGraph } from '../../graph/compile.js'
-import type { Matrix } from './matmul.js'
+import type { Matrix } from './matrix.js'
 
 const PANELS = 4
 

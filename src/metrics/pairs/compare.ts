@@ -2,21 +2,8 @@
 import type { Session, TensorValue } from '../../engine/session.js'
 import { LPIPS_LAYERS } from '../../model/lpips/graph.js'
 import type { ScorePool, ScoreReply } from './score-pool.js'
+import type { PairMetrics, PairScores } from './scores.js'
 import { assertSsimSize } from './ssim.js'
-
-export interface PairMetrics {
-  psnr: boolean
-  ssim: boolean
-  lpips: boolean
-}
-
-/** Scores of one pair; what was not asked for is undefined. */
-export interface PairScores {
-  /** dB; infinite for identical images. */
-  psnr?: number
-  ssim?: number
-  lpips?: number
-}
 
 export interface PairBatch {
   /** The preprocessed originals, uint8 [N, H, W, 3]. */

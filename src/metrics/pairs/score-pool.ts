@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads'
 import { SMALL_HEAP, workerUrl } from '../../async/worker-url.js'
 import { VtpError } from '../../errors.js'
-import type { PairMetrics, PairScores } from './compare.js'
+import type { PairMetrics, PairScores } from './scores.js'
 
 export interface ScoreRequest {
   /** Both float32 [count, 3, height, width] in 0…1; they are transferred away. */

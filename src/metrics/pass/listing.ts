@@ -12,7 +12,7 @@ import { openSource } from '../../io/sources/index.js'
 import { makeTempFolder } from '../../io/temp-folder.js'
 import { writeListing } from '../../pipeline/ledger/plan.js'
 import type { ListingEntry, Source } from '../../types.js'
-import { fileStamp } from './stamp.js'
+import { contentStamp, fileStamp } from './stamp.js'
 
 export interface StoredListing {
   readonly source: Source
@@ -38,7 +38,7 @@ export interface ListingOptions {
 
 /** Opens and lists what the user calls a SOURCE. Throws usage error `no_images` when there is nothing. */
 export async function storeListing(spec: string, options: ListingOptions): Promise<StoredListing> {
-  const source = await openSource(spec, { stdin: options.stdin })
+  const source = await openSource(spec, { stdin: options.stdin, limit: options.limit })
   let dir: string | undefined
   const close = async (): Promise<void> => {
     await source.close()
@@ -47,7 +47,7 @@ export async function storeListing(spec: string, options: ListingOptions): Promi
   try {
     dir = await makeTempFolder('eval')
     const file = path.join(dir, 'listing.jsonl')
-    const { images } = await writeListing(limitSource(source, options.limit), file, 4096, { signal: options.signal })
+    const { images } = await writeListing(source, file, 4096, { signal: options.signal })
     if (images === 0) throw usageError('no_images', `${source.uri} holds no images`, ['check the path'])
     return {
       source,
@@ -61,21 +61,6 @@ export async function storeListing(spec: string, options: ListingOptions): Promi
   } catch (error) {
     await close()
     throw error
-  }
-}
-
-function limitSource(source: Source, limit: number | undefined): Source {
-  if (limit === undefined) return source
-  return {
-    ...source,
-    async *list(signal) {
-      let count = 0
-      for await (const entry of source.list(signal)) {
-        if (count++ < limit) yield entry
-        // A folder knows its classes only when all of it is listed, and labels mean nothing without them.
-        else if (source.kind !== 'folder') return
-      }
-    },
   }
 }
 
@@ -106,7 +91,11 @@ async function stampDigest(file: string): Promise<string> {
     const paths = held.map(({ at }) => ('path' in at ? at.path : ''))
     // Thousands of entries may lie in one archive.
     const stamps = new Map([[last.path, Promise.resolve(last.stamp)]])
-    for (const name of paths) if (!stamps.has(name)) stamps.set(name, fileStamp(name))
+    for (const [i, name] of paths.entries()) {
+      // A listing says which version of an object it names; that of shards does not.
+      const stamp = held[i]!.at.kind === 'shard' ? contentStamp : fileStamp
+      if (!stamps.has(name)) stamps.set(name, stamp(name))
+    }
     for (const [i, entry] of held.entries()) {
       last = { path: paths[i]!, stamp: await stamps.get(paths[i]!)! }
       hash.update(`${JSON.stringify([entry, last.stamp])}\n`)

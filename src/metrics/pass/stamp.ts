@@ -22,6 +22,11 @@ export async function stampFiles(files: readonly string[]): Promise<string> {
   return hash.digest('hex')
 }
 
+/** The same for an object of S3 or a file. */
+export async function contentStamp(name: string): Promise<string> {
+  return uriScheme(name) === 's3' ? JSON.stringify(await objectStamp(name)) : fileStamp(name)
+}
+
 async function objectStamp(uri: string): Promise<unknown> {
   const slash = uri.lastIndexOf('/')
   const store = await openStore(uri.slice(0, slash))

@@ -2,7 +2,8 @@
  * Probes without training, on stored features: k nearest neighbours by cosine similarity with weights
  * exp(s / 0.07) (as DINO evaluates, k = 20), and ridge regression onto one-hot labels in closed form.
  */
-import type { Matrix, MatrixProducts } from '../linalg/matmul.js'
+import type { MatrixProducts } from '../linalg/matmul.js'
+import type { Matrix } from '../linalg/matrix.js'
 import { type FeatureLayout, type StoredFeatures, selectInput } from './features.js'
 
 const BLOCK = 1000

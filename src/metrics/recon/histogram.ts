@@ -2,7 +2,8 @@
 
 import { createRandom } from '../../math/random.js'
 import type { ListingEntry } from '../../types.js'
-import type { RunFolder } from './run-folder.js'
+import { isReject, type Pass } from '../pass/pass.js'
+import type { ReconRow } from './rows.js'
 
 export const SCORES = ['psnr', 'ssim', 'lpips'] as const
 export type Score = (typeof SCORES)[number]
@@ -34,14 +35,14 @@ export interface Distribution {
 const BINS = 40
 
 export async function describeDistribution(
-  folder: RunFolder,
+  pass: Pick<Pass<ReconRow>, 'rows'>,
   options: { ends: number; sample: number; seed: number },
 ): Promise<Distribution | undefined> {
   const ranges = new Map<Score, { low: number; high: number; sum: number; count: number }>()
   const each = async (visit: (row: ScoredEntry, index: number) => void): Promise<void> => {
     let index = 0
-    for await (const row of folder.rows()) {
-      if ('reject' in row) continue
+    for await (const row of pass.rows()) {
+      if (isReject(row)) continue
       const scores: ScoredEntry['scores'] = {}
       for (const name of SCORES) if (typeof row[name] === 'number') scores[name] = row[name]
       visit({ entry: row.entry, scores }, index++)

@@ -1,27 +1,26 @@
 /** The per-image scores as Parquet: key, uri, label, psnr, ssim, lpips; row group by row group. */
 import { fileWriter, ParquetWriter, schemaFromColumnData } from 'hyparquet-writer'
 import { writeAtomically } from '../../io/atomic.js'
-import type { EvalRow, RunFolder } from './run-folder.js'
+import { isReject, type Pass } from '../pass/pass.js'
+import type { ReconRow } from './rows.js'
 
 const GROUP_ROWS = 10_000
 
-type ScoredRow = Exclude<EvalRow, { reject: unknown }>
-
 /** Writes the file; PSNR of identical images is infinity. */
-export async function writePerImage(folder: RunFolder, file: string): Promise<void> {
-  await writeAtomically(file, (tmp) => writeRows(folder, tmp))
+export async function writePerImage(pass: Pick<Pass<ReconRow>, 'rows'>, file: string): Promise<void> {
+  await writeAtomically(file, (tmp) => writeRows(pass, tmp))
 }
 
-async function writeRows(folder: RunFolder, file: string): Promise<void> {
+async function writeRows(pass: Pick<Pass<ReconRow>, 'rows'>, file: string): Promise<void> {
   const schema = schemaFromColumnData({ columnData: columns([]) })
   const writer = new ParquetWriter({ writer: fileWriter(file), schema, createdBy: 'vtp' })
-  let held: ScoredRow[] = []
+  let held: ReconRow[] = []
   const flush = async (): Promise<void> => {
     if (held.length > 0) await writer.write({ columnData: columns(held), rowGroupSize: GROUP_ROWS })
     held = []
   }
-  for await (const row of folder.rows()) {
-    if ('reject' in row) continue
+  for await (const row of pass.rows()) {
+    if (isReject(row)) continue
     held.push(row)
     if (held.length === GROUP_ROWS) await flush()
   }
@@ -29,7 +28,7 @@ async function writeRows(folder: RunFolder, file: string): Promise<void> {
   await writer.finish()
 }
 
-function columns(rows: ScoredRow[]) {
+function columns(rows: ReconRow[]) {
   const score = (name: 'psnr' | 'ssim' | 'lpips') => ({
     name,
     type: 'DOUBLE' as const,

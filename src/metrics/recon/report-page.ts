@@ -1,7 +1,7 @@
 /** The report's HTML and CSS; no script, no address outside the page. */
 import { HEAT_GRADIENT } from '../../image/heat-map.js'
-import type { ReconResult } from './evaluate.js'
 import type { Distribution, Histogram, Score, ScoredEntry } from './histogram.js'
+import type { ReconResult } from './request.js'
 
 /** One image of the report; pictures are data: addresses. */
 export interface Shown {

@@ -7,10 +7,12 @@ import sharp from 'sharp'
 import { heatMap } from '../../image/heat-map.js'
 import { writeAtomically } from '../../io/atomic.js'
 import type { RgbImage } from '../../types.js'
-import { type ReconEngine, type ReconResult, reconstructBatch } from './evaluate.js'
+import type { Pass } from '../pass/pass.js'
+import { type ReconEngine, reconstructBatch } from './engine.js'
 import { type Distribution, describeDistribution, type ScoredEntry } from './histogram.js'
 import { renderReport, type Shown } from './report-page.js'
-import type { RunFolder } from './run-folder.js'
+import type { ReconResult } from './request.js'
+import type { ReconRow } from './rows.js'
 
 /** Differences of this many levels and more have the heat map's last colour. */
 export const HEAT_FULL = 64
@@ -25,10 +27,10 @@ export interface ReportOptions {
 export async function writeReport(
   result: ReconResult,
   engine: ReconEngine,
-  folder: RunFolder,
+  pass: Pass<ReconRow>,
   options: ReportOptions,
 ): Promise<void> {
-  const distribution = await describeDistribution(folder, { ends: ENDS, sample: SAMPLE, seed: options.seed })
+  const distribution = await describeDistribution(pass, { ends: ENDS, sample: SAMPLE, seed: options.seed })
   const show = (rows: ScoredEntry[], withHeat: boolean): Promise<Shown[]> => showRows(rows, engine, withHeat)
   const pictures = distribution && {
     worst: await show(distribution.worst, true),
@@ -52,19 +54,19 @@ async function showRows(rows: ScoredEntry[], engine: ReconEngine, withHeat: bool
     const part = rows.slice(at, at + 4)
     const batch = await engine.set.prepare(part.map(({ entry }) => entry))
     const compared = await reconstructBatch(engine, batch)
-    engine.set.release(batch)
+    batch.release()
     const bytes = height * width * 3
     const image = (pixels: Uint8Array, i: number): RgbImage => ({
       data: pixels.subarray(i * bytes, (i + 1) * bytes),
       height,
       width,
     })
-    for (const [i, position] of batch.positions.entries()) {
+    for (const [i, entry] of batch.entries.entries()) {
       const reference = image(compared.reference, i)
       const reconstruction = image(compared.reconstruction, i)
       shown.push({
-        key: part[position]!.entry.key,
-        scores: part[position]!.scores,
+        key: entry.key,
+        scores: part.find((row) => row.entry === entry)!.scores,
         reference: await dataUri(reference),
         reconstruction: await dataUri(reconstruction),
         ...(withHeat ? { heat: await dataUri(heatMap(reference, reconstruction, HEAT_FULL)) } : {}),

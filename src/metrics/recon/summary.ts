@@ -1,5 +1,6 @@
 /** From the lines of an evaluation to its numbers, in one pass that keeps nothing. */
-import { nonFinite, type RunFolder } from './run-folder.js'
+import { isReject, type RejectRow } from '../pass/pass.js'
+import { nonFinite, type ReconRow } from './rows.js'
 
 export interface ReconSummary {
   /** Images that were compared. */
@@ -42,15 +43,18 @@ function createMeans(batch: number) {
   }
 }
 
-export async function summarize(folder: RunFolder, protocolBatch: number): Promise<ReconSummary> {
+export async function summarize(
+  rows: AsyncIterable<ReconRow | RejectRow>,
+  protocolBatch: number,
+): Promise<ReconSummary> {
   let images = 0
   let identical = 0
   let hasPsnr = false
   const psnr = createMeans(1)
   const ssim = createMeans(protocolBatch)
   const lpips = createMeans(protocolBatch)
-  for await (const row of folder.rows()) {
-    if ('reject' in row) continue
+  for await (const row of rows) {
+    if (isReject(row)) continue
     images++
     if (row.psnr !== undefined) hasPsnr = true
     if (row.psnr === null) identical++

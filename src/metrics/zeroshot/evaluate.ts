@@ -1,21 +1,20 @@
 /** `vtp eval-zeroshot`: CLIP image features against class embeddings; top-1, top-5, classes, confusions. */
 
-import { mapOrdered } from '../../async/stages.js'
 import { type Device, firstProvider, runsInFlight } from '../../engine/device.js'
-import { type ImageEncoder, openImageEncoder } from '../../engine/image-encoder.js'
+import { openImageEncoder } from '../../engine/image-encoder.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
 import { assertOutput, type ImageModel, openModel, type Precision, textOf } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
-import { type AppendFile, appendLines, readLines } from '../pass/append-file.js'
 import { evaluationIdentity, modelOverSet } from '../pass/identity.js'
 import { type StoredListing, storeListing } from '../pass/listing.js'
 import { noneReadable } from '../pass/none-readable.js'
+import { openPass } from '../pass/pass.js'
 import { openPreparedSet, type PreparedSet } from '../pass/prepared-set.js'
-import { type EvalState, openState, type StateOptions } from '../pass/state.js'
+import type { StateOptions } from '../pass/state.js'
 import { buildClassifier, type Classifier, rankClasses } from './classifier.js'
 import { type Prompts, readPrompts } from './prompts.js'
-import { type Tally, tallyRows, type ZeroshotRow } from './tally.js'
+import { type Tally, tallyRows } from './tally.js'
 
 export interface ZeroshotRequest {
   source: string
@@ -52,12 +51,6 @@ export interface ZeroshotResult extends Tally {
 }
 
 const TOP = 5
-
-/** What a checkpoint says: entries of the listing that are dealt with, and the rejects among them. */
-interface Progress {
-  done: number
-  rejects: number
-}
 
 export async function evaluateZeroshot(request: ZeroshotRequest): Promise<ZeroshotResult> {
   const closers: (() => Promise<unknown>)[] = []
@@ -98,7 +91,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
       { ...modelOverSet(model, set, request), classnames, templates },
       { dir, stamp: set.stamp },
     )
-    const state = await openState<Progress>(identity, {
+    const pass = await openPass<number[]>(identity, {
       dir,
       cacheDir,
       checkpointSeconds,
@@ -106,12 +99,23 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
       onNote: request.onNote,
     })
     let complete = false
-    closers.push(() => state.close(complete))
-    const rows = await state.openFile('rows.jsonl')
-    const interrupted = await passOver(request, encoder, set, classifier, state, rows)
-    const tally = await tallyRows(readLines<ZeroshotRow>(rows), prompts.classnames)
-    if (!interrupted && tally.images === 0) throw noneReadable(request.source, tally.rejects.length, tally.rejects[0])
-    complete = !interrupted
+    closers.push(() => pass.close(complete))
+    const count = Math.min(TOP, classifier.classes)
+    complete = await pass.run({
+      set,
+      inFlight: runsInFlight(request.device),
+      measure: async (batch) =>
+        (await encoder.encode(batch.data as Uint8Array, batch.count)).tensors.clip as Float32Array,
+      async keep({ entries }, features) {
+        const top = rankClasses(classifier, features, count)
+        return entries.map(({ label }, i) => [label!, ...top.subarray(i * count, (i + 1) * count)])
+      },
+      stop: request.stop,
+      onImages: request.onImages,
+    })
+    const interrupted = !complete
+    const tally = await tallyRows(pass.rows(), prompts.classnames)
+    if (complete && tally.images === 0) throw noneReadable(request.source, tally.rejects.length, tally.rejects[0])
     return {
       ...tally,
       model: model.name,
@@ -167,44 +171,6 @@ async function classify(
     modelDigest: model.digest,
     provider: firstProvider(request.device),
   })
-}
-
-/** True when it was interrupted. */
-async function passOver(
-  request: ZeroshotRequest,
-  encoder: ImageEncoder,
-  set: PreparedSet,
-  classifier: Classifier,
-  state: EvalState<Progress>,
-  rows: AppendFile,
-): Promise<boolean> {
-  const progress: Progress = state.head ?? { done: 0, rejects: 0 }
-  if (progress.done > 0) request.onNote?.(`Continuing: ${progress.done} of ${set.total} images are done.`)
-  const count = Math.min(TOP, classifier.classes)
-  const ranked = mapOrdered(set.batches(progress.done), runsInFlight(request.device), async (batch) => {
-    const images = batch.rows.length
-    let features: Float32Array = new Float32Array()
-    if (images > 0 && !request.stop?.aborted) {
-      const data = new Uint8Array(batch.pixels.memory, 0, images * batch.pixels.imageBytes)
-      features = (await encoder.encode(data, images)).tensors.clip as Float32Array
-    }
-    set.release(batch)
-    return { batch, features }
-  })
-  for await (const { batch, features } of ranked) {
-    if (request.stop?.aborted) break
-    const top = rankClasses(classifier, features, count)
-    const lines = batch.rows.map((row, i): ZeroshotRow => {
-      return [row.label!, ...top.subarray(i * count, (i + 1) * count)]
-    })
-    await appendLines(rows, [...lines, ...batch.rejects.map(({ reject }) => ({ reject }))])
-    progress.done += batch.entries.length
-    progress.rejects += batch.rejects.length
-    request.onImages?.(progress.done, set.total, progress.rejects)
-    await state.checkpointWhenDue(() => ({ head: progress }))
-  }
-  await state.checkpoint(progress)
-  return progress.done < set.total
 }
 
 /** Before anything slow. Throws usage error `no_label` where an image has no label, or none of the classes. */

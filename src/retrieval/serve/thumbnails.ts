@@ -1,6 +1,7 @@
 /** Small pictures of indexed images, made by sharp and kept in memory up to a bound. */
 import sharp, { type Sharp } from 'sharp'
 import { decodeImage } from '../../image/decode.js'
+import { unpackRawRgb } from '../../image/raw-rgb.js'
 import { sniffFormat } from '../../image/sniff.js'
 import { RejectError } from '../../types.js'
 import { readIndexedImage } from '../image-bytes.js'
@@ -20,6 +21,8 @@ export interface Thumbnails {
 
 /** As people expect to see it: turned as EXIF says. What libvips does not know (BMP) is decoded as the encoder does. */
 async function openPicture(bytes: Uint8Array): Promise<Sharp> {
+  const stored = unpackRawRgb(bytes)?.image
+  if (stored) return sharp(stored.data, { raw: { width: stored.width, height: stored.height, channels: 3 } })
   if (sniffFormat(bytes) !== 'bmp') return sharp(bytes, { limitInputPixels: MAX_PIXELS }).autoOrient()
   const { data, width, height } = await decodeImage(bytes, { maxPixels: MAX_PIXELS, timeoutMs: 30_000 })
   return sharp(data, { raw: { width, height, channels: 3 } })
@@ -46,7 +49,8 @@ export function createThumbnails(reader: RowReader): Thumbnails {
       signed = found?.at?.kind === 'line'
       const source = await readIndexedImage(found!)
       // Only what the encoder reads, too: no SVG, no PDF, whatever libvips was built with.
-      if (!sniffFormat(source)) throw new HttpError(422, 'no_image', 'The file is no image any more.')
+      if (!unpackRawRgb(source) && !sniffFormat(source))
+        throw new HttpError(422, 'no_image', 'The file is no image any more.')
       return await (await openPicture(source))
         .resize({ width: size, height: size, fit: 'inside', withoutEnlargement: true })
         .webp({ quality: 80 })

@@ -1,7 +1,6 @@
 import { expect, it } from 'vitest'
-import { tempDir } from '../../../test/support/cli.js'
 import type { ListingEntry } from '../../types.js'
-import { openRunFolder, scoresToRow } from './run-folder.js'
+import { type ReconRow, scoresToRow } from './rows.js'
 import { summarize } from './summary.js'
 
 const entry = { key: 'a/b.png', uri: 'a/b.png', at: { kind: 'file', path: 'a/b.png' } } as unknown as ListingEntry
@@ -13,8 +12,8 @@ it('only an infinite PSNR is an identical image; NaN is an error that names the 
 })
 
 it('lines of earlier versions that hold null for a NaN are no zero', async () => {
-  const folder = await openRunFolder({}, { dir: tempDir(), cacheDir: tempDir(), checkpointSeconds: 60 })
-  await folder.append([{ entry, psnr: null, lpips: null as unknown as number }])
-  await expect(summarize(folder, 32)).rejects.toMatchObject({ code: 'non_finite' })
-  await folder.close(true)
+  async function* rows(): AsyncGenerator<ReconRow> {
+    yield { entry, psnr: null, lpips: null as unknown as number }
+  }
+  await expect(summarize(rows(), 32)).rejects.toMatchObject({ code: 'non_finite' })
 })
