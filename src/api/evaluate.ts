@@ -6,15 +6,12 @@ import path from 'node:path'
 import { chooseDevice, choosePrecision } from '../engine/choose-device.js'
 import type { Device } from '../engine/device.js'
 import { defaultCacheDir } from '../io/cache.js'
-import { type CompareResult, compareSets, type FidMetric } from '../metrics/fid/compare.js'
+import { compareSets } from '../metrics/fid/compare.js'
+import type { CompareResult, FidMetric } from '../metrics/fid/request.js'
 import { type ProbeResult, evaluateProbe as runProbe } from '../metrics/probe/evaluate.js'
 import { LEARNING_RATES } from '../metrics/probe/heads.js'
-import {
-  RECON_METRICS,
-  type ReconMetric,
-  type ReconResult,
-  evaluateReconstruction as runReconstruction,
-} from '../metrics/recon/evaluate.js'
+import { evaluateReconstruction as runReconstruction } from '../metrics/recon/evaluate.js'
+import { RECON_METRICS, type ReconMetric, type ReconResult } from '../metrics/recon/request.js'
 import { evaluateZeroshot as runZeroshot, type ZeroshotResult } from '../metrics/zeroshot/evaluate.js'
 import type { FidDims, FidFlavour } from '../model/inception/graph.js'
 import { MAX_PIXELS } from './encode.js'
