@@ -4,6 +4,7 @@
  */
 import { chooseDevice } from '../engine/choose-device.js'
 import type { Device } from '../engine/device.js'
+import { processorKind } from '../engine/processor.js'
 import { planThreads } from '../engine/threads.js'
 import { usageError } from '../errors.js'
 import type { SourceOptions } from '../io/sources/index.js'
@@ -70,6 +71,10 @@ export interface EncodeOptions extends PlanOptions {
   units?: number[]
   /** With several workers: take units of others when the own ones are done; default true. */
   helpOthers?: boolean
+  /** How often the finished part of an open unit is kept, for an interrupted run to take up; default 10, 0 after every batch. */
+  checkpointSeconds?: number
+  /** Refuse to work on a run that another kind of processor has begun. */
+  sameProcessor?: boolean
   /** Try rejected images of committed units again. */
   retryRejects?: boolean
   /** Images with more pixels become rejects; default 100 million. */
@@ -106,6 +111,10 @@ export interface EncodeSummary {
   /** Every unit is committed, and the manifest is written. */
   complete: boolean
   interrupted: boolean
+  /** Images that an earlier, interrupted call had finished and this one took up. */
+  resumedImages: number
+  /** Finished images of the unit that was open at the end: the next call takes them up. */
+  keptImages: number
   peakMemoryBytes: number
   /** Classes of the labels; null where they have no names. */
   classes: number | null
@@ -161,8 +170,10 @@ export function encodeJob(options: EncodeOptions): EncodeJob {
       ['run `vtp plan` with --overwrite once, then the workers without it'],
     )
   }
+  const processor = processorKind()
   const request: EncodeRequest = {
     ...planRequest(options, device),
+    processor,
     batchSize: batchSize ?? device.batchSize,
     fitsBatch: batchSize === undefined,
     threads: planThreads({ cores: device.cores, device: device.kind, workers }),
@@ -170,6 +181,8 @@ export function encodeJob(options: EncodeOptions): EncodeJob {
     worker,
     units: options.units,
     helpOthers: options.helpOthers ?? true,
+    checkpointSeconds: options.checkpointSeconds ?? 10,
+    sameProcessor: options.sameProcessor,
     retryRejects: options.retryRejects ?? false,
     maxPixels: options.maxPixels ?? MAX_PIXELS,
     stop: signal,
@@ -205,6 +218,8 @@ export function encodeSummary(result: EncodeResult, { request, device, facts }: 
     unitsTotal: result.unitsTotal,
     complete: result.complete,
     interrupted: result.interrupted,
+    resumedImages: result.takenUp,
+    keptImages: result.kept?.entries ?? 0,
     peakMemoryBytes: result.peakMemoryBytes,
     ...(facts ?? { classes: null, passedOver: { count: 0, examples: [] }, notes: [] }),
   }

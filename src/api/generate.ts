@@ -1,6 +1,7 @@
 /** Generation for programs and for the command line: options with defaults → the job. */
 import { chooseDevice } from '../engine/choose-device.js'
 import type { Device } from '../engine/device.js'
+import { processorKind } from '../engine/processor.js'
 import { type GenerateInfo, type GenerateRequest, type GenerateResult, runGenerate } from '../generate/job.js'
 import type { GenerateOptions as Settings } from '../generate/prepare.js'
 import { defaultCacheDir } from '../io/cache.js'
@@ -10,7 +11,8 @@ import type { ProgressSnapshot } from '../pipeline/stream/meter.js'
 const BATCH = { cpu: 4, gpu: 64 }
 
 /** Settings of the sampler (`dit`, `stats`, `num`, `classes`, `seed`, `steps`, `cfgScale`, …) and how the job runs. */
-export interface GenerateOptions extends Omit<Settings, 'dest' | 'overwrite' | 'precision' | 'device' | 'cacheDir'> {
+export interface GenerateOptions
+  extends Omit<Settings, 'dest' | 'overwrite' | 'precision' | 'device' | 'processor' | 'cacheDir'> {
   /** A folder or `s3://bucket/prefix`. */
   out: string
   /** Delete the output of another run in `out`. */
@@ -24,6 +26,8 @@ export interface GenerateOptions extends Omit<Settings, 'dest' | 'overwrite' | '
   worker?: { index: number; count: number }
   units?: number[]
   helpOthers?: boolean
+  /** Refuse to work on a run that another kind of processor has begun. */
+  sameProcessor?: boolean
   /** Also write all images into samples.npz. */
   npz?: boolean
   /** Stops cleanly when it is aborted; a later call continues. */
@@ -42,6 +46,7 @@ export function generateJob(options: GenerateOptions): { request: GenerateReques
     overwrite: options.overwrite ?? false,
     precision: device.precision,
     device: device.kind,
+    processor: processorKind(),
     cacheDir: defaultCacheDir(),
     batchSize: options.batchSize ?? BATCH[device.kind === 'cpu' ? 'cpu' : 'gpu'],
     engine: device,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { cpuFeatures, inspectMachine, int8Unit } from './devices.js'
+import { inspectMachine, int8Unit } from './devices.js'
+import { cpuFeatures } from './processor.js'
 
 describe('cpuFeatures', () => {
   it('finds the vector extensions that matter, on x86 and ARM', () => {

@@ -2,13 +2,13 @@
  * What this machine has and what of it the engine will use: cores, memory, vector instructions, ONNX
  * Runtime's providers, the GPU. For `vtp doctor`; it reads and reports, and changes nothing.
  */
-import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os'
 import { errorText } from '../errors.js'
 import { cgroupLimits } from './cgroup.js'
 import { effectiveCores } from './cores.js'
 import { type CudaReport, inspectCuda } from './cuda.js'
+import { processorFeatures } from './processor.js'
 
 export interface CpuReport {
   model: string
@@ -67,32 +67,6 @@ export interface MachineReport {
   cuda: CudaReport
 }
 
-/** Vector extensions that change how fast the engine is, in the names of /proc/cpuinfo (x86 and ARM). */
-const FEATURES = [
-  'avx2',
-  'fma',
-  'f16c',
-  'avx512f',
-  'avx512_vnni',
-  'avx_vnni',
-  'avx512_bf16',
-  'amx_tile',
-  'amx_int8',
-  'amx_bf16',
-  'asimd',
-  'asimddp',
-  'i8mm',
-  'bf16',
-  'sve',
-]
-
-/** The known extensions among the flags of /proc/cpuinfo's text; empty where there is none. */
-export function cpuFeatures(cpuinfo: string): string[] {
-  const line = /^(?:flags|Features)\s*:(.*)$/m.exec(cpuinfo)?.[1] ?? ''
-  const flags = new Set(line.trim().split(/\s+/))
-  return FEATURES.filter((name) => flags.has(name))
-}
-
 const MATRIX_FEATURES = ['amx_int8', 'i8mm']
 const DOT_FEATURES = ['avx512_vnni', 'avx_vnni', 'asimddp']
 
@@ -101,14 +75,6 @@ export function int8Unit(features: string[]): Int8Unit | null {
   if (features.length === 0) return null
   const has = (names: string[]): boolean => names.some((name) => features.includes(name))
   return has(MATRIX_FEATURES) ? 'matrix' : has(DOT_FEATURES) ? 'dot' : 'none'
-}
-
-function cpuinfo(): string {
-  try {
-    return readFileSync('/proc/cpuinfo', 'utf8')
-  } catch {
-    return ''
-  }
 }
 
 async function attempt<T>(load: () => Promise<T>): Promise<Loaded<T>> {
@@ -134,7 +100,7 @@ async function inspectImageLibrary(): Promise<ImageLibraryReport> {
 export async function inspectMachine(): Promise<MachineReport> {
   const limits = cgroupLimits()
   const list = cpus()
-  const features = cpuFeatures(cpuinfo())
+  const features = processorFeatures()
   const totalBytes = totalmem()
   const limitBytes = limits.memoryBytes ?? null
   const [runtime, images, cuda] = await Promise.all([

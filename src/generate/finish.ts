@@ -7,6 +7,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { mapOrdered } from '../async/stages.js'
 import { effectiveCores } from '../engine/cores.js'
+import { usageError } from '../errors.js'
 import { grid as makeGrid } from '../image/montage.js'
 import { encodePng } from '../image/png.js'
 import { onePicture, openPixelPool } from '../image/pool/pool.js'
@@ -15,10 +16,11 @@ import { temporaryName } from '../io/atomic.js'
 import { writeNpz } from '../io/numpy/npz-writer.js'
 import type { Store } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
-import { mergeMoments, momentsToStats } from '../math/moments.js'
-import { type ManifestFile, type Totals, visitCommits } from '../pipeline/ledger/finalize.js'
+import { momentsToStats } from '../math/moments.js'
+import { sumCommits, type Totals } from '../pipeline/ledger/finalize.js'
 import { LATENTS_STATS, MANIFEST, PREVIEW, SAMPLES_NPZ, sampleImageName } from '../pipeline/ledger/layout.js'
 import type { RgbImage } from '../types.js'
+import { type GeneratePlan, loadGeneratePlan } from './plan.js'
 import type { PreparedGenerate } from './prepare.js'
 import { generateProvenance } from './unit-output.js'
 
@@ -27,21 +29,33 @@ export interface Extras {
   grid?: { rows: number; columns: number }
 }
 
-/** Writes the manifest and the extras; returns totals and the extras' names. */
-export async function finishGenerate(
-  prepared: PreparedGenerate,
-  extras: Extras,
-): Promise<{ totals: Totals; extras: string[] }> {
+export interface FinishedGenerate {
+  totals: Totals
+  /** Names in DEST of what was made of the images. */
+  extras: string[]
+}
+
+/** Writes the manifest and the extras. */
+export async function finishGenerate(prepared: PreparedGenerate, extras: Extras): Promise<FinishedGenerate> {
   const { plan, store } = prepared
-  const totals: Totals = { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, moments: null }
-  const files: ManifestFile[] = []
-  await visitCommits(store, [...plan.units.keys()], (commit) => {
-    totals.rows += commit.rows
-    for (const file of commit.files) {
-      totals.bytes += file.bytes
-      files.push({ ...file, rows: file.name.endsWith('.png') ? 1 : commit.rows })
-    }
-    if (commit.moments) totals.moments = totals.moments ? mergeMoments(totals.moments, commit.moments) : commit.moments
+  const totals = await finalizeGenerate(store, plan)
+  const made: string[] = []
+  if (extras.npz) made.push(await putNpz(prepared))
+  if (extras.grid) made.push(await putGrid(prepared, extras.grid))
+  return { totals, extras: made }
+}
+
+/** `vtp finalize` on a run of `vtp generate`: its plan is all that is needed. */
+export async function finalizeGenerateRun(store: Store): Promise<Totals> {
+  const plan = await loadGeneratePlan(store)
+  if (!plan) throw usageError('no_plan', `${store.uri} holds no plan of a run`)
+  return finalizeGenerate(store, plan)
+}
+
+/** Writes the manifest (and statistics of latents). Call it when every unit has its commit. */
+async function finalizeGenerate(store: Store, plan: GeneratePlan): Promise<Totals> {
+  const { totals, files, processors } = await sumCommits(store, plan.units.length, (name, rows) => {
+    return name.endsWith('.png') ? 1 : rows
   })
   const stats = totals.moments && totals.moments.count > 1 ? momentsToStats(totals.moments) : null
   if (stats && plan.latents?.format === 'safetensors')
@@ -60,13 +74,11 @@ export async function finishGenerate(
     sampler: plan.sampler,
     guidance: plan.guidance,
     provenance: generateProvenance(plan),
+    processors,
     files,
   }
   await store.put(MANIFEST, Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`))
-  const made: string[] = []
-  if (extras.npz) made.push(await putNpz(prepared))
-  if (extras.grid) made.push(await putGrid(prepared, extras.grid))
-  return { totals, extras: made }
+  return totals
 }
 
 /** All images in order, a few read ahead. */

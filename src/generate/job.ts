@@ -11,34 +11,32 @@ import { type ImageDecoder, openImageDecoder } from '../engine/image-decoder.js'
 import { openSession, type Session } from '../engine/session.js'
 import { createPool } from '../engine/session-pool.js'
 import { VtpError } from '../errors.js'
-import { assertConditionalWrites } from '../io/probe.js'
+import type { Store } from '../io/store.js'
 import type { Precision } from '../model/index.js'
 import { compileDit } from '../model/lightningdit/model.js'
-
-import { committedUnits, startAttempt } from '../pipeline/ledger/commits.js'
-import { partialTotals, type Totals } from '../pipeline/ledger/finalize.js'
+import { emptyTotals, type Totals, totalsSoFar } from '../pipeline/ledger/finalize.js'
+import { commitWaitMs, type JobRequest, runJob, type StartedUnit } from '../pipeline/ledger/job.js'
 import { isSampleImage, sampleImageName } from '../pipeline/ledger/layout.js'
-import { ownUnits, unitsToHelp } from '../pipeline/ledger/units.js'
+import { checkProcessor } from '../pipeline/ledger/processor.js'
+import { promisedSums } from '../pipeline/ledger/repair.js'
 import { createMeter, type Meter, type ProgressSnapshot } from '../pipeline/stream/meter.js'
 import { createDitModel, type DitModel } from './evaluate.js'
-import { finishGenerate } from './finish.js'
+import { type FinishedGenerate, finishGenerate } from './finish.js'
 import { denormalise } from './latent-stats.js'
 import type { GeneratePlan } from './plan.js'
 import { type GenerateOptions, type PreparedGenerate, prepareGenerate } from './prepare.js'
 import { sample } from './samplers.js'
 import { createUnitOutput, type DecodedBatch, type UnitOutput } from './unit-output.js'
 
-export interface GenerateRequest extends GenerateOptions {
+export interface GenerateRequest extends GenerateOptions, JobRequest {
   /** Samples per run of the engine; guidance doubles the rows. It does not change the images. */
   batchSize: number
   /** What computes: every lane samples at once; the plan only knows its kind. */
   engine: Device
-  worker: { index: number; count: number }
-  units?: number[]
-  helpOthers: boolean
+  /** Refuse to work on a run that another kind of processor has begun. */
+  sameProcessor?: boolean
   /** Also write all images into samples.npz. */
   npz: boolean
-  stop?: AbortSignal
   onStart?: (info: GenerateInfo) => void
   onProgress?: (snapshot: ProgressSnapshot) => void
 }
@@ -69,6 +67,7 @@ export interface GenerateResult extends Totals {
 export async function runGenerate(request: GenerateRequest): Promise<GenerateResult> {
   const prepared = await prepareGenerate(request)
   try {
+    await checkProcessor(prepared, request)
     return await generatePlan(prepared, request)
   } finally {
     await prepared.close()
@@ -78,43 +77,37 @@ export async function runGenerate(request: GenerateRequest): Promise<GenerateRes
 async function generatePlan(prepared: PreparedGenerate, request: GenerateRequest): Promise<GenerateResult> {
   const { plan, store } = prepared
   const began = performance.now()
-  if (request.worker.count > 1 || request.units) await assertConditionalWrites(store)
-  const all = [...plan.units.keys()]
-  const done = await committedUnits(store)
-  const left = ownUnits(all, request.worker, request.units).filter((unit) => !done.has(unit))
-  request.onStart?.({ plan, resumed: prepared.resumed, unitsLeft: left.length, prepared })
-  const meter = createMeter({
-    total: plan.num,
-    doneBefore: all.filter((u) => done.has(u)).reduce((sum, u) => sum + plan.units[u]!.rows, 0),
-    unitsBefore: done.size,
-    unitsTotal: all.length,
-    widths: { preprocess: 1, encode: 1, write: 1 },
-  })
-  const helps = request.helpOthers && request.worker.count > 1 && !request.units
+  let meter: Meter | undefined
   let run = { images: 0, evaluations: 0, interrupted: false }
-  if (left.length > 0 || (helps && done.size < all.length)) {
-    run = await generateUnits(prepared, request, meter, async function* () {
-      yield* left
-      if (helps) yield* unitsToHelp(store, all, request.worker.index)
-    })
-  }
-  const committed = await committedUnits(store)
-  const complete = all.every((unit) => committed.has(unit))
-  const finished = complete
-    ? await finishGenerate(prepared, { npz: request.npz, grid: request.grid })
-    : { totals: await partialTotals(store, all, committed), extras: [] }
+  const { result, complete, unitsDone } = await runJob<FinishedGenerate>({ store, plan }, request, {
+    onStart({ done, imagesDone, left }) {
+      request.onStart?.({ plan, resumed: prepared.resumed, unitsLeft: left.length, prepared })
+      meter = createMeter({
+        total: plan.num,
+        doneBefore: imagesDone,
+        unitsBefore: done.size,
+        unitsTotal: plan.units.length,
+        widths: { preprocess: 1, encode: 1, write: 1 },
+      })
+    },
+    async work(units) {
+      run = await generateUnits(prepared, request, meter!, units)
+    },
+    finish: () => finishGenerate(prepared, { npz: request.npz, grid: request.grid }),
+    partial: async (committed) => ({ totals: await totalsSoFar(store, committed, emptyTotals()), extras: [] }),
+  })
   const seconds = (performance.now() - began) / 1000
   return {
-    ...finished.totals,
+    ...result.totals,
     newImages: run.images,
-    unitsDone: committed.size,
-    unitsTotal: all.length,
+    unitsDone,
+    unitsTotal: plan.units.length,
     seconds,
     imagesPerSecond: run.images / Math.max(seconds, 1e-3),
     evaluations: run.evaluations,
     interrupted: run.interrupted && !complete,
     complete,
-    extras: finished.extras,
+    extras: result.extras,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
   }
 }
@@ -188,26 +181,27 @@ async function generateUnits(
   prepared: PreparedGenerate,
   request: GenerateRequest,
   meter: Meter,
-  nextUnits: () => AsyncIterable<number>,
+  units: AsyncIterable<StartedUnit>,
 ): Promise<{ images: number; evaluations: number; interrupted: boolean }> {
   const { plan, store } = prepared
   const group = plan.sampler.adaptive?.group ?? 1
   const total = { images: 0, evaluations: 0, interrupted: false }
   // Images of earlier attempts: only those written now would be missed, and they are recognised when put.
-  const images = new Map<string, number>()
-  for await (const { name, size } of store.list('')) if (isSampleImage(name)) images.set(name, size)
-  const keep = (index: number): boolean => plan.latents === null && images.has(sampleImageName(index))
+  const images = new Set<string>()
+  for await (const name of store.names('')) if (isSampleImage(name)) images.add(name)
   const { dit, ditSession, decoder } = await openModels(prepared, request)
   const open = new Set<UnitOutput>()
   const timer = setInterval(() => request.onProgress?.(progressOf(meter)), 200)
 
   async function* jobs(): AsyncGenerator<SampleJob> {
-    for await (const unit of nextUnits()) {
-      if (request.stop?.aborted) break
+    for await (const started of units) {
+      const unit = started.index
       const first = unit * plan.shardRows
       const { rows } = plan.units[unit]!
-      const attempt = await startAttempt(store, unit)
-      const output = await createUnitOutput({ store, prepared, unit, first, rows, attempt, meter })
+      const sound = await soundImages(store, images, unit, first, rows)
+      const keep = (index: number): boolean => plan.latents === null && sound.has(index)
+      const waitMs = commitWaitMs(request)
+      const output = await createUnitOutput({ store, prepared, started, first, rows, meter, waitMs })
       open.add(output)
       const batches = planBatches(first, rows, group, request.batchSize, keep)
       meter.images += rows - batches.reduce((sum, batch) => sum + batch.length, 0)
@@ -256,6 +250,25 @@ async function generateUnits(
   total.evaluations = dit.rowsComputed
   request.onProgress?.(progressOf(meter))
   return total
+}
+
+/** Numbers of a unit's samples whose images are there; of a unit that was opened again, those that are as they were. */
+async function soundImages(
+  store: Store,
+  images: ReadonlySet<string>,
+  unit: number,
+  first: number,
+  rows: number,
+): Promise<Set<number>> {
+  const there = Array.from({ length: rows }, (_, i) => first + i).filter((index) => images.has(sampleImageName(index)))
+  const promised = there.length > 0 ? await promisedSums(store, unit) : undefined
+  if (!promised) return new Set(there)
+  const sound = new Set<number>()
+  for (const index of there) {
+    const name = sampleImageName(index)
+    if (promised.get(name) === (await store.sha256(name))) sound.add(index)
+  }
+  return sound
 }
 
 /** Denormalised latents [N, C, H, W] of the samples; undefined when stopped. Throws VtpError `non_finite`. */

@@ -43,6 +43,8 @@ const settingsSchema = z.object({
 const planSchema = settingsSchema.extend({
   hash: z.string(),
   vtp: z.string(),
+  /** What decided the engine's kernels where the run began; not part of the hash. */
+  processor: z.string().optional(),
   /** Samples per unit; unit u holds the samples from the sum of those before it. */
   units: z.array(z.object({ rows: z.int().positive() })),
 })
@@ -60,12 +62,12 @@ export function generateHash(settings: GenerateSettings): string {
   return createHash('sha256').update(JSON.stringify(ordered)).digest('hex')
 }
 
-export function makePlan(settings: GenerateSettings, vtp: string): GeneratePlan {
+export function makePlan(settings: GenerateSettings, vtp: string, processor: string): GeneratePlan {
   const { num, shardRows } = settings
   const units = Array.from({ length: Math.ceil(num / shardRows) }, (_, u) => ({
     rows: Math.min(shardRows, num - u * shardRows),
   }))
-  return { ...settings, hash: generateHash(settings), vtp, units }
+  return { ...settings, hash: generateHash(settings), vtp, processor, units }
 }
 
 export function loadGeneratePlan(store: Store): Promise<GeneratePlan | undefined> {

@@ -57,6 +57,8 @@ export interface GenerateOptions {
   overwrite: boolean
   precision: string
   device: string
+  /** Of this machine (engine/processor.ts). */
+  processor: string
   cacheDir: string
   onNote?: (line: string) => void
 }
@@ -64,6 +66,8 @@ export interface GenerateOptions {
 export interface PreparedGenerate {
   plan: GeneratePlan
   resumed: boolean
+  /** Of this machine. */
+  processor: string
   store: Store
   dit: DitCheckpoint
   model: ImageModel
@@ -128,13 +132,14 @@ export async function prepareGenerate(options: GenerateOptions, dryRun = false):
     if (!(settings.latentMultiplier > 0)) {
       throw usageError('bad_multiplier', `--latent-multiplier ${settings.latentMultiplier} is not above 0`)
     }
-    const fresh = makePlan(settings, vtpVersion())
+    const fresh = makePlan(settings, vtpVersion(), options.processor)
     const store = await openDest(options, dryRun)
     closers.push(store)
     const { plan, resumed } = dryRun ? { plan: fresh, resumed: false } : await settlePlan(store, fresh, options.dest)
     return {
       plan,
       resumed,
+      processor: options.processor,
       store,
       dit,
       model,

@@ -8,9 +8,9 @@ import { openShardWriter, type ShardFiles, type ShardWriter } from '../io/shards
 import type { Store } from '../io/store.js'
 import { float32ToFloat16 } from '../math/half.js'
 import { splitImages } from '../pipeline/decode-images.js'
-import { type Attempt, writeCommit } from '../pipeline/ledger/commits.js'
+import { openUnitFiles } from '../pipeline/ledger/commit-unit.js'
+import type { StartedUnit } from '../pipeline/ledger/job.js'
 import { sampleImageName } from '../pipeline/ledger/layout.js'
-import { isSamePart } from '../pipeline/ledger/parts.js'
 import type { Meter } from '../pipeline/stream/meter.js'
 import type { RowMeta } from '../types.js'
 import type { GeneratePlan } from './plan.js'
@@ -36,12 +36,13 @@ export interface UnitOutput {
 export interface UnitStart {
   store: Store
   prepared: PreparedGenerate
-  unit: number
+  started: StartedUnit
   /** Number of its first sample. */
   first: number
   rows: number
-  attempt: Attempt
   meter: Meter
+  /** How long files of other bytes are left to the worker that may commit them. */
+  waitMs: number
 }
 
 /** What a shard of latents says of its origin. */
@@ -68,12 +69,14 @@ async function openLatents(start: UnitStart, tmpDir: string): Promise<ShardWrite
   const { inChannels, inputSize } = dit.config
   const columns = [{ name: 'latents', dtype: plan.latents.dtype, shape: [inChannels, inputSize, inputSize] }]
   const spec = { format: plan.latents.format, columns, captions: false, provenance: generateProvenance(plan) }
-  return openShardWriter(spec, start.unit, tmpDir)
+  return openShardWriter(spec, start.started.index, tmpDir)
 }
 
 /** Opens a unit for writing. */
 export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
-  const { store, prepared, unit, first, rows, attempt, meter } = start
+  const { store, prepared, started, first, rows, meter, waitMs } = start
+  const unit = started.index
+  const unitFiles = openUnitFiles(store, unit, waitMs)
   const { plan, labels } = prepared
   const tmpDir = await store.tempDir()
   const shard = await openLatents(start, tmpDir)
@@ -86,9 +89,8 @@ export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
     // By way of the store's own temporary folder: what a killed run leaves there is in nobody's way.
     const tmp = temporaryName(path.join(tmpDir, name))
     await writeFile(tmp, png)
-    const stored = await store.putFile(name, tmp, { ifAbsent: true })
     // Where another worker's commit stands for other bytes, the shard's rows still name ours: the commit is theirs.
-    if (!stored) await isSamePart(store, unit, name, sha256)
+    await unitFiles.put({ name, path: tmp, bytes: png.length, sha256 })
     written.set(index, { bytes: png.length, sha256 })
   }
   /** An image that was there before this attempt. */
@@ -124,21 +126,22 @@ export async function createUnitOutput(start: UnitStart): Promise<UnitOutput> {
       let finished: ShardFiles | undefined
       if (shard) {
         finished = await shard.finish()
-        for (const { name, path: file, bytes, sha256 } of finished.files) {
-          if (!(await store.putFile(name, file, { ifAbsent: true }))) await isSamePart(store, unit, name, sha256)
-          files.push({ name, bytes, sha256 })
+        for (const file of finished.files) {
+          await unitFiles.put(file)
+          files.push({ name: file.name, bytes: file.bytes, sha256: file.sha256 })
         }
       }
       const seconds = { sample: Number((meter.seconds().encode - secondsBefore).toFixed(3)) }
       secondsBefore = meter.seconds().encode
       const moments = finished?.moments ?? null
-      await writeCommit(store, { unit, plan: plan.hash, rows, rejects: 0, files, moments, seconds })
+      const { processor } = start.prepared
+      await unitFiles.commit({ unit, plan: plan.hash, processor, rows, rejects: 0, files, moments, seconds }, [])
+      await started.settle()
       meter.unitsDone++
       return rows
     },
     async abort() {
       await shard?.abort().catch(() => {})
-      await attempt.withdraw()
     },
   }
 }

@@ -89,6 +89,7 @@ const GENERATE_RUN_FLAGS = {
   'worker-index': RUN_FLAGS['worker-index'],
   'worker-count': RUN_FLAGS['worker-count'],
   'help-others': RUN_FLAGS['help-others'],
+  'same-processor': RUN_FLAGS['same-processor'],
   units,
   overwrite,
   'dry-run': Flags.boolean({ default: false, summary: 'Check everything and show the plan; write nothing.' }),

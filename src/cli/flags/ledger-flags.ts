@@ -31,4 +31,8 @@ export const STATUS_FLAGS = declareFlags({
 /** Of `vtp verify`. */
 export const VERIFY_FLAGS = declareFlags({
   partial: Flags.boolean({ default: false, summary: 'Accept that units are not committed yet.' }),
+  repair: Flags.boolean({
+    default: false,
+    summary: 'Open units with lost or damaged files again, and change nothing else: the next run does them anew.',
+  }),
 })

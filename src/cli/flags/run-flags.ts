@@ -88,6 +88,17 @@ export const RUN_FLAGS = {
     allowNo: true,
     summary: 'With several workers: take uncommitted units of others when the own ones are done.',
   }),
+  'checkpoint-seconds': Flags.integer({
+    default: 10,
+    min: 0,
+    summary:
+      'How often the finished part of an open shard is kept, for an interrupted run to take up; 0 is after every batch.',
+    helpValue: 'N',
+  }),
+  'same-processor': Flags.boolean({
+    default: false,
+    summary: 'Refuse to work on a run that another kind of processor has begun: its rows may differ in the last bits.',
+  }),
   'retry-rejects': Flags.boolean({
     default: false,
     summary: 'Try rejected images of committed units again, and nothing else of these units.',

@@ -78,6 +78,8 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
     worker,
     units: flags.units,
     helpOthers: flags['help-others'],
+    checkpointSeconds: flags['checkpoint-seconds'],
+    sameProcessor: flags['same-processor'],
     retryRejects: flags['retry-rejects'],
     maxPixels: flags['max-pixels'],
     signal: stop.signal,
@@ -179,6 +181,14 @@ function encodeExitReason(
   return rejects > 0 && rejects / (rows + rejects) > maxBad ? 'too_many_rejects' : 'done'
 }
 
+/** What is safe, and what happens next. */
+function interruptedText({ kept }: Pick<EncodeResult, 'kept'>): string {
+  const safe = kept
+    ? `${plural(kept.entries, 'finished image')} of unit ${kept.unit} ${kept.entries === 1 ? 'is' : 'are'} kept: nothing is done twice`
+    : 'no unit was left half done'
+  return `Interrupted; ${safe}. Run the same command again to continue (exit code 4).`
+}
+
 function describeResult(result: EncodeResult, reason: ExitReason, flags: EncodeFlags): string[] {
   const { rows, rejects, rejectsByCode, unitsDone, unitsTotal, bytes, seconds, newRows, imagesPerSecond } = result
   const rate = newRows > 0 ? ` at ${formatRate(imagesPerSecond, flags.texts ? 'texts/s' : 'images/s')}` : ''
@@ -189,7 +199,7 @@ function describeResult(result: EncodeResult, reason: ExitReason, flags: EncodeF
   if (result.bottleneck)
     lines.push(`bottleneck: ${result.bottleneck} · peak memory ${formatBytes(result.peakMemoryBytes)}`)
   if (rejects > 0) lines.push(`rejects: ${formatCounts(rejectsByCode)}; each is named in ${flags.out}/_rejects-*.jsonl`)
-  if (reason === 'interrupted') lines.push('Interrupted. Run the same command again to continue (exit code 4).')
+  if (reason === 'interrupted') lines.push(interruptedText(result))
   else if (!result.complete)
     lines.push('Units of other workers are not committed yet; the last worker writes the manifest.')
   if (reason === 'too_many_rejects') {

@@ -129,6 +129,7 @@ function generateOptions(flags: GenerateFlags): GenerateOptions {
     batchSize: flags['batch-size'],
     units: flags.units,
     helpOthers: flags['help-others'],
+    sameProcessor: flags['same-processor'],
     npz: flags.npz,
   }
 }

@@ -25,13 +25,25 @@ export async function runStatusCommand(
   for (;;) {
     const status = await runStatus(dest)
     context.terminal.print(statusLines(status))
-    if (!watch || status.finalized) return status
+    const over = status.finalized || (status.complete && damagedUnits(status) > 0)
+    if (!watch || over) return status
     context.terminal.print([''])
     await sleep(everySeconds * 1000)
   }
 }
 
 const SHOWN_UNITS = 20
+
+const damagedUnits = ({ damaged }: RunStatus): number => damaged?.length ?? 0
+
+function stateOf(status: RunStatus, out: string): string {
+  const lost = damagedUnits(status)
+  if (lost > 0) {
+    return `files of ${plural(lost, 'committed unit')} are missing or cut off (${status.damaged!.slice(0, 20).join(',')}): run \`vtp verify ${out} --repair\``
+  }
+  if (status.finalized) return 'done'
+  return status.complete ? 'all units committed; run `vtp finalize`' : 'in progress'
+}
 
 export function statusLines(status: RunStatus): string[] {
   const { images, imagesDone, units, unitsDone, started } = status
@@ -47,10 +59,8 @@ export function statusLines(status: RunStatus): string[] {
     const stages = Object.entries(status.seconds).map(([stage, seconds]) => `${stage} ${formatDuration(seconds)}`)
     rows.push(['work', stages.join(', ')])
   }
-  rows.push([
-    'state',
-    status.finalized ? 'done' : status.complete ? 'all units committed; run `vtp finalize`' : 'in progress',
-  ])
+  if (status.imagesKept > 0) rows.push(['kept', `${plural(status.imagesKept, 'finished image')} of open units`])
+  rows.push(['state', stateOf(status, status.out)])
   const lines = formatTable(rows)
   if (started.length > 0 && !status.complete) {
     lines.push('', 'Started and not committed (being encoded, or left by a worker that ended):')
@@ -67,11 +77,21 @@ export function statusLines(status: RunStatus): string[] {
   return lines
 }
 
-export async function runVerifyCommand(context: CommandContext, dest: string, partial: boolean): Promise<VerifyResult> {
-  const result = await verifyRun(dest)
-  if (result.problemCount > 0 || (!result.complete && !partial)) context.exitCode(EXIT.rejects)
+/** The stable object of `--json`. */
+export interface VerifyJson extends VerifyResult {
+  exitReason: 'ok' | 'check_failed' | 'incomplete'
+}
+
+export async function runVerifyCommand(
+  context: CommandContext,
+  dest: string,
+  { partial, repair }: { partial: boolean; repair: boolean },
+): Promise<VerifyJson> {
+  const result = await verifyRun(dest, { repair })
+  const exitReason = result.problemCount > 0 ? 'check_failed' : result.complete || partial ? 'ok' : 'incomplete'
+  if (exitReason !== 'ok') context.exitCode(EXIT.rejects)
   context.terminal.print(verifyLines(result, partial))
-  return result
+  return { ...result, exitReason }
 }
 
 function verifyLines(result: VerifyResult, partial: boolean): string[] {
@@ -82,7 +102,10 @@ function verifyLines(result: VerifyResult, partial: boolean): string[] {
   if (result.problemCount > result.problems.length)
     lines.push(`and ${formatCount(result.problemCount - result.problems.length)} more problems`)
   if (result.problemCount > 0) {
-    lines.push('Delete the commits (_vtp/commits/NNNNN.json) and parts of damaged units and run `vtp encode` again.')
+    const units = plural(result.damaged.length, 'unit')
+    if (result.reopened) lines.push(`${units} opened again: run the same command as before, and it does them anew.`)
+    else if (result.damaged.length > 0)
+      lines.push(`Put the files back, or open the ${units} again with \`vtp verify ${result.out} --repair\`.`)
   } else if (!result.complete) {
     lines.push(
       `${formatCount(result.units - result.unitsDone)} units are not committed yet${partial ? '' : ' (--partial accepts that)'}; what is there is right.`,
@@ -109,13 +132,14 @@ export async function runGcCommand(
 }
 
 export async function runFinalizeCommand(context: CommandContext, dest: string): Promise<FinishResult> {
-  const result = await finishRun(dest)
+  const { finalizeGenerateRun } = await import('../../generate/finish.js')
+  const result = await finishRun(dest, { generate: finalizeGenerateRun })
   if (!result.complete) context.exitCode(EXIT.rejects)
   const { totals, missing, missingCount } = result
   context.terminal.print([
     totals
       ? `${plural(totals.rows, 'row')}, ${plural(totals.rejects, 'reject')}, ${formatBytes(totals.bytes)}: the manifest is written.`
-      : `${plural(missingCount, 'unit is', 'units are')} not committed: ${missing.slice(0, 20).join(',')}${missingCount > 20 ? ',…' : ''}. Run \`vtp encode\` again to finish ${missingCount === 1 ? 'it' : 'them'}.`,
+      : `${plural(missingCount, 'unit is', 'units are')} not committed: ${missing.slice(0, 20).join(',')}${missingCount > 20 ? ',…' : ''}. Run \`vtp ${result.kind}\` again to finish ${missingCount === 1 ? 'it' : 'them'}.`,
   ])
   return result
 }

@@ -29,6 +29,8 @@ const commitSchema = z.object({
   ),
   /** Per-channel statistics of the unit's latents: count, mean and sum of squared deviations, in float64. */
   moments: z.object({ count: z.number(), mean: z.array(z.number()), m2: z.array(z.number()) }).nullable(),
+  /** What decided the engine's kernels (engine/processor.ts); commits of earlier versions do not say. */
+  processor: z.string().optional(),
   /** Seconds of work per stage, for people; everything else is a pure function of the plan. */
   seconds: z.record(z.string(), z.number()),
 })
@@ -45,19 +47,27 @@ export async function replaceCommit(store: Store, commit: Commit): Promise<void>
   await store.put(commitName(commit.unit), Buffer.from(`${JSON.stringify(commit)}\n`))
 }
 
+/** A commit's text, held to its schema; `error` says what is wrong. */
+export function parseCommit(bytes: Uint8Array): { success: true; data: Commit } | { success: false; error: string } {
+  let value: unknown
+  try {
+    value = JSON.parse(Buffer.from(bytes).toString())
+  } catch {
+    return { success: false, error: 'it is not JSON' }
+  }
+  const parsed = commitSchema.safeParse(value)
+  return parsed.success ? parsed : { success: false, error: parsed.error.issues[0]?.message ?? 'it is no commit' }
+}
+
+/** Throws VtpError `commit_unreadable` for a damaged commit, and what the store throws. */
 export async function readCommit(store: Store, unit: number): Promise<Commit> {
   const name = commitName(unit)
-  try {
-    return commitSchema.parse(JSON.parse(Buffer.from(await store.get(name)).toString()))
-  } catch (error) {
-    if (error instanceof VtpError) throw error
-    const why = error instanceof z.ZodError ? `: ${error.issues[0]?.message}` : ''
-    throw new VtpError(`The commit ${name} in ${store.uri} is damaged${why}`, {
-      code: 'commit_unreadable',
-      suggestions: [`delete ${name} and run the same command again: its unit is encoded anew`],
-      cause: error,
-    })
-  }
+  const commit = parseCommit(await store.get(name))
+  if (commit.success) return commit.data
+  throw new VtpError(`The commit ${name} in ${store.uri} is damaged: ${commit.error}`, {
+    code: 'commit_unreadable',
+    suggestions: [`run \`vtp verify ${store.uri} --repair\`, then the same command again: its unit is done anew`],
+  })
 }
 
 /** The numbers of all committed units, from names alone. */

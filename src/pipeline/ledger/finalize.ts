@@ -46,21 +46,44 @@ export interface ManifestFile {
   sha256: string
 }
 
-/** Writes the manifest (and `latents_stats.pt` for safetensors). Call it when every unit has its commit. */
-export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
-  const totals: Totals = { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, moments: null }
+export function emptyTotals(): Totals {
+  return { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, moments: null }
+}
+
+export interface CommitSums {
+  totals: Totals
+  files: ManifestFile[]
+  /** Kinds of processors that did units, sorted; empty where no commit says. */
+  processors: string[]
+}
+
+/** Sums over the commits of all units, and whether their files are there. Throws VtpError `parts_missing`. */
+export async function sumCommits(
+  store: Store,
+  units: number,
+  rowsOf: (name: string, rows: number) => number = (_, rows) => rows,
+): Promise<CommitSums> {
+  const totals = emptyTotals()
   const files: ManifestFile[] = []
-  await visitCommits(store, [...plan.units.keys()], async (commit) => {
+  const processors = new Set<string>()
+  await visitCommits(store, [...Array(units).keys()], async (commit) => {
     totals.rows += commit.rows
     totals.rejects += commit.rejects
     await addRejects(store, totals.rejectsByCode, commit)
+    if (commit.processor !== undefined) processors.add(commit.processor)
     for (const file of commit.files) {
       totals.bytes += file.bytes
-      files.push({ ...file, rows: commit.rows })
+      files.push({ ...file, rows: rowsOf(file.name, commit.rows) })
     }
     if (commit.moments) totals.moments = totals.moments ? mergeMoments(totals.moments, commit.moments) : commit.moments
   })
   await assertFilesThere(store, files)
+  return { totals, files, processors: [...processors].sort() }
+}
+
+/** Writes the manifest (and `latents_stats.pt` for safetensors). Call it when every unit has its commit. */
+export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
+  const { totals, files, processors } = await sumCommits(store, plan.units.length)
   const stats = totals.moments && totals.moments.count > 1 ? momentsToStats(totals.moments) : null
   if (stats && plan.format === 'safetensors') {
     await store.put(LATENTS_STATS, encodeLatentsStats(stats.mean, stats.std))
@@ -81,6 +104,7 @@ export async function finalizeRun(store: Store, plan: Plan): Promise<Totals> {
       ? { latents: { mean: [...stats.mean], std: [...stats.std], count: totals.moments!.count } }
       : null,
     provenance: provenance(plan),
+    processors,
     source: plan.source,
     files,
   }
@@ -99,8 +123,8 @@ async function assertFilesThere(store: Store, files: ManifestFile[]): Promise<vo
     code: 'parts_missing',
     exitCode: EXIT.rejects,
     suggestions: [
-      `see what is wrong with \`vtp verify ${store.uri}\``,
-      'put the files back, or delete the commits of their units (_vtp/commits/NNNNN.json) and run the same command again',
+      'put the files back',
+      `or run \`vtp verify ${store.uri} --repair\`, which opens their units again, and then the same command again`,
     ],
   })
 }
@@ -122,23 +146,20 @@ export function provenance(plan: Plan): Record<string, string> {
 }
 
 /** Sums over the commits that are there; over this worker's own where there are too many to read by every worker. */
-export async function totalsSoFar(store: Store, all: number[], committed: Set<number>, own: Totals): Promise<Totals> {
-  if (committed.size <= MOST_COMMITS_READ) return partialTotals(store, all, committed)
+export async function totalsSoFar(store: Store, committed: Set<number>, own: Totals): Promise<Totals> {
+  if (committed.size <= MOST_COMMITS_READ) return partialTotals(store, committed)
   return { ...own, moments: null }
 }
 
 /** Totals of the units that are committed. */
-export async function partialTotals(store: Store, all: number[], committed: Set<number>): Promise<Totals> {
-  const totals: Totals = { rows: 0, rejects: 0, rejectsByCode: {}, bytes: 0, moments: null }
-  await visitCommits(
-    store,
-    all.filter((unit) => committed.has(unit)),
-    async (commit) => {
-      totals.rows += commit.rows
-      totals.rejects += commit.rejects
-      await addRejects(store, totals.rejectsByCode, commit)
-      for (const file of commit.files) totals.bytes += file.bytes
-    },
-  )
+async function partialTotals(store: Store, committed: Set<number>): Promise<Totals> {
+  const totals = emptyTotals()
+  const units = [...committed].sort((a, b) => a - b)
+  await visitCommits(store, units, async (commit) => {
+    totals.rows += commit.rows
+    totals.rejects += commit.rejects
+    await addRejects(store, totals.rejectsByCode, commit)
+    for (const file of commit.files) totals.bytes += file.bytes
+  })
   return totals
 }

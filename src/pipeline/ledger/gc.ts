@@ -1,6 +1,6 @@
 /**
- * `vtp gc`: removes what a run no longer needs: attempt markers of committed units, listings and planning
- * pieces that no plan names, temporary files and unfinished uploads of workers that died. Parts without a
+ * `vtp gc`: removes what a run no longer needs: attempt markers and pieces of committed units, listings and
+ * planning pieces that no plan names, temporary files and unfinished uploads of workers that died. Parts without a
  * commit are left alone: the worker that wrote one may be about to commit it, and the next one adopts or replaces it.
  */
 import { lstat, readdir, rm } from 'node:fs/promises'
@@ -8,8 +8,9 @@ import path from 'node:path'
 import { isTemporary } from '../../io/atomic.js'
 import { type Store, uriScheme } from '../../io/store.js'
 import { committedUnits } from './commits.js'
-import { ATTEMPTS, FOLDERS, PLANNING } from './layout.js'
-import { openRun } from './open-run.js'
+import { ATTEMPTS, FOLDERS, PIECES, PLANNING, REPAIRS } from './layout.js'
+import { openAnyRun } from './open-run.js'
+import type { RunOutline } from './plan.js'
 
 export interface GcOptions {
   /** Files and uploads of running workers are younger than this. */
@@ -28,25 +29,21 @@ export interface GcResult {
 }
 
 export async function collectGarbage(dest: string, { olderThanMs, dryRun }: GcOptions): Promise<GcResult> {
-  const { store, plan } = await openRun(dest)
+  const { store, plan } = await openAnyRun(dest)
   const result: GcResult = { out: dest, attempts: 0, files: 0, uploads: 0, bytes: 0, removed: [] }
   const old = (modifiedMs: number | undefined): boolean => Date.now() - (modifiedMs ?? 0) > olderThanMs
   try {
     const done = await committedUnits(store)
-    for await (const name of store.names(ATTEMPTS)) {
-      if (!done.has(Number(name.slice(ATTEMPTS.length).split('.')[0]))) continue
-      result.attempts++
-      if (!dryRun) await store.delete(name)
-    }
     for await (const { name, size, modifiedMs } of store.list('_vtp/')) {
-      const stale =
-        (name.startsWith('_vtp/listing-') && name !== plan.listingFile) ||
-        name.startsWith(PLANNING) ||
-        name.startsWith('_vtp/probe-')
-      if (!stale || !old(modifiedMs)) continue
-      result.files++
-      result.bytes += size
-      result.removed.push(name)
+      if (name.startsWith(ATTEMPTS)) {
+        if (!done.has(unitOf(name, ATTEMPTS))) continue
+        result.attempts++
+      } else {
+        if (!isStale(name, plan, done) || !old(modifiedMs)) continue
+        result.files++
+        result.bytes += size
+        result.removed.push(name)
+      }
       if (!dryRun) await store.delete(name)
     }
     if (uriScheme(store.uri) === 's3') await abortUploads(store, result, old, dryRun)
@@ -55,6 +52,21 @@ export async function collectGarbage(dest: string, { olderThanMs, dryRun }: GcOp
   } finally {
     await store.close()
   }
+}
+
+/** The unit's number behind a prefix: "_vtp/attempts/00017.2" → 17. */
+function unitOf(name: string, prefix: string): number {
+  return Number(/^\d+/.exec(name.slice(prefix.length))?.[0] ?? Number.NaN)
+}
+
+/** Whether nothing needs a file any more: pieces and repairs of committed units, what planning and probing leave. */
+function isStale(name: string, plan: RunOutline, done: ReadonlySet<number>): boolean {
+  for (const prefix of [PIECES, REPAIRS]) if (name.startsWith(prefix)) return done.has(unitOf(name, prefix))
+  return (
+    (name.startsWith('_vtp/listing-') && name !== plan.listingFile) ||
+    name.startsWith(PLANNING) ||
+    name.startsWith('_vtp/probe-')
+  )
 }
 
 async function abortUploads(

@@ -5,6 +5,8 @@ export const MANIFEST = '_manifest.json'
 export const COMMITS = '_vtp/commits/'
 export const ATTEMPTS = '_vtp/attempts/'
 export const PLANNING = '_vtp/planning/'
+export const PIECES = '_vtp/pieces/'
+export const REPAIRS = '_vtp/repair/'
 export const LATENTS_STATS = 'latents_stats.pt'
 /** Says in the terms of Hugging Face `datasets` how the shards are read. Its name is theirs; other readers pass over it. */
 export const DATASET_CARD = '.huggingface.yaml'
@@ -18,6 +20,9 @@ export const FOLDERS = [
   '_vtp/tmp',
   '_vtp/commits',
   '_vtp/attempts',
+  '_vtp/planning',
+  '_vtp/pieces',
+  '_vtp/repair',
   'img_emb',
   'text_emb',
   'metadata',

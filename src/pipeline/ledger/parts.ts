@@ -30,16 +30,6 @@ export async function comparePart(
   }
 }
 
-/**
- * Whether the part that is there has the same bytes; false where a commit stands for others. For runs whose
- * bytes follow from the plan alone: others without a commit are a `part_conflict`.
- */
-export async function isSamePart(store: Store, unit: number, name: string, sha256: string): Promise<boolean> {
-  const state = await comparePart(store, unit, name, sha256, COMMIT_WAIT_MS)
-  if (state !== 'abandoned') return state === 'same'
-  throw partConflict(store, name)
-}
-
 function partConflict(store: Store, name: string): VtpError {
   return new VtpError(`${name} in ${store.uri} exists with other content than this run would write`, {
     code: 'part_conflict',

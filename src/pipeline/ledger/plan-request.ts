@@ -36,6 +36,8 @@ export interface PlanRequest {
   shardRows: number
   precision: string
   device: string
+  /** Of the machine that makes the plan, if it is to encode, too (engine/processor.ts). */
+  processor?: string
   overwrite?: boolean
   /** One of several workers: a plan that DEST holds is taken as it is, and its source is not listed again. */
   shared?: boolean

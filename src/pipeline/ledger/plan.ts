@@ -55,6 +55,8 @@ const planSchema = settingsSchema.extend({
   hash: z.string(),
   /** Version of this program that made the plan; for provenance, not part of the hash. */
   vtp: z.string(),
+  /** What decided the engine's kernels where the run began; not part of the hash. Plans made ahead do not say. */
+  processor: z.string().optional(),
   listingFile: z.string().refine(isListingName, 'listingFile names no listing'),
   classes: z.array(z.string()).nullable(),
   /** What the listing had to tell; not part of the hash. */
@@ -213,6 +215,7 @@ const outlineSchema = z.object({
   source: z.object({ images: z.int() }).optional(),
   num: z.int().optional(),
   units: z.array(z.object({ rows: z.int().positive() })),
+  listingFile: z.string().refine(isListingName, 'listingFile names no listing').optional(),
 })
 
 /** What the plans of all kinds of runs have. */
@@ -221,6 +224,8 @@ export interface RunOutline {
   hash: string
   images: number
   units: { rows: number }[]
+  /** Of runs that read images. */
+  listingFile?: string
 }
 
 /** The outline of DEST's plan, of whatever kind; undefined when there is none. Throws VtpError `plan_unreadable`. */

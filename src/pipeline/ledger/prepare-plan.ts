@@ -221,6 +221,7 @@ async function planSource(
         ...settings,
         hash: planHash(settings),
         vtp: vtpVersion(),
+        ...(request.processor === undefined ? {} : { processor: request.processor }),
         listingFile: listingName(sha256),
         classes: settings.classes ?? null,
         listed: { passedOver: source.passedOver, notes: [...source.notes] },

@@ -1,8 +1,9 @@
-/** `vtp status`: how far a run has come, over all its workers, from names of commits and attempts alone. */
+/** `vtp status`: how far a run has come, over all its workers, from what lies in DEST alone: names of commits, attempts and pieces. */
 import type { Store } from '../../io/store.js'
 import { visitCommits } from './finalize.js'
-import { ATTEMPTS, COMMITS, MANIFEST } from './layout.js'
+import { ATTEMPTS, COMMITS, isDataName, MANIFEST } from './layout.js'
 import { openAnyRun } from './open-run.js'
+import { keptEntries } from './pieces.js'
 import type { RunOutline } from './plan.js'
 
 export interface StartedUnit {
@@ -31,9 +32,13 @@ export interface RunStatus {
   /** Over the commits of the last ten minutes; null without any. */
   imagesPerSecond: number | null
   etaSeconds: number | null
+  /** Images of open units that pieces hold: they need not be done again. */
+  imagesKept: number
+  /** Committed units whose files are missing or of another size, the first hundred; null where there are too many to look at. */
+  damaged: number[] | null
   /** Every unit is committed. */
   complete: boolean
-  /** The manifest is written. */
+  /** The manifest is written, and no file of a commit is missing. */
   finalized: boolean
 }
 
@@ -73,11 +78,14 @@ async function statusOf(store: Store, plan: RunOutline, dest: string): Promise<R
   }
   const sums = { rows: 0, rejects: 0, seconds: {} as Record<string, number> }
   const readable = done.size <= MOST_READ
+  const damaged: number[] = []
   if (readable) {
+    const sizes = await dataSizes(store)
     await visitCommits(
       store,
       [...done.keys()].sort((a, b) => a - b),
       (commit) => {
+        if (commit.files.some(({ name, bytes }) => sizes.get(name) !== bytes)) damaged.push(commit.unit)
         sums.rows += commit.rows
         sums.rejects += commit.rejects
         for (const [stage, value] of Object.entries(commit.seconds))
@@ -88,6 +96,7 @@ async function statusOf(store: Store, plan: RunOutline, dest: string): Promise<R
   const imagesDone = [...done.keys()].reduce((sum, unit) => sum + plan.units[unit]!.rows, 0)
   const imagesPerSecond = recentRate(plan, done, now)
   const left = plan.images - imagesDone
+  const complete = done.size === plan.units.length
   return {
     out: dest,
     plan: plan.hash,
@@ -101,9 +110,23 @@ async function statusOf(store: Store, plan: RunOutline, dest: string): Promise<R
     seconds: readable ? sums.seconds : null,
     imagesPerSecond,
     etaSeconds: imagesPerSecond && left > 0 ? left / imagesPerSecond : null,
-    complete: done.size === plan.units.length,
-    finalized: (await store.stat(MANIFEST)) !== undefined,
+    imagesKept: await imagesKept(store, done),
+    damaged: readable ? damaged.slice(0, 100) : null,
+    complete,
+    finalized: complete && damaged.length === 0 && (await store.stat(MANIFEST)) !== undefined,
   }
+}
+
+/** Sizes of the files that units have, by name. */
+async function dataSizes(store: Store): Promise<Map<string, number>> {
+  const sizes = new Map<string, number>()
+  for await (const { name, size } of store.list('')) if (isDataName(name)) sizes.set(name, size)
+  return sizes
+}
+
+async function imagesKept(store: Store, done: ReadonlyMap<number, number>): Promise<number> {
+  const kept = await keptEntries(store)
+  return [...kept].reduce((sum, [unit, entries]) => sum + (done.has(unit) ? 0 : entries), 0)
 }
 
 /** Images per second between the first and the last commit of the last ten minutes. */

@@ -20,6 +20,7 @@ import { openAnyRun } from './open-run.js'
 import { loadPlan, type Plan, type RunOutline } from './plan.js'
 import { readUnitLines } from './prepare-plan.js'
 import { readRejects } from './rejects.js'
+import { reopenUnit } from './repair.js'
 
 const UNITS_AT_ONCE = 4
 const READ_ROWS = 1024
@@ -42,9 +43,15 @@ export interface VerifyResult {
   /** At most 100, each a sentence; `problemCount` counts all. */
   problems: string[]
   problemCount: number
+  /** Units with lost or damaged files. */
+  damaged: number[]
+  /** Whether those were opened again: the next run does them. */
+  reopened: boolean
 }
 
 export interface VerifyOptions {
+  /** Opens units with lost or damaged files again: their commits are set aside, and nothing else changes. */
+  repair?: boolean
   stop?: AbortSignal
   onProgress?: (done: number, total: number) => void
 }
@@ -66,6 +73,8 @@ export async function verifyRun(dest: string, options: VerifyOptions = {}): Prom
     finalized: false,
     problems: [],
     problemCount: 0,
+    damaged: [],
+    reopened: false,
   }
   const problem = (text: string): void => {
     if (result.problemCount++ < MOST_TOLD) result.problems.push(text)
@@ -78,9 +87,13 @@ export async function verifyRun(dest: string, options: VerifyOptions = {}): Prom
     result.unitsDone = known.length
     result.complete = known.length === plan.units.length
     let checked = 0
-    for await (const commit of mapOrdered(known, UNITS_AT_ONCE, (unit) =>
-      verifyUnit(store, plan, listed, unit, keys, problem),
-    )) {
+    const damaged = new Set<number>()
+    const checkUnit = (unit: number): Promise<Commit | undefined> =>
+      verifyUnit(store, plan, listed, unit, keys, (text) => {
+        damaged.add(unit)
+        problem(text)
+      })
+    for await (const commit of mapOrdered(known, UNITS_AT_ONCE, checkUnit)) {
       options.stop?.throwIfAborted()
       if (commit) {
         result.rows += commit.rows
@@ -96,6 +109,11 @@ export async function verifyRun(dest: string, options: VerifyOptions = {}): Prom
       before = key
     }
     await verifyManifest(store, plan, result, problem)
+    result.damaged = [...damaged].sort((a, b) => a - b)
+    if (options.repair) {
+      for (const unit of result.damaged) await reopenUnit(store, unit)
+      result.reopened = result.damaged.length > 0
+    }
     return result
   } finally {
     await Promise.allSettled([keys.close(), store.close()])

@@ -6,7 +6,6 @@ import { expect, it, onTestFinished } from 'vitest'
 import { openStore, type Store } from '../../io/store.js'
 import { type Commit, readCommit, writeCommit } from '../ledger/commits.js'
 import { settleLate, settleReplaced } from '../ledger/parts.js'
-import type { Plan } from '../ledger/plan.js'
 import type { EncodedBatch } from './batch.js'
 import { createCommitter } from './committer.js'
 import { createMeter } from './meter.js'
@@ -36,23 +35,33 @@ async function commitPart(store: Store, content: string, commitWaitMs: number): 
   const widths = { preprocess: 1, encode: 1, write: 1 }
   const committer = createCommitter({
     store,
-    plan: { hash: 'plan' } as Plan,
+    run: { plan: 'plan' },
     writer: {
       open: async () => {},
-      append: async () => [],
+      append: async () => ({ dropped: [], pieces: [] }),
+      keep: async () => undefined,
       finish: async () => ({ rows: 1, moments: null, files: [{ ...commitOf(content).files[0]!, path: file }] }),
       abort: async () => {},
       workSeconds: 0,
       close: async () => {},
     },
     meter: createMeter({ total: 1, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths }),
-    attempts: new Map(),
     commitWaitMs,
     onCommit: () => {},
   })
   const job = { index: 0, unit: { rows: 1, offset: 0, bytes: 1 }, isolated: false } as EncodedBatch['job']
   const batch = { rows: [], tensors: {} }
-  await committer.write({ job, start: 0, entries: [], last: true, rows: [], positions: [], rejects: [], batch })
+  const unit = {
+    index: 0,
+    attempt: { number: 1, withdraw: async () => {} },
+    settle: async () => {},
+    pieces: new Set<string>(),
+  }
+  await committer.write(
+    unit,
+    { job, start: 0, entries: [], last: true, rows: [], positions: [], rejects: [], batch },
+    false,
+  )
   await committer.settled()
 }
 

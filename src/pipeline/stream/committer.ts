@@ -1,146 +1,166 @@
 /**
- * The end of the pipeline: appends batches to the unit's shard, and when it is complete puts its files,
- * then its rejects, and last its commit. The upload of one unit runs while the next one is written.
+ * The end of the pipeline: appends batches to the unit's shard, keeps pieces of it meanwhile, and when it is complete
+ * puts its files, then its rejects, and last its commit. The upload of one unit runs while the next one is written.
  */
 import { rm } from 'node:fs/promises'
+import { errorText } from '../../errors.js'
 import type { ShardFiles } from '../../io/shards/index.js'
 import type { Store } from '../../io/store.js'
-import { type Attempt, type Commit, writeCommit } from '../ledger/commits.js'
-import { rejectsName } from '../ledger/layout.js'
-import { comparePart, settleLate, settleReplaced } from '../ledger/parts.js'
-import type { Plan } from '../ledger/plan.js'
-import { countRejects, encodeRejects, type PlacedReject } from '../ledger/rejects.js'
+import { openUnitFiles } from '../ledger/commit-unit.js'
+import type { Commit } from '../ledger/commits.js'
+import type { StartedUnit } from '../ledger/job.js'
+import { countRejects, type PlacedReject } from '../ledger/rejects.js'
 import type { EncodedBatch } from './batch.js'
 import { nonFiniteReject } from './finite.js'
 import type { BottleneckStage, Meter } from './meter.js'
+import type { FinishedPiece } from './piece-keeper.js'
 import type { RunEvent } from './run-events.js'
 import type { UnitWriter } from './unit-writer.js'
 
 export interface CommitterContext {
   store: Store
-  plan: Plan
+  /** What every commit of the run says. */
+  run: Pick<Commit, 'plan' | 'processor'>
   writer: UnitWriter
   meter: Meter
-  /** Markers of units that are not committed yet. */
-  attempts: Map<number, Attempt>
   /** How long a part without a commit is left to the worker that may have put it; 0 when there is no other. */
   commitWaitMs: number
   onEvent?: (event: RunEvent) => void
+  onNote?: (line: string) => void
   onCommit(commit: Commit, bytes: number): void
+}
+
+/** A unit on its way, and the pieces of it that lie in DEST. */
+export interface OpenUnit extends StartedUnit {
+  pieces: Set<string>
 }
 
 export interface Committer {
   /** Appends a batch; starts the commit after the last one of a unit. */
-  write(batch: EncodedBatch): Promise<void>
+  write(unit: OpenUnit, batch: EncodedBatch, fromPiece: boolean): Promise<void>
+  /** Keeps what is finished of the unit that is being written; returns its number and how many entries are kept now. */
+  keep(): Promise<{ unit: number; entries: number } | undefined>
   /** Waits for the commit that is under way. Throws what it threw. */
   settled(): Promise<void>
 }
 
 export function createCommitter(context: CommitterContext): Committer {
-  const { store, plan, writer, meter, attempts, commitWaitMs, onEvent, onCommit } = context
+  const { store, run, writer, meter, commitWaitMs, onEvent, onNote, onCommit } = context
   let rejects: PlacedReject[] = []
   let secondsBefore = meter.seconds()
   let committing: Promise<void> = Promise.resolve()
+  let keeping: Promise<void> = Promise.resolve()
+  /** The unit that is being written, and its entries so far. */
+  let current: { unit: OpenUnit; entries: number } | undefined
+  let unkept = false
+
+  /** A piece that cannot be put costs nothing but itself. */
+  const putPieces = (unit: OpenUnit, pieces: FinishedPiece[]): void => {
+    for (const { name, path } of pieces) {
+      unit.pieces.add(name)
+      keeping = keeping.then(async () => {
+        try {
+          await store.putFile(name, path, { ifAbsent: true })
+        } catch (error) {
+          await rm(path, { force: true }).catch(() => {})
+          if (!unkept) onNote?.(`The finished part of open units cannot be kept: ${errorText(error)}`)
+          unkept = true
+        }
+      })
+    }
+  }
 
   const commitUnit = async (
-    unit: number,
+    open: OpenUnit,
     shard: ShardFiles,
     placed: PlacedReject[],
     seconds: Record<string, number>,
   ): Promise<void> => {
-    const files = shard.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }))
-    const began = { at: 0 }
-    const replaced = await putParts(unit, shard, began)
-    if (replaced === undefined) return yieldTo(unit)
-    if (placed.length > 0) await store.put(rejectsName(unit), encodeRejects(placed))
-    else if (replaced) await store.delete(rejectsName(unit))
-    const commit: Commit = {
-      unit,
-      plan: plan.hash,
-      rows: shard.rows,
-      rejects: placed.length,
-      ...(placed.length > 0 && { rejectsByCode: countRejects(placed.map(({ reject }) => reject)) }),
-      files,
-      moments: shard.moments,
-      seconds,
-    }
-    const first = await writeCommit(store, commit)
-    if (replaced) await settleReplaced(store, commit, first)
-    else if (first && commitWaitMs > 0 && Date.now() - began.at > commitWaitMs / 2)
-      await settleLate(store, commit, commitWaitMs)
-    attempts.delete(unit)
-    meter.unitsDone++
-    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
-    onEvent?.({ event: 'unit_committed', unit, rows: shard.rows, rejects: placed.length, bytes, seconds, first })
-    onCommit(commit, bytes)
-  }
-
-  /**
-   * Puts the unit's files: whether that replaced some; undefined when another worker's commit stands. `began.at`
-   * is when others could see the first of them.
-   */
-  const putParts = async (unit: number, shard: ShardFiles, began: { at: number }): Promise<boolean | undefined> => {
-    let replaced = false
-    const left = new Set(shard.files.map(({ path }) => path))
+    const { index } = open
+    const unitFiles = openUnitFiles(store, index, commitWaitMs)
+    const left = new Set(shard.files)
+    let ours = true
     try {
-      for (const { name, path, sha256 } of shard.files) {
-        if (!(await store.putFile(name, path, { ifAbsent: true, keepIfTaken: true, sha256 }))) {
-          const state = await comparePart(store, unit, name, sha256, commitWaitMs)
-          if (state === 'committed') return undefined
-          if (state === 'same') {
-            began.at = 1 // of an earlier attempt: others may have waited long
-            continue
-          }
-          await store.putFile(name, path, { ifAbsent: false, sha256 })
-          replaced = true
-        }
-        left.delete(path)
-        began.at ||= Date.now()
+      for (const file of shard.files) {
+        ours = await unitFiles.put(file)
+        left.delete(file)
+        if (!ours) break
       }
-      return replaced
     } finally {
-      for (const path of left) await rm(path, { force: true })
+      for (const { path } of left) await rm(path, { force: true })
     }
+    if (ours) {
+      const files = shard.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }))
+      const { rows, moments } = shard
+      const rejectsByCode = placed.length > 0 ? { rejectsByCode: countRejects(placed.map(({ reject }) => reject)) } : {}
+      const commit = { unit: index, ...run, rows, rejects: placed.length, ...rejectsByCode, files, moments, seconds }
+      const first = await unitFiles.commit(commit, placed)
+      meter.unitsDone++
+      const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+      onEvent?.({ event: 'unit_committed', unit: index, rows, rejects: placed.length, bytes, seconds, first })
+      onCommit(commit, bytes)
+    }
+    // Where another worker's commit stands, this one's work on the unit is not needed.
+    await open.settle()
+    await keeping
+    for (const name of open.pieces) await store.delete(name)
   }
 
-  /** Another worker's commit stands: this one's work on the unit is not needed. */
-  const yieldTo = async (unit: number): Promise<void> => {
-    await attempts.get(unit)?.withdraw()
-    attempts.delete(unit)
+  /** Seconds of work since the last call, per stage. */
+  const takeSeconds = (): Record<string, number> => {
+    const now = meter.seconds()
+    const entries = Object.entries(now).map(([stage, value]): [string, number] => {
+      return [stage, Number((value - secondsBefore[stage as BottleneckStage]).toFixed(3))]
+    })
+    secondsBefore = now
+    return Object.fromEntries(entries)
   }
 
   return {
-    async write(batch) {
+    write(unit, batch, fromPiece) {
       return meter.clocks.write.time(async () => {
         if (batch.start === 0) {
           rejects = []
-          await writer.open(batch.job.index)
+          current = { unit, entries: 0 }
+          await writer.open(unit.index)
         }
         const before = rejects.length
         rejects.push(...batch.rejects)
-        const dropped = await writer.append(batch.batch)
+        const end = batch.start + batch.entries.length
+        const { start, positions } = batch
+        const place = { start, end, positions, rejects: batch.rejects }
+        const { dropped, pieces } = await writer.append(batch.batch, fromPiece ? undefined : place)
+        putPieces(unit, pieces)
         for (const { index, column } of dropped) {
-          rejects.push({ position: batch.positions[index]!, reject: nonFiniteReject(batch.rows[index]!, column) })
+          rejects.push({ position: positions[index]!, reject: nonFiniteReject(batch.rows[index]!, column) })
         }
-        for (const { reject } of rejects.slice(before)) onEvent?.({ event: 'reject', unit: batch.job.index, reject })
-        meter.images += batch.entries.length
         meter.rejects += rejects.length - before
+        if (fromPiece) meter.takenUp += batch.entries.length
+        else {
+          meter.images += batch.entries.length
+          for (const { reject } of rejects.slice(before)) onEvent?.({ event: 'reject', unit: unit.index, reject })
+        }
+        if (current) current.entries = end
         if (!batch.last) return
+        current = undefined
         const shard = await writer.finish()
         const placed = rejects.sort((a, b) => a.position - b.position)
-        const now = meter.seconds()
-        const seconds = Object.fromEntries(
-          Object.entries(now).map(([stage, value]) => [
-            stage,
-            Number((value - secondsBefore[stage as BottleneckStage]).toFixed(3)),
-          ]),
-        )
-        secondsBefore = now
+        const seconds = takeSeconds()
         await committing
-        committing = commitUnit(batch.job.index, shard, placed, seconds)
+        committing = commitUnit(unit, shard, placed, seconds)
         committing.catch(() => {})
       })
     },
-    settled: () => committing,
+    async keep() {
+      if (!current) return undefined
+      const piece = await writer.keep()
+      if (piece) putPieces(current.unit, [piece])
+      await keeping
+      return unkept ? undefined : { unit: current.unit.index, entries: current.entries }
+    },
+    settled: async () => {
+      await committing
+      await keeping
+    },
   }
 }

@@ -29,6 +29,8 @@ export type StageWidths = Record<Exclude<BottleneckStage, 'read'>, number>
 export interface Meter {
   readonly clocks: Record<BottleneckStage, BusyClock>
   images: number
+  /** Images that pieces of an earlier attempt held: dealt with, but no work of this run. */
+  takenUp: number
   rejects: number
   bytesRead: number
   unitsDone: number
@@ -76,6 +78,7 @@ export function createMeter(start: MeterStart): Meter {
   const meter: Meter = {
     clocks,
     images: 0,
+    takenUp: 0,
     rejects: 0,
     bytesRead: 0,
     unitsDone: start.unitsBefore,
@@ -106,15 +109,15 @@ export function createMeter(start: MeterStart): Meter {
       const elapsedSeconds = (now - began) / 1000
       const steady = pace.of(meter.images, now)
       const imagesPerSecond = steady ?? meter.images / Math.max(elapsedSeconds, 1e-3)
-      const left = start.total - start.doneBefore - meter.images
+      const done = start.doneBefore + meter.takenUp + meter.images
       return {
-        done: start.doneBefore + meter.images,
+        done,
         total: start.total,
         rejects: meter.rejects,
         bytesRead: meter.bytesRead,
         elapsedSeconds,
         imagesPerSecond,
-        etaSeconds: steady === undefined ? null : left / steady,
+        etaSeconds: steady === undefined ? null : (start.total - done) / steady,
         bottleneck: meter.bottleneck(),
         unitsDone: meter.unitsDone,
         unitsTotal: start.unitsTotal,

@@ -4,17 +4,38 @@ import { SMALL_HEAP, workerUrl } from '../../async/worker-url.js'
 import { VtpError } from '../../errors.js'
 import type { ShardFiles, ShardSpec } from '../../io/shards/index.js'
 import type { RowBatch } from '../../types.js'
+import type { PlacedReject } from '../ledger/rejects.js'
 import type { DroppedRow } from './finite.js'
+import type { FinishedPiece, KeepSettings } from './piece-keeper.js'
 
 export interface WriterSettings {
   spec: ShardSpec
   /** Where finished files wait for their commit; on the same file system as DEST where that is a folder. */
   tmpDir: string
+  /** How finished work of an open unit is kept. */
+  keep: KeepSettings
+}
+
+/** The place of a batch in its unit's listing. */
+export interface BatchPlace {
+  start: number
+  end: number
+  /** Of each row. */
+  positions: number[]
+  rejects: PlacedReject[]
+}
+
+export interface Appended {
+  /** Rows that were not finite: they are no rows. */
+  dropped: DroppedRow[]
+  /** Pieces that became due. */
+  pieces: FinishedPiece[]
 }
 
 type RequestBody =
   | { type: 'open'; unit: number }
-  | { type: 'append'; batch: RowBatch }
+  | { type: 'append'; batch: RowBatch; place: BatchPlace | undefined }
+  | { type: 'keep' }
   | { type: 'finish' }
   | { type: 'abort' }
 export type WriteRequest = RequestBody & { id: number }
@@ -25,8 +46,10 @@ export type WriteReply =
 
 export interface UnitWriter {
   open(unit: number): Promise<void>
-  /** Appends rows in order; their tensors are transferred away. Returns the rows that were not finite. */
-  append(batch: RowBatch): Promise<DroppedRow[]>
+  /** Appends rows in order; their tensors are transferred away. Rows without a place come from a piece. */
+  append(batch: RowBatch, place?: BatchPlace): Promise<Appended>
+  /** Writes what no piece holds yet of the open unit. */
+  keep(): Promise<FinishedPiece | undefined>
   finish(): Promise<ShardFiles>
   abort(): Promise<void>
   /** Seconds of work in the writer so far. */
@@ -71,10 +94,11 @@ export function createUnitWriter(settings: WriterSettings): UnitWriter {
 
   return {
     open: async (unit) => void (await call({ type: 'open', unit })),
-    append: async (batch) => {
+    append: async (batch, place) => {
       const buffers = new Set(Object.values(batch.tensors).map((data) => data.buffer as ArrayBuffer))
-      return (await call({ type: 'append', batch }, [...buffers])) as DroppedRow[]
+      return (await call({ type: 'append', batch, place }, [...buffers])) as Appended
     },
+    keep: async () => (await call({ type: 'keep' })) as FinishedPiece | undefined,
     finish: async () => (await call({ type: 'finish' })) as ShardFiles,
     abort: async () => void (await call({ type: 'abort' })),
     get workSeconds() {

@@ -5,30 +5,42 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { errorText, VtpError } from '../../errors.js'
 import { openShardWriter, type ShardWriter } from '../../io/shards/index.js'
-import type { RowBatch } from '../../types.js'
-import { takeFiniteRows } from './finite.js'
+import { nonFiniteReject, takeFiniteRows } from './finite.js'
+import { createPieceKeeper } from './piece-keeper.js'
 import type { WriteReply, WriteRequest, WriterSettings } from './unit-writer.js'
 
 const port = parentPort!
 const settings = workerData as WriterSettings
+const keeper = createPieceKeeper(settings.keep, settings.spec.columns, settings.tmpDir)
 let writer: ShardWriter | undefined
 
 async function handle(request: WriteRequest): Promise<unknown> {
   switch (request.type) {
     case 'open':
       writer = await openShardWriter(settings.spec, request.unit, settings.tmpDir)
+      keeper.open(request.unit)
       return undefined
     case 'append': {
-      const { batch, dropped } = takeFiniteRows(request.batch as RowBatch, settings.spec.columns)
+      const { batch, dropped } = takeFiniteRows(request.batch, settings.spec.columns)
       await writer!.append(batch)
-      return dropped
+      const { place } = request
+      if (!place) return { dropped, pieces: [] }
+      const rejects = dropped.map(({ index, column }) => {
+        return { position: place.positions[index]!, reject: nonFiniteReject(request.batch.rows[index]!, column) }
+      })
+      const { start, end } = place
+      return { dropped, pieces: await keeper.add({ start, end, batch, rejects: [...place.rejects, ...rejects] }) }
     }
+    case 'keep':
+      return keeper.take()
     case 'finish': {
+      keeper.clear()
       const files = await writer!.finish()
       writer = undefined
       return files
     }
     case 'abort':
+      keeper.clear()
       await writer?.abort()
       writer = undefined
       return undefined
