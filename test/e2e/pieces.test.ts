@@ -13,14 +13,13 @@ import { namesIn, signalWhen } from '../support/signal-when.js'
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp pieces '))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 const at = (...names: string[]): string => path.join(dir, ...names)
-const IMAGES = 36
+const IMAGES = 24
 const photos = at('photos')
 const texts = at('texts.txt')
 
 const JOBS: Record<string, string[]> = {
   'latents in Arrow': ['encode', photos],
   'pixels and their mirror in Parquet': ['encode', photos, '--outputs', 'pixels,cls', '--flip', '--format', 'parquet'],
-  'latents in safetensors': ['encode', photos, '--format', 'safetensors'],
   'embeddings in npy': ['embed', photos, '--format', 'npy'],
   'embeddings of texts': ['embed', '--text', texts],
 }
@@ -68,7 +67,7 @@ describe.each(Object.keys(JOBS))('%s', (job) => {
 
 describe('an interrupted unit', () => {
   const args = (out: string, ...rest: string[]): string[] => [
-    ...['encode', photos, '--out', out, '--batch-size', '3', '--max-bad', '1'],
+    ...['encode', photos, '--out', out, '--batch-size', '3', '--max-bad', '1', '--image-size', '64'],
     ...rest,
   ]
   let whole: Record<string, string>
@@ -90,14 +89,13 @@ describe('an interrupted unit', () => {
   it('is kept by Ctrl-C as far as it is finished, and both runs say so', async () => {
     const out = at('stopped')
     const log = at('stopped.jsonl')
-    // The broken image is in the fifth batch: its reject is logged when that is written.
-    const stopped = await runCli(args(out, '--checkpoint-seconds', '3600', '--log', log, '--json'), {
+    // The broken image is in the third or fourth batch: its reject is logged when that is written.
+    const stopped = await runCli(args(out, '--checkpoint-seconds', '3600', '--log', log), {
       onSpawn: signalWhen('SIGINT', () => existsSync(log) && readFileSync(log, 'utf8').includes('"reject"')),
     })
     expect(stopped.code, stopped.stderr).toBe(4)
-    const { keptImages } = JSON.parse(stopped.stdout)
-    expect(keptImages).toBeGreaterThanOrEqual(12)
-    expect(stopped.stderr).toContain(`${keptImages} finished images of unit 0 are kept`)
+    const keptImages = Number(/(\d+) finished images of unit 0 are kept/.exec(stopped.stderr)?.[1])
+    expect(keptImages, stopped.stderr).toBeGreaterThanOrEqual(9)
     expect(JSON.parse((await runCli(['status', out, '--json'])).stdout).imagesKept).toBe(keptImages)
     const next = await runCli(args(out, '--json'))
     expect(JSON.parse(next.stdout)).toMatchObject({ resumedImages: keptImages, keptImages: 0, images: IMAGES - 1 })
