@@ -4,23 +4,19 @@
  * posting the next batch while one runs keeps the session busy.
  */
 import { readFile } from 'node:fs/promises'
-import { parentPort, workerData } from 'node:worker_threads'
+import { type Answer, serveThread, threadData } from '../async/serve-thread.js'
 import { providerOption } from './providers.js'
 import * as ort from './runtime.js'
-import type { SessionRequest, TensorValue, WorkerReply, WorkerSettings } from './session.js'
+import type { RunResult, SessionRequest, SessionSettings, TensorValue } from './session.js'
 
-const port = parentPort!
-const settings = workerData as WorkerSettings
+const settings = threadData<SessionSettings>()
+let session: ort.InferenceSession
 
 /** ONNX Runtime takes no shared memory: a shared input is copied once, here, off the main thread. */
 function toTensor(value: TensorValue): ort.Tensor {
   const { data } = value
   const own = data.buffer instanceof SharedArrayBuffer ? data.slice() : data
   return new ort.Tensor(value.dtype as 'uint8', own as Uint8Array, value.dims)
-}
-
-function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
-  port.postMessage(message, transfer)
 }
 
 /** Whether the graph has products of bytes that would overflow here; only then is the trial worth its imports. */
@@ -30,8 +26,8 @@ async function needsExactInt8(): Promise<boolean> {
   return overflowsInt8()
 }
 
-async function main(): Promise<void> {
-  const session = await ort.InferenceSession.create(settings.path, {
+async function start(): Promise<void> {
+  session = await ort.InferenceSession.create(settings.path, {
     executionProviders: settings.providers.map(providerOption),
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,
@@ -46,41 +42,23 @@ async function main(): Promise<void> {
       },
     },
   })
-  reply({ type: 'ready' })
-
-  let queue: Promise<void> = Promise.resolve()
-  const run = async (request: SessionRequest): Promise<void> => {
-    const started = performance.now()
-    try {
-      const feeds: Record<string, ort.Tensor> = {}
-      for (const [name, value] of Object.entries(request.inputs)) feeds[name] = toTensor(value)
-      const results = await (request.fetches ? session.run(feeds, request.fetches) : session.run(feeds))
-      const outputs: Record<string, TensorValue> = {}
-      const transfer: ArrayBuffer[] = []
-      for (const [name, tensor] of Object.entries(results)) {
-        const raw = tensor.data as Uint8Array
-        // Node 24 returns float16 tensors as Float16Array; raw bits are what shards store.
-        const data = tensor.type === 'float16' ? new Uint16Array(raw.buffer, raw.byteOffset, raw.length) : raw
-        outputs[name] = { data, dtype: tensor.type, dims: [...tensor.dims] }
-        transfer.push(data.buffer as ArrayBuffer)
-      }
-      reply({ type: 'result', id: request.id, outputs, seconds: (performance.now() - started) / 1000 }, transfer)
-    } catch (error) {
-      reply({ type: 'error', id: request.id, message: error instanceof Error ? error.message : String(error) })
-    }
-  }
-  port.on('message', (request: SessionRequest | 'close') => {
-    if (request === 'close') {
-      void queue.then(async () => {
-        await session.release()
-        port.close()
-      })
-      return
-    }
-    queue = queue.then(() => (Atomics.load(settings.halt, 0) === 1 ? undefined : run(request)))
-  })
 }
 
-main().catch((error: unknown) => {
-  reply({ type: 'failed', message: error instanceof Error ? error.message : String(error) })
-})
+async function run(request: SessionRequest): Promise<Answer<RunResult>> {
+  const began = performance.now()
+  const feeds: Record<string, ort.Tensor> = {}
+  for (const [name, value] of Object.entries(request.inputs)) feeds[name] = toTensor(value)
+  const results = await (request.fetches ? session.run(feeds, request.fetches) : session.run(feeds))
+  const outputs: Record<string, TensorValue> = {}
+  const transfer: ArrayBuffer[] = []
+  for (const [name, tensor] of Object.entries(results)) {
+    const raw = tensor.data as Uint8Array
+    // Node 24 returns float16 tensors as Float16Array; raw bits are what shards store.
+    const data = tensor.type === 'float16' ? new Uint16Array(raw.buffer, raw.byteOffset, raw.length) : raw
+    outputs[name] = { data, dtype: tensor.type, dims: [...tensor.dims] }
+    transfer.push(data.buffer as ArrayBuffer)
+  }
+  return { reply: { outputs, seconds: (performance.now() - began) / 1000 }, transfer }
+}
+
+serveThread({ start, handle: run, close: () => session.release() })

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { VtpError } from '../errors.js'
 import { type ListingEntry, RejectError, type Source } from '../types.js'
 import type { BatchJob } from './stream/batch.js'
-import { fetchBatch } from './stream/batches.js'
+import { fetchBatch, listedBytes } from './stream/batches.js'
 import { createMeter } from './stream/meter.js'
 
 const widths = { preprocess: 1, encode: 1, write: 1 }
@@ -37,4 +37,18 @@ it('one image that is refused is a reject, a whole batch of them stops the run',
   await expect(fetchBatch(all.batch, { source: all.source, meter, stopWhenRefused: true })).rejects.toBe(denied)
   // Rejects that are tried again may well be refused again.
   expect((await fetchBatch(all.batch, { source: all.source, meter })).sources).toHaveLength(4)
+})
+
+it('a batch holds 64 MiB of source bytes at most: what is beyond is read when its turn comes', async () => {
+  const { batch, source } = batchOf([false, false, false, false])
+  const mebibyte = 2 ** 20
+  batch.entries = [60, 5, 3, 200].map((size, i) => ({
+    key: `${i}`,
+    uri: `${i}`,
+    at: { kind: 'file', path: `/${i}`, size: size * mebibyte },
+  }))
+  const { sources } = await fetchBatch(batch, { source, meter })
+  expect(sources.map((item) => ('read' in item ? item.bytes / mebibyte : 'here'))).toEqual(['here', 5, 'here', 200])
+  for (const item of sources) if ('read' in item) expect(await item.read()).toEqual(new Uint8Array(1))
+  expect(listedBytes(batch)).toBe(64 * mebibyte)
 })

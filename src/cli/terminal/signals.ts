@@ -1,4 +1,5 @@
 /** Ctrl-C and SIGTERM: the first asks the run to stop cleanly, the second ends the process at once. */
+import { haltThreads } from '../../async/thread.js'
 import { EXIT } from '../../errors.js'
 
 export interface StopSignals {
@@ -13,8 +14,7 @@ const LAST_BATCH_MS = 15_000
 /** Ends the process as soon as the batch in hand lets it. */
 async function endNow(): Promise<never> {
   setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_BATCH_MS)
-  const { haltSessions } = await import('../../engine/session.js')
-  await haltSessions()
+  await haltThreads()
   process.exit(EXIT.interrupted)
 }
 

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
+import { freeBuffers, serveThread } from '../../async/serve-thread.js'
 import { RejectError } from '../../types.js'
 import { decodeImage } from '../decode.js'
 import { unpackRawRgb } from '../raw-rgb.js'
@@ -36,9 +37,15 @@ function transferable(reply: WorkerReply): ArrayBuffer[] {
 }
 
 if (parentPort) {
-  const port = parentPort
-  port.on('message', (request: WorkerRequest) => {
-    void answer(request).then((reply) => port.postMessage(reply, transferable(reply)))
+  serveThread<WorkerRequest, WorkerReply>({
+    atOnce: true,
+    async handle(request) {
+      const reply = await answer(request)
+      const transfer = transferable(reply)
+      // Packed pixels may be the picture themselves.
+      if (!transfer.some((buffer) => buffer === request.bytes.buffer)) freeBuffers([request.bytes.buffer])
+      return { reply, transfer }
+    },
   })
 } else {
   // Ctrl-C reaches the whole process group; only the parent decides what happens then.

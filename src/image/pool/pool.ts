@@ -6,8 +6,8 @@
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { Worker } from 'node:worker_threads'
-import { SMALL_HEAP, workerUrl } from '../../async/worker-url.js'
+import { openThread } from '../../async/thread.js'
+import { workerUrl } from '../../async/worker-url.js'
 import { VtpError } from '../../errors.js'
 import { type RejectCode, RejectError, type Stage } from '../../types.js'
 import { DEFAULT_LIMITS, type DecodeLimits } from '../decode-limits.js'
@@ -104,28 +104,34 @@ export function openPixelPool(size: number, isolated = false): PixelPool {
     if (closed) return
     members.push(isolated ? startChild() : startThread())
     for (const job of member.jobs.values()) {
-      if (isolated) {
+      // A thread rejects its jobs itself.
+      if (isolated)
         job.resolve({ reject: { code: 'crashed_decoder', stage: 'decode', message: `the decoder ended with ${how}` } })
-      } else {
-        job.reject(new VtpError(`A preprocessing thread ended: ${how}`, { code: 'preprocess_thread_failed' }))
-      }
     }
     dispatch()
   }
 
   function startThread(): Member {
-    const worker = new Worker(workerUrl(import.meta.url, FILE), { resourceLimits: SMALL_HEAP })
+    const thread = openThread<WorkerRequest, WorkerReply>(workerUrl(import.meta.url, FILE), {
+      data: undefined,
+      failed: (why) => new VtpError(`A preprocessing thread ended: ${why}`, { code: 'preprocess_thread_failed' }),
+      onDeath: (error) => replace(member, error.message),
+    })
     const member: Member = {
       jobs: new Map(),
-      send: (request) => {
+      send(request) {
         const { buffer, byteLength } = request.bytes
         const whole = byteLength === buffer.byteLength && buffer instanceof ArrayBuffer
-        worker.postMessage(request, whole ? [buffer] : [])
+        thread.call(request, whole ? [buffer] : []).then(
+          (reply) => settle(member, reply),
+          (error) => {
+            member.jobs.get(request.id)?.reject(error)
+            member.jobs.delete(request.id)
+          },
+        )
       },
-      stop: async () => void (await worker.terminate()),
+      stop: () => thread.terminate(),
     }
-    worker.on('message', (reply: WorkerReply) => settle(member, reply))
-    worker.on('error', (error) => replace(member, error.message))
     return member
   }
 

@@ -1,5 +1,5 @@
 /** Reading one image's bytes: local files here, objects and web addresses by their own modules. What is wrong with one image is a RejectError. */
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorText, systemCode } from '../../errors.js'
 import { type ListingEntry, type Location, RejectError } from '../../types.js'
@@ -15,6 +15,14 @@ function fail(code: RejectError['code'], message: string, cause?: unknown): Reje
 /** The path as the file system knows it: raw bytes where the name is not UTF-8. */
 export function nativePath(at: Extract<Location, { kind: 'file' }>): string | Buffer {
   return at.bytes === undefined ? at.path : Buffer.from(at.bytes, 'base64')
+}
+
+/** How many bytes an image is going to have, where that can be known before it is read. */
+export async function sourceBytes(at: Location): Promise<number | undefined> {
+  if (at.kind === 'range') return at.size
+  if (at.kind !== 'file') return undefined
+  if (at.size !== undefined || uriScheme(at.path) !== undefined) return at.size
+  return (await stat(nativePath(at)).catch(() => undefined))?.size
 }
 
 /** Too many open files is a passing state of this process: wait for others to close. */

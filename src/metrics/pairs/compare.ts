@@ -1,7 +1,7 @@
 /** One batch of pairs through the graph of networks/lpips.ts, and the scores of each pair, in float64, by other threads. */
 import type { Session, TensorValue } from '../../engine/session.js'
 import { LPIPS_LAYERS } from '../../model/lpips/graph.js'
-import type { ScorePool, ScoreReply } from './score-pool.js'
+import type { PairScore, ScorePool } from './score-pool.js'
 import type { PairMetrics, PairScores } from './scores.js'
 import { assertSsimSize } from './ssim.js'
 
@@ -36,7 +36,7 @@ export async function comparePairs(session: Session, pool: ScorePool, batch: Pai
   const layers = metrics.lpips ? Array.from({ length: LPIPS_LAYERS }, (_, k) => `lpips.${k}`) : []
   const floats = metrics.psnr || metrics.ssim ? ['reference', 'reconstruction'] : []
   const fetches = ['reference_u8', 'reconstruction_u8', ...floats, ...layers]
-  const scorePixels = async (outputs: Record<string, TensorValue>, pairs: number): Promise<ScoreReply['scores']> => {
+  const scorePixels = async (outputs: Record<string, TensorValue>, pairs: number): Promise<PairScore[]> => {
     if (floats.length === 0) return []
     const [a, b] = floats.map((name) => outputs[name]!.data as Float32Array) as [Float32Array, Float32Array]
     return pool.run({ reference: a, reconstruction: b, count: pairs, height, width, metrics })

@@ -21,7 +21,13 @@ export interface BatchJob {
 
 export interface FetchedBatch extends BatchJob {
   /** The images' bytes, in the order of the entries. */
-  sources: (Uint8Array | Reject)[]
+  sources: (Uint8Array | Reject | LateSource)[]
+}
+
+/** An image that is only read when its turn has come to be preprocessed, because its batch holds enough. */
+export interface LateSource {
+  bytes: number
+  read(): Promise<Uint8Array | Reject>
 }
 
 export interface PreparedBatch extends BatchJob {

@@ -4,6 +4,7 @@
  * leave no gap in it. Pixels lie in shared memory that is reused from batch to batch.
  */
 
+import { createByteLimiter } from '../../async/byte-limit.js'
 import type { Limiter } from '../../async/stages.js'
 import type { ImageEncoder } from '../../engine/image-encoder.js'
 import type { TextEncoder } from '../../engine/text-encoder.js'
@@ -12,6 +13,7 @@ import type { DecodeLimits } from '../../image/decode-limits.js'
 import type { PixelPool } from '../../image/pool/pool.js'
 import type { View } from '../../image/pool/views.js'
 import { emptyTensor } from '../../io/shards/rebatch.js'
+import { sourceBytes } from '../../io/sources/read-file.js'
 import {
   type ListingEntry,
   type Reject,
@@ -58,6 +60,11 @@ const REFUSALS = ['s3_access_denied', 's3_no_bucket', 's3_wrong_region']
 /** So many images that are all refused are no accident. */
 const FEWEST_REFUSED = 4
 
+/** Source bytes that a batch holds, at most; an image for which that leaves no room is read late. */
+const BATCH_BYTES = 64 * 2 ** 20
+/** Source bytes of late images that are held at once, in this process. */
+const readLate = createByteLimiter(256 * 2 ** 20)
+
 export interface FetchContext {
   source: Source
   meter: Meter
@@ -67,7 +74,7 @@ export interface FetchContext {
   stop?: AbortSignal
 }
 
-/** Reads the images of a batch, all at once. Never throws for a single image. */
+/** Reads the images of a batch, all at once as far as it may hold them. Never throws for a single image. */
 export async function fetchBatch(
   batch: BatchJob,
   { source, meter, stopWhenRefused, stop }: FetchContext,
@@ -89,7 +96,16 @@ export async function fetchBatch(
     }
   }
   // All of them end before the first error is told: no read outlives its batch.
-  const results = await Promise.allSettled(batch.entries.map(fetchImage))
+  const sizes = await Promise.all(batch.entries.map(({ at }) => sourceBytes(at)))
+  let held = 0
+  const results = await Promise.allSettled(
+    batch.entries.map(async (entry, i): Promise<FetchedBatch['sources'][number]> => {
+      const bytes = sizes[i] ?? 0
+      if (held + bytes > BATCH_BYTES) return { bytes, read: () => fetchImage(entry) }
+      held += bytes
+      return fetchImage(entry)
+    }),
+  )
   const sources = results.map((result) => {
     if (result.status === 'rejected') throw result.reason
     return result.value
@@ -106,7 +122,7 @@ export function listedBytes({ entries }: BatchJob): number | undefined {
     if (!('size' in at) || at.size === undefined || at.kind === 'line') return undefined
     sum += at.size
   }
-  return sum
+  return Math.min(sum, BATCH_BYTES)
 }
 
 /** Bytes that a fetched batch holds. */
@@ -135,8 +151,16 @@ export async function prepareBatch(fetched: FetchedBatch, context: PrepareContex
   const { imageBytes, capacity } = pixels
   const pool = context.pool(batch.job.isolated)
   const prepareImage = async (entry: ListingEntry, slot: number): Promise<RowMeta | Reject> => {
+    const source = sources[slot]!
+    if ('read' in source) return readLate(source.bytes, async () => prepareBytes(entry, slot, await source.read()))
+    return prepareBytes(entry, slot, source)
+  }
+  const prepareBytes = async (
+    entry: ListingEntry,
+    slot: number,
+    bytes: Uint8Array | Reject,
+  ): Promise<RowMeta | Reject> => {
     const { key, uri } = entry
-    const bytes = sources[slot]!
     if (!(bytes instanceof Uint8Array)) return bytes
     try {
       const place = {

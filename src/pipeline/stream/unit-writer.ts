@@ -1,6 +1,6 @@
 /** The scheduling thread's side of the shard writer thread (write-worker.ts). Close it. */
-import { Worker } from 'node:worker_threads'
-import { SMALL_HEAP, workerUrl } from '../../async/worker-url.js'
+import { openThread } from '../../async/thread.js'
+import { workerUrl } from '../../async/worker-url.js'
 import { VtpError } from '../../errors.js'
 import type { ShardFiles, ShardSpec } from '../../io/shards/index.js'
 import type { RowBatch } from '../../types.js'
@@ -32,17 +32,12 @@ export interface Appended {
   pieces: FinishedPiece[]
 }
 
-type RequestBody =
+export type WriteRequest =
   | { type: 'open'; unit: number }
   | { type: 'append'; batch: RowBatch; place: BatchPlace | undefined }
   | { type: 'keep' }
   | { type: 'finish' }
   | { type: 'abort' }
-export type WriteRequest = RequestBody & { id: number }
-
-export type WriteReply =
-  | { id: number; value: unknown; seconds: number }
-  | { id: number; error: { message: string; code: string; suggestions: string[] } }
 
 export interface UnitWriter {
   open(unit: number): Promise<void>
@@ -58,59 +53,22 @@ export interface UnitWriter {
 }
 
 export function createUnitWriter(settings: WriterSettings): UnitWriter {
-  const worker = new Worker(workerUrl(import.meta.url, './write-worker.js'), {
-    workerData: settings,
-    resourceLimits: SMALL_HEAP,
+  const thread = openThread<WriteRequest, unknown, WriterSettings>(workerUrl(import.meta.url, './write-worker.js'), {
+    data: settings,
+    failed: (why) => new VtpError(`The shards cannot be written: ${why}`, { code: 'write_failed' }),
   })
-  const pending = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>()
-  let nextId = 0
-  let workSeconds = 0
-  let dead: Error | undefined
-
-  worker.on('message', (reply: WriteReply) => {
-    const waiter = pending.get(reply.id)
-    pending.delete(reply.id)
-    if ('error' in reply) {
-      const { message, code, suggestions } = reply.error
-      waiter?.reject(new VtpError(message, { code, suggestions }))
-    } else {
-      workSeconds += reply.seconds
-      waiter?.resolve(reply.value)
-    }
-  })
-  worker.on('error', (error) => {
-    dead = new VtpError(`The writer thread ended: ${error.message}`, { code: 'write_failed' })
-    for (const waiter of pending.values()) waiter.reject(dead)
-    pending.clear()
-  })
-  const call = (request: RequestBody, transfer: ArrayBuffer[] = []): Promise<unknown> => {
-    if (dead) return Promise.reject(dead)
-    const id = nextId++
-    return new Promise((resolve, reject) => {
-      pending.set(id, { resolve, reject })
-      worker.postMessage({ ...request, id }, transfer)
-    })
-  }
-
   return {
-    open: async (unit) => void (await call({ type: 'open', unit })),
+    open: async (unit) => void (await thread.call({ type: 'open', unit })),
     append: async (batch, place) => {
       const buffers = new Set(Object.values(batch.tensors).map((data) => data.buffer as ArrayBuffer))
-      return (await call({ type: 'append', batch, place }, [...buffers])) as Appended
+      return (await thread.call({ type: 'append', batch, place }, [...buffers])) as Appended
     },
-    keep: async () => (await call({ type: 'keep' })) as FinishedPiece | undefined,
-    finish: async () => (await call({ type: 'finish' })) as ShardFiles,
-    abort: async () => void (await call({ type: 'abort' })),
+    keep: async () => (await thread.call({ type: 'keep' })) as FinishedPiece | undefined,
+    finish: async () => (await thread.call({ type: 'finish' })) as ShardFiles,
+    abort: async () => void (await thread.call({ type: 'abort' })),
     get workSeconds() {
-      return workSeconds
+      return thread.workSeconds
     },
-    close: async () => {
-      if (!dead) {
-        const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
-        worker.postMessage('close')
-        await ended
-      }
-      await worker.terminate()
-    },
+    close: () => thread.close(),
   }
 }

@@ -2,15 +2,13 @@
  * A worker thread that writes shards: encoding, hashing and disk writes happen here, one unit at a time,
  * so that neither the scheduling thread nor the encoder waits for them.
  */
-import { parentPort, workerData } from 'node:worker_threads'
-import { errorText, VtpError } from '../../errors.js'
+import { serveThread, threadData } from '../../async/serve-thread.js'
 import { openShardWriter, type ShardWriter } from '../../io/shards/index.js'
 import { nonFiniteReject, takeFiniteRows } from './finite.js'
 import { createPieceKeeper } from './piece-keeper.js'
-import type { WriteReply, WriteRequest, WriterSettings } from './unit-writer.js'
+import type { WriteRequest, WriterSettings } from './unit-writer.js'
 
-const port = parentPort!
-const settings = workerData as WriterSettings
+const settings = threadData<WriterSettings>()
 const keeper = createPieceKeeper(settings.keep, settings.spec.columns, settings.tmpDir)
 let writer: ShardWriter | undefined
 
@@ -47,29 +45,4 @@ async function handle(request: WriteRequest): Promise<unknown> {
   }
 }
 
-let queue: Promise<void> = Promise.resolve()
-port.on('message', (request: WriteRequest | 'close') => {
-  if (request === 'close') {
-    void queue.then(() => port.close())
-    return
-  }
-  queue = queue.then(async () => {
-    const started = performance.now()
-    let reply: WriteReply
-    try {
-      const value = await handle(request)
-      reply = { id: request.id, value, seconds: (performance.now() - started) / 1000 }
-    } catch (error) {
-      const known = error instanceof VtpError ? error : undefined
-      reply = {
-        id: request.id,
-        error: {
-          message: errorText(error),
-          code: known?.code ?? 'write_failed',
-          suggestions: known?.suggestions ?? [],
-        },
-      }
-    }
-    port.postMessage(reply)
-  })
-})
+serveThread<WriteRequest, unknown>({ handle: async (request) => ({ reply: await handle(request) }) })

@@ -1,0 +1,145 @@
+/**
+ * A worker thread that answers calls, seen from its owner; serve-thread.ts is the other side. Calls may be posted
+ * ahead and are answered by promises. A thread that dies rejects what waits for it and what comes after; `close`
+ * lets it answer first. Errors keep their code and their suggestions on the way.
+ */
+import { Worker } from 'node:worker_threads'
+import { type ExitCode, errorText, VtpError } from '../errors.js'
+import { SMALL_HEAP } from './worker-url.js'
+
+/** What a worker is started with. `halt[0]` = 1 tells it to begin no further call. */
+export interface ThreadData<Data> {
+  data: Data
+  halt: Int32Array
+}
+
+/** To a worker: a call, or the wish that it ends when all calls are answered. */
+export type ThreadMessage<Request> = { id: number; request: Request } | 'close'
+
+/** From a worker: the answer to a call. That to call 0, which nobody makes, says whether it has started. */
+export type ThreadAnswer<Reply> =
+  | { id: number; reply: Reply; seconds: number }
+  | { id: number; error: { message: string; code?: string; exitCode?: ExitCode; suggestions?: string[] } }
+
+export interface Thread<Request, Reply> {
+  /** Resolves when the worker has started. */
+  readonly ready: Promise<void>
+  /** Calls that are not answered yet. */
+  readonly waiting: number
+  /** Seconds that the worker has worked. */
+  readonly workSeconds: number
+  /** Buffers in `transfer` go over whole and are empty afterwards. */
+  call(request: Request, transfer?: readonly ArrayBuffer[]): Promise<Reply>
+  /** Lets the worker answer what it was asked, then ends it. */
+  close(): Promise<void>
+  /** Ends it at once. */
+  terminate(): Promise<void>
+}
+
+export interface ThreadOptions<Data> {
+  data: Data
+  /** The error of a call from the worker's words, or from how it died. */
+  failed(why: string): Error
+  /** Called when the thread has died unasked, after its calls were rejected. */
+  onDeath?(error: Error): void
+  /** Whether the process must not end inside a call (`haltThreads`). */
+  uninterruptible?: boolean
+}
+
+interface Waiter {
+  resolve(reply: unknown): void
+  reject(error: unknown): void
+}
+
+/** How to halt each open thread that wants it. */
+const halts = new Set<() => Promise<void>>()
+
+/**
+ * Ends the threads that must not be ended inside a call: the one in hand is answered, those in line never begin. A
+ * process must not exit while ONNX Runtime is inside a run in another thread: it would abort.
+ */
+export async function haltThreads(): Promise<void> {
+  await Promise.all([...halts].map((halt) => halt()))
+}
+
+/** Has `halt` called by `haltThreads`, for threads of another kind; returns the way back. */
+export function onHalt(halt: () => Promise<void>): () => void {
+  halts.add(halt)
+  return () => halts.delete(halt)
+}
+
+export function openThread<Request, Reply, Data = undefined>(
+  url: URL,
+  { data, failed, onDeath, uninterruptible }: ThreadOptions<Data>,
+): Thread<Request, Reply> {
+  const halt = new Int32Array(new SharedArrayBuffer(4))
+  const workerData: ThreadData<Data> = { data, halt }
+  const worker = new Worker(url, { workerData, resourceLimits: SMALL_HEAP })
+  const waiters = new Map<number, Waiter>()
+  let nextId = 1
+  let workSeconds = 0
+  let dead: Error | undefined
+  let closing = false
+
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+  const end = async (): Promise<void> => {
+    closing = true
+    if (!dead) worker.postMessage('close' satisfies ThreadMessage<Request>)
+    await exited
+  }
+  const haltThis = (): Promise<void> => {
+    Atomics.store(halt, 0, 1)
+    return end()
+  }
+  const forgetHalt = uninterruptible ? onHalt(haltThis) : undefined
+
+  const die = (why: string): void => {
+    if (dead) return
+    dead = failed(why)
+    for (const waiter of waiters.values()) waiter.reject(dead)
+    waiters.clear()
+    if (!closing) onDeath?.(dead)
+  }
+  const wait = (id: number): Promise<unknown> => new Promise((resolve, reject) => waiters.set(id, { resolve, reject }))
+
+  const ready = wait(0).then(() => {})
+  ready.catch(() => {}) // told to whoever asks, or by the first call
+  worker.on('message', (answer: ThreadAnswer<Reply>) => {
+    const waiter = waiters.get(answer.id)
+    waiters.delete(answer.id)
+    if ('error' in answer) {
+      const { message, code, exitCode, suggestions } = answer.error
+      waiter?.reject(code === undefined ? failed(message) : new VtpError(message, { code, exitCode, suggestions }))
+    } else {
+      workSeconds += answer.seconds
+      waiter?.resolve(answer.reply)
+    }
+  })
+  worker.on('error', (error) => die(errorText(error)))
+  worker.on('exit', (code) => {
+    forgetHalt?.()
+    die(closing ? 'its thread was closed' : `its worker thread ended with code ${code}`)
+  })
+
+  return {
+    ready,
+    get waiting() {
+      return waiters.size
+    },
+    get workSeconds() {
+      return workSeconds
+    },
+    call(request, transfer = []) {
+      if (dead) return Promise.reject(dead)
+      const id = nextId++
+      const answer = wait(id) as Promise<Reply>
+      worker.postMessage({ id, request } satisfies ThreadMessage<Request>, transfer)
+      return answer
+    },
+    close: end,
+    async terminate() {
+      closing = true
+      await worker.terminate()
+    },
+  }
+}
