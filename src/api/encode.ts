@@ -128,16 +128,22 @@ export const MAX_PIXELS = 100_000_000
 
 /** The part of a request that decides the plan. */
 export function planRequest(options: PlanOptions, device: Pick<Device, 'kind' | 'precision'>): PlanRequest {
-  const { imageSize, format = 'arrow' } = options
+  const { imageSize, format = 'arrow', outputs = ['latents'], layers } = options
+  if (layers !== undefined && !outputs.includes('layers')) {
+    throw usageError('bad_layers', '--layers chooses blocks for the output "layers", which is not asked for', [
+      `add it: --outputs ${[...outputs, 'layers'].join(',')}`,
+      'or leave --layers out',
+    ])
+  }
   return {
     source: options.source,
     sourceOptions: options.sourceOptions,
     dest: options.out,
     model: options.model ?? 'nano',
-    outputs: options.outputs ?? ['latents'],
+    outputs,
     texts: options.texts,
     captionsToo: options.captionsToo,
-    layers: options.layers,
+    layers,
     layersNorm: options.layersNorm ?? true,
     flip: options.flip ?? false,
     format,

@@ -114,11 +114,12 @@ export const EVAL_RECON_FLAGS = declareFlags({
 export const EVAL_ZEROSHOT_FLAGS = declareFlags({
   model: MODEL_FLAG,
   classnames: Flags.string({
-    summary: 'File with the class names, one per line or a JSON list. Default: the 1,000 of ImageNet.',
-    helpValue: 'FILE',
+    summary:
+      "File with the class names, one per line or a JSON list, or 'folder' for the names of the class folders. Default: the 1,000 of ImageNet.",
+    helpValue: 'FILE|folder',
   }),
   templates: Flags.string({
-    summary: 'File with the templates, one per line, {c} for the name. Default: the 80 of OpenCLIP.',
+    summary: 'File with the templates, one per line, {c} (or {}) for the name. Default: the 80 of OpenCLIP.',
     helpValue: 'FILE',
   }),
   transform: Flags.string({
@@ -159,7 +160,10 @@ export const EVAL_TABLE_FLAGS = declareFlags({
     summary: `Reconstruction: a comma-separated list of ${METRICS.join(', ')}.`,
     helpValue: 'LIST',
   }),
-  classnames: Flags.string({ summary: 'Zero-shot: file with the class names.', helpValue: 'FILE' }),
+  classnames: Flags.string({
+    summary: "Zero-shot: file with the class names, or 'folder' for those of the class folders.",
+    helpValue: 'FILE|folder',
+  }),
   templates: Flags.string({ summary: 'Zero-shot: file with the templates.', helpValue: 'FILE' }),
   precision: RUN_FLAGS.precision,
   'decoder-precision': DECODER_PRECISION_FLAG,

@@ -62,7 +62,7 @@ export const RUN_FLAGS = {
     default: 'auto',
     summary: 'Arithmetic of the model: auto, fp32, int8 (CPU only), fp16 or bf16 (GPU only).',
     description:
-      'auto is fp32 on a CPU, rounding for rounding as the reference, and fp16 on a GPU. int8 is two to three times as fast where the processor has VNNI or AMX instructions (`vtp doctor`), little faster elsewhere, and less exact: `vtp model check` shows by how much. It is part of the plan.',
+      'auto is fp32 on a CPU, rounding for rounding as the reference, and fp16 on a GPU. int8 is two to three times as fast as fp32 where the processor has VNNI or AMX instructions (`vtp doctor`), about 1.3 times elsewhere, and less exact: `vtp model check` shows by how much. It is part of the plan.',
     helpValue: 'NAME',
   }),
   'require-gpu': Flags.boolean({ default: false, summary: 'Fail instead of using the CPU.' }),

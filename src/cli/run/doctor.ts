@@ -187,9 +187,9 @@ function describeGpu({ name, memoryBytes, freeBytes }: Gpu): string {
 
 /** Ratios are those of docs/performance.md. */
 const INT8_SPEED: Record<Int8Unit, string> = {
-  matrix: 'matrix instructions: --precision int8 gains most here (`vtp model check` measures it)',
-  dot: 'dot products of bytes: --precision int8 is about 2.5 times as fast as fp32',
-  none: 'no instructions for bytes: --precision int8 is as exact as elsewhere, but only about 1.3 times as fast as fp32',
+  matrix: 'AMX: --precision int8 is two to three times as fast as fp32, or more (`vtp model check` measures it)',
+  dot: 'VNNI: --precision int8 is two to three times as fast as fp32',
+  none: 'neither VNNI nor AMX: --precision int8 is about 1.3 times as fast as fp32',
 }
 
 function describeInt8({ int8 }: Pick<CpuReport, 'int8'>): string {

@@ -1,7 +1,7 @@
 /** `vtp eval-recon` between its flags and the evaluation: files of --out, report, what is printed. */
 import path from 'node:path'
 import { choosePrecision } from '../../engine/choose-device.js'
-import { EXIT, usageError } from '../../errors.js'
+import { EXIT, usageError, VtpError } from '../../errors.js'
 import type { StateOptions } from '../../metrics/pass/state.js'
 import { evaluateReconstruction } from '../../metrics/recon/evaluate.js'
 import { writePerImage } from '../../metrics/recon/per-image.js'
@@ -77,9 +77,20 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
       report: flags.report ?? null,
       peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
     }
+  } catch (error) {
+    throw withoutNetworks(error, flags.metrics)
   } finally {
     run.close()
   }
+}
+
+/** Who has no weights can still measure what needs none. */
+function withoutNetworks(error: unknown, metrics: readonly string[]): unknown {
+  if (!(error instanceof VtpError) || !error.code.startsWith('weights_')) return error
+  const left = metrics.filter((metric) => metric === 'psnr' || metric === 'ssim')
+  const { message, code, exitCode, suggestions } = error
+  const also = `or measure what needs no weights: --metrics ${left.length > 0 ? left.join(',') : 'psnr,ssim'}`
+  return new VtpError(message, { code, exitCode, suggestions: [...suggestions, also], cause: error })
 }
 
 function finish(

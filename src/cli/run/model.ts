@@ -153,7 +153,10 @@ export function runModelExport(context: CommandContext, flags: ExportFlags): Pro
       if (!context.terminal.json) note(`${graphs.at(-1)!.file}: ${formatBytes(graphs.at(-1)!.bytes)}`)
     }
     const result: ModelExportJson = { model: model.name, digest: model.digest, imageSize: size, graphs }
-    await writeFile(path.join(flags.out, 'export.json'), `${JSON.stringify(result, null, 2)}\n`)
+    await writeFile(
+      path.join(flags.out, 'export.json'),
+      `${JSON.stringify({ ...result, graphs: graphs.map(asMoved) }, null, 2)}\n`,
+    )
     context.terminal.print(describeExport(result))
     return result
   })
@@ -191,6 +194,13 @@ function compileTower(model: ImageModel, tower: Tower, size: ImageSize, flags: E
     device: 'cpu',
   })
 }
+
+/** In the folder's own file the names are relative to it: the folder may be moved. */
+const asMoved = (graph: ExportedGraph): ExportedGraph => ({
+  ...graph,
+  file: path.basename(graph.file),
+  weights: path.basename(graph.weights),
+})
 
 /** A graph and its weights as `encoder.onnx` and `encoder.weights`. */
 async function copyGraph(graph: GraphFile, tower: Tower, out: string): Promise<ExportedGraph> {

@@ -36,13 +36,14 @@ const SHOWN_UNITS = 20
 
 const damagedUnits = ({ damaged }: RunStatus): number => damaged?.length ?? 0
 
-function stateOf(status: RunStatus, out: string): string {
+function stateOf(status: RunStatus, untouched: boolean): string {
   const lost = damagedUnits(status)
   if (lost > 0) {
-    return `files of ${plural(lost, 'committed unit')} are missing or cut off (${status.damaged!.slice(0, 20).join(',')}): run \`vtp verify ${out} --repair\``
+    return `files of ${plural(lost, 'committed unit')} are missing or cut off (${status.damaged!.slice(0, 20).join(',')}): run \`vtp verify ${status.out} --repair\``
   }
   if (status.finalized) return 'done'
-  return status.complete ? 'all units committed; run `vtp finalize`' : 'in progress'
+  if (status.complete) return 'all units committed; run `vtp finalize`'
+  return untouched ? 'planned; no worker has started. Run `vtp encode` with the same flags' : 'in progress'
 }
 
 export function statusLines(status: RunStatus): string[] {
@@ -51,7 +52,8 @@ export function statusLines(status: RunStatus): string[] {
     ['images', `${formatCount(imagesDone)} of ${formatCount(images)} (${formatPercent(imagesDone / images)})`],
     ['units', `${formatCount(unitsDone)} of ${formatCount(units)} committed, ${formatCount(started.length)} started`],
   ]
-  if (status.rejects !== null) rows.push(['rejects', formatCount(status.rejects)])
+  const untouched = unitsDone === 0 && started.length === 0 && status.imagesKept === 0 && units > 0
+  if (status.rejects !== null && !untouched) rows.push(['rejects', formatCount(status.rejects)])
   if (status.imagesPerSecond !== null)
     rows.push(['speed', `${formatRate(status.imagesPerSecond, 'images/s')} over the last ten minutes, all workers`])
   if (status.etaSeconds !== null) rows.push(['left', formatDuration(status.etaSeconds)])
@@ -60,7 +62,7 @@ export function statusLines(status: RunStatus): string[] {
     rows.push(['work', stages.join(', ')])
   }
   if (status.imagesKept > 0) rows.push(['kept', `${plural(status.imagesKept, 'finished image')} of open units`])
-  rows.push(['state', stateOf(status, status.out)])
+  rows.push(['state', stateOf(status, untouched)])
   const lines = formatTable(rows)
   if (started.length > 0 && !status.complete) {
     lines.push('', 'Started and not committed (being encoded, or left by a worker that ended):')

@@ -13,7 +13,7 @@ import { openPass } from '../pass/pass.js'
 import { openPreparedSet, type PreparedSet } from '../pass/prepared-set.js'
 import type { StateOptions } from '../pass/state.js'
 import { buildClassifier, type Classifier, rankClasses } from './classifier.js'
-import { type Prompts, readPrompts } from './prompts.js'
+import { FOLDER_NAMES, type Prompts, readPrompts } from './prompts.js'
 import { type Tally, tallyRows } from './tally.js'
 
 export interface ZeroshotRequest {
@@ -55,7 +55,8 @@ const TOP = 5
 export async function evaluateZeroshot(request: ZeroshotRequest): Promise<ZeroshotResult> {
   const closers: (() => Promise<unknown>)[] = []
   try {
-    const prompts = await readPrompts(request.classnames, request.templates)
+    // A wrong file is told before the listing; names of folders are known after it.
+    if (request.classnames !== FOLDER_NAMES) await readPrompts(request.classnames, request.templates)
     const listing = await storeListing(request.source, { ...request, signal: request.stop })
     closers.push(() => listing.close())
     const model = await openModel(request.model, {
@@ -72,6 +73,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
       threads: request.device.cores,
     })
     closers.push(() => set.close())
+    const prompts = await readPrompts(request.classnames, request.templates, set.classes)
     checkClasses(set, prompts)
     await checkLabels(listing, prompts.classnames.length)
     const classifier = await classify(model, prompts, request, closers)
@@ -144,7 +146,9 @@ function checkClasses(set: PreparedSet, { classnames }: Prompts): void {
   throw usageError(
     'classes_mismatch',
     `${set.uri} has ${count} classes, but there are ${classnames.length} class names`,
-    [`give the ${count} names in the order of the folders with --classnames FILE, one per line`],
+    [
+      `give the ${count} names in the order of the folders with --classnames FILE, one per line, or take the folders' names: --classnames folder`,
+    ],
   )
 }
 

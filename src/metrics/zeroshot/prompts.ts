@@ -14,9 +14,30 @@ export interface Prompts {
   description: string
 }
 
-/** Reads prompts. Throws usage errors for unreadable or empty files, and for templates without `{c}`. */
-export async function readPrompts(classFile: string | undefined, templateFile: string | undefined): Promise<Prompts> {
-  const classnames = await readLines(classFile ?? bundled('classnames.json'), '--classnames')
+/** Instead of a file: the names of the source's own classes. */
+export const FOLDER_NAMES = 'folder'
+
+/** "sea_snake" and "sea-snake" are folders, "sea snake" is what a text says. */
+const nameOfFolder = (name: string): string => name.replaceAll(/[_-]+/g, ' ').trim()
+
+function folderNames(classes: readonly string[] | undefined): string[] {
+  if (classes && classes.length > 0) return classes.map(nameOfFolder)
+  throw usageError('no_class_names', `--classnames ${FOLDER_NAMES}: the source has no named classes`, [
+    'give a folder of class folders',
+    'or a file with one name per line: --classnames FILE',
+  ])
+}
+
+/** Reads prompts; `classes` are the source's own, for --classnames folder. Throws usage errors for unreadable or empty files, and for templates without `{c}`. */
+export async function readPrompts(
+  classFile: string | undefined,
+  templateFile: string | undefined,
+  classes?: readonly string[],
+): Promise<Prompts> {
+  const own = classFile === FOLDER_NAMES
+  const classnames = own
+    ? folderNames(classes)
+    : await readLines(classFile ?? bundled('classnames.json'), '--classnames')
   const templates = (await readLines(templateFile ?? bundled('templates.json'), '--templates')).map((t) =>
     t.replaceAll('{}', '{c}'),
   )
@@ -27,7 +48,7 @@ export async function readPrompts(classFile: string | undefined, templateFile: s
   return {
     classnames,
     templates,
-    description: `${classnames.length} class names ${of(classFile, "of OpenAI/OpenCLIP's ImageNet list")} × ${templates.length} templates ${of(templateFile, 'of OpenCLIP')}`,
+    description: `${classnames.length} class names ${own ? 'of the class folders' : of(classFile, "of OpenAI/OpenCLIP's ImageNet list")} × ${templates.length} templates ${of(templateFile, 'of OpenCLIP')}`,
   }
 }
 
@@ -47,11 +68,11 @@ async function readLines(file: string, flag: string): Promise<string[]> {
     try {
       lines = JSON.parse(text)
     } catch (error) {
-      throw usageError('bad_list', `${flag} ${file} is no JSON list: ${errorText(error)}`)
+      throw usageError('bad_list', `${flag} ${file} is not a JSON list: ${errorText(error)}`)
     }
   }
   if (!Array.isArray(lines) || lines.length === 0 || !lines.every((line) => typeof line === 'string'))
-    throw usageError('bad_list', `${flag} ${file} is no list of texts`, ['write one per line, or a JSON list'])
+    throw usageError('bad_list', `${flag} ${file} is not a list of texts`, ['write one per line, or a JSON list'])
   return lines
 }
 

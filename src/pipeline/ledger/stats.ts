@@ -32,6 +32,10 @@ export async function latentsStats(input: string, fromShards = false): Promise<L
   const isRun = remote ? !/\.(arrow|parquet|safetensors)$/.test(input) : info!.isDirectory()
   const known = isRun && !fromShards ? await fromCommits(input) : undefined
   const { moments, rows } = known ?? (await fromFiles(input))
+  if (rows === 0)
+    throw usageError('no_rows', `${input} has no rows yet, so there is nothing to average`, [
+      'see how far it is with `vtp status`, or which images were rejected in _rejects-*.jsonl',
+    ])
   if (!moments || moments.count < 2)
     throw usageError('no_latents', `${input} holds no latents`, ['encode with --outputs latents'])
   const { mean, std } = momentsToStats(moments)
