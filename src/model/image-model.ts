@@ -26,7 +26,7 @@ export type ModelOutput = (typeof MODEL_OUTPUTS)[number]
  * Outputs that no shard holds: `pooled` [D] is the vector that stands for an image where there is no cls token
  * (it is what a probe reads); `clip_features` and `latent_cls` are there to compare with reference data.
  */
-export type HiddenOutput = 'pooled' | 'clip_features' | 'latent_cls'
+export type HiddenOutput = 'pooled' | 'clip_features' | 'latent_cls' | 'logvar'
 
 /** What images are preprocessed for: each has its default transform. */
 export const JOBS = ['encode', 'reconstruction', 'zeroshot', 'probe'] as const

@@ -31,6 +31,8 @@ const CASES: [name: string, file?: string][] = [
   ['mae_full', 'mae_visualize_vit_large.pth'],
   ['mae_finetuned'],
   ['mae_hf'],
+  ['vavae'],
+  ['vavae_training_ckpt', 'vavae-imagenet256-f16d64-dinov2-50ep.ckpt'],
 ]
 
 describe.each(CASES)('%s', (name, file) => {
@@ -58,7 +60,7 @@ describe.each(CASES)('%s', (name, file) => {
     const input = peer.golden.tensors.get('in.pixels_u8')!
     const [, height = 0, width = 0] = input.shape
     const keys = Object.keys(peer.expected.outputs).filter(
-      (key) => !/^(text|in\.|logits_per|registers|pos_embed_used|decoded)/.test(key),
+      (key) => !/^(text|in\.|logits_per|registers|pos_embed_used|decoded|sample_noise|latents_sample)/.test(key),
     )
     const names = [...new Set(keys.map((key) => (key.startsWith('layer_') ? 'layers' : key)))]
     const graph = await model.compileEncoder({
@@ -101,18 +103,40 @@ describe.each(CASES)('%s', (name, file) => {
 
   it('what it lists is what its graph gives', async () => {
     const { height, width } = model.imageSize
-    const columns = model.outputs(model.imageSize, [0])
+    const columns = model.outputs(model.imageSize, model.depth > 0 ? [0] : [])
     const graph = await model.compileEncoder({
       height,
       width,
       outputs: columns.map(({ name }) => (name.startsWith('layer_') ? 'layers' : name)) as never,
-      layers: [0],
+      layers: model.depth > 0 ? [0] : [],
       dtype: 'float32',
       precision: 'fp32',
       device: 'cpu',
     })
     const shapes = Object.fromEntries(graph.outputs.map((port) => [port.name, port.shape.slice(1)]))
     expect(shapes).toEqual(Object.fromEntries(columns.map((column) => [column.name, column.shape])))
+  })
+
+  it('decoded images, as the model returns and as its script saves them', async () => {
+    const wanted = peer.golden.tensors.get('decoded')
+    if (!model.decoder) return expect(wanted === undefined || name === 'mae_full').toBe(true)
+    const latents = peer.golden.tensors.get('latents')!
+    const [, channels, height = 0, width = 0] = latents.shape
+    expect(model.decoder.imageSize({ height, width })).toEqual({ height: wanted!.shape[2], width: wanted!.shape[3] })
+    const graph = await model.decoder.compile({ height, width, outputs: ['image', 'pixels'] })
+    const values = await peer.golden.readFloat32('latents')
+    const outputs = await runGraph(graph, { latents: new ort.Tensor('float32', values, latents.shape) })
+    expect(channels).toBe(model.decoder.latentShape(model.decoder.imageSize({ height, width }))[0])
+    await check('decoded', outputs.image!.data)
+    const bytes = await peer.golden.readBytes('decoded_u8')
+    const { levels, fraction } = peer.expected.outputs.decoded_u8!.tolerance as unknown as {
+      levels: number
+      fraction: number
+    }
+    const off = Array.from(bytes, (value, i) => Math.abs(value - (outputs.pixels!.data[i] as number)))
+    expect(outputs.pixels!.data.length).toBe(bytes.length)
+    expect(Math.max(...off)).toBeLessThanOrEqual(levels)
+    expect(off.filter((value) => value > 0).length / off.length).toBeLessThanOrEqual(fraction)
   })
 
   it('texts, from ids', async () => {

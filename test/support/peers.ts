@@ -62,7 +62,7 @@ export async function runGraph(
   graph: GraphFile,
   feeds: Record<string, ort.Tensor>,
 ): Promise<Record<string, { data: ArrayLike<number>; dims: readonly number[] }>> {
-  const session = await ort.InferenceSession.create(graph.path, { intraOpNumThreads: 1 })
+  const session = await ort.InferenceSession.create(graph.path, { intraOpNumThreads: 2 })
   const results = await session.run(feeds)
   const out: Record<string, { data: ArrayLike<number>; dims: readonly number[] }> = {}
   for (const [name, tensor] of Object.entries(results))

@@ -91,7 +91,7 @@ export function towerModel(source: TowerModel): ImageModel {
       const activations = blockActivations({ tokens: h * w + 1, ...image.shape })
       return networkLoad({ weights: elements(source.isImage), activations, image: size }, precision)
     },
-    text: text && textTower(base, weights, text),
+    text: text && textTowerOf(base, weights, text),
     lacks: {
       decoder: 'it does not reconstruct images',
       latents: 'it has no latents',
@@ -104,7 +104,8 @@ export function towerModel(source: TowerModel): ImageModel {
   }
 }
 
-function textTower(
+/** The text tower of a model whose scalars are `logit_scale` and, perhaps, `logit_bias`. */
+export function textTowerOf(
   base: Pick<ImageModel, 'name' | 'digest' | 'cacheDir' | 'refuses'>,
   weights: Weights,
   { tower, openTokenizer, probabilities }: ContrastiveText,
