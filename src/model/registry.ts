@@ -5,11 +5,12 @@ import { clip } from './clip/family.js'
 import { dinov2 } from './dinov2/family.js'
 import type { Candidate, Claim, Family } from './family.js'
 import { mae } from './mae/family.js'
+import { rae } from './rae/family.js'
 import { siglip } from './siglip/family.js'
 import { vavae } from './vavae/family.js'
 import { vtp } from './vtp/family.js'
 
-export const FAMILIES: Family[] = [vtp, clip, siglip, dinov2, mae, vavae]
+export const FAMILIES: Family[] = [vtp, rae, clip, siglip, dinov2, mae, vavae]
 
 export interface Recognised {
   family: Family

@@ -31,6 +31,9 @@ const CASES: [name: string, file?: string][] = [
   ['mae_full', 'mae_visualize_vit_large.pth'],
   ['mae_finetuned'],
   ['mae_hf'],
+  ['rae_dinov2'],
+  ['rae_siglip2'],
+  ['rae_mae', 'config.yaml'],
   ['vavae'],
   ['vavae_training_ckpt', 'vavae-imagenet256-f16d64-dinov2-50ep.ckpt'],
 ]
@@ -60,7 +63,8 @@ describe.each(CASES)('%s', (name, file) => {
     const input = peer.golden.tensors.get('in.pixels_u8')!
     const [, height = 0, width = 0] = input.shape
     const keys = Object.keys(peer.expected.outputs).filter(
-      (key) => !/^(text|in\.|logits_per|registers|pos_embed_used|decoded|sample_noise|latents_sample)/.test(key),
+      (key) =>
+        !/^(text|in\.|logits_per|registers|pos_embed_used|decoded|sample_noise|latents_sample|resized)/.test(key),
     )
     const names = [...new Set(keys.map((key) => (key.startsWith('layer_') ? 'layers' : key)))]
     const graph = await model.compileEncoder({

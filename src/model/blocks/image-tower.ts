@@ -5,7 +5,7 @@
 import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { activationWeight } from '../../graph/linear.js'
 import { activationDtype } from '../../graph/precision.js'
-import type { EncoderSpec } from '../image-model.js'
+import type { EncoderSpec, ImageSize } from '../image-model.js'
 import { addPatchRows, gridOf, patchMatrix } from './patches.js'
 import { prependTokens } from './pooling.js'
 import type { Grid } from './positions.js'
@@ -24,6 +24,8 @@ export interface ImageTower {
   patch: number
   mean: readonly number[]
   std: readonly number[]
+  /** The size that the tower brings images to by itself, whatever they come in. */
+  resized?: ImageSize
   /** The convolution's weight, [D, 3, P, P], and bias. */
   patchWeight: () => Promise<Float32Array>
   patchBias?: () => Promise<Float32Array>
@@ -66,7 +68,7 @@ export async function addImageTower<T>(
   const { dim } = shape
   const { precision } = spec
   const transformer: Transformer = { graph, precision, shape, prefix: 'image' }
-  const grid = gridOf({ ...spec, patch })
+  const grid = gridOf({ ...(tower.resized ?? spec), patch })
   const count = grid.h * grid.w
   const lead = tower.lead?.count ?? 0
   const own = (name: string, dims: number[], make: () => Promise<Float32Array>): Value =>

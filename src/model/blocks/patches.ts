@@ -6,6 +6,9 @@
 import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { addCast, roundSimulated } from '../../graph/linear.js'
 import { activationDtype, type Precision } from '../../graph/precision.js'
+import { transpose } from '../../graph/transpose.js'
+import type { ImageSize } from '../image-model.js'
+import { interpolationMatrix } from './positions.js'
 
 export interface PatchGrid {
   height: number
@@ -34,20 +37,39 @@ export function addPatchRows(
   graph: GraphBuilder,
   precision: Precision,
   grid: PatchGrid,
-  { mean, std }: { mean: readonly number[]; std: readonly number[] },
+  { mean, std, resized }: { mean: readonly number[]; std: readonly number[]; resized?: ImageSize },
 ): Value {
   const { height, width, patch } = grid
-  const { h, w } = gridOf(grid)
+  const { h, w } = gridOf(resized ? { ...resized, patch } : grid)
   let pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', height, width, 3] })
-  if (h * patch !== height || w * patch !== width) {
+  if (resized && (resized.height !== height || resized.width !== width)) pixels = addResize(graph, pixels, resized)
+  const size = resized ?? grid
+  if (h * patch !== size.height || w * patch !== size.width) {
     pixels = graph.op('Slice', [pixels, graph.ints([0, 0]), graph.ints([h * patch, w * patch]), graph.ints([1, 2])])
   }
   const split = graph.op('Reshape', [pixels, graph.ints([-1, h, patch, w, patch, 3])])
   const grouped = graph.op('Transpose', [split], { perm: [0, 1, 3, 2, 4, 5] }) // [N, h, w, P, P, 3]
-  const colours = graph.op('Cast', [graph.op('Reshape', [grouped, graph.ints([-1, patch * patch, 3])])], { to: 1 })
+  const rows = graph.op('Reshape', [grouped, graph.ints([-1, patch * patch, 3])])
+  const colours = rows.dtype === 'uint8' ? graph.op('Cast', [rows], { to: 1 }) : rows
   const unit = graph.op('Div', [colours, graph.scalar(255)])
   const centred = graph.op('Sub', [unit, graph.constant([...mean], [3])])
   const normalised = graph.op('Div', [centred, graph.constant([...std], [3])])
   const flat = graph.op('Reshape', [normalised, graph.ints([-1, patch * patch * 3])])
   return roundSimulated(graph, precision, addCast(graph, flat, 'float32', activationDtype(precision)))
+}
+
+/**
+ * Bicubic as torch.nn.functional.interpolate without antialiasing, not clamped, of [N, H, W, 3]: one product for each
+ * axis, since every new pixel is the same sum of old ones in every image.
+ */
+function addResize(graph: GraphBuilder, pixels: Value, { height, width }: ImageSize): Value {
+  const [, from, fromWidth] = pixels.shape as [unknown, number, number]
+  const planes = graph.op('Transpose', [graph.op('Cast', [pixels], { to: 1 })], { perm: [0, 3, 1, 2] }) // [N, 3, H, W]
+  const rows = graph.constant(interpolationMatrix(from, height, 'bicubic'), [height, from])
+  const columns = graph.constant(transpose(interpolationMatrix(fromWidth, width, 'bicubic'), width, fromWidth), [
+    fromWidth,
+    width,
+  ])
+  const resized = graph.op('MatMul', [rows, graph.op('MatMul', [planes, columns])])
+  return graph.op('Transpose', [resized], { perm: [0, 2, 3, 1] })
 }

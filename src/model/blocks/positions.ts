@@ -57,6 +57,15 @@ function axisTaps(from: number, to: number, rule: PositionRule): Taps[] {
   return rule === 'bicubic-antialias' ? tapsAntialias(from, to) : tapsPlain(from, to, rule)
 }
 
+/** The sums of one axis as a matrix, [to, from]. */
+export function interpolationMatrix(from: number, to: number, rule: PositionRule): Float32Array {
+  const out = new Float32Array(to * from)
+  for (const [i, { first, weights }] of axisTaps(from, to, rule).entries()) {
+    for (const [j, weight] of weights.entries()) out[i * from + first + j] = weight
+  }
+  return out
+}
+
 /** `table` [from.h·from.w, D] at another grid, [to.h·to.w, D]. Computed in double precision. */
 export function resamplePositions(table: Float32Array, from: Grid, to: Grid, rule: PositionRule): Float32Array {
   const dim = table.length / (from.h * from.w)
