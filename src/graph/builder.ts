@@ -213,6 +213,12 @@ export class GraphBuilder {
     return value
   }
 
+  /** Takes nodes out that nobody reads. */
+  removeNodes(unread: (node: GraphNode) => boolean): void {
+    const kept = this.nodes.filter((node) => !unread(node))
+    this.nodes.splice(0, this.nodes.length, ...kept)
+  }
+
   /** Adds a node again, with other inputs. */
   repeat({ type, domain, outputs, attributes }: GraphNode, inputs: (Value | undefined)[]): GraphNode {
     const wanted = outputs.map((value) => value !== undefined)

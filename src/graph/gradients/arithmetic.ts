@@ -47,6 +47,8 @@ export interface Arithmetic {
   sumTo(x: Value, like: Value): Value
   zerosLike(like: Value): Value
   cast(x: Value, dtype: Element): Value
+  /** Takes back repetitions that nobody reads, because their reader broadcasts what was repeated. */
+  dropUnread(kept: readonly Value[]): void
   ints(values: readonly number[]): Value
 }
 
@@ -73,18 +75,37 @@ export function arithmeticOf(graph: GraphBuilder): Arithmetic {
     if (sameShape(x.shape, like.shape)) return x
     return free.length > 1 ? op('Reshape', [x, sizes(like)]) : reshape(x, like.shape)
   }
-  const expandAs = (x: Value, like: Value): Value =>
-    sameShape(x.shape, like.shape) ? x : op('Expand', [x, sizes(like)])
+  /** What repetitions were made of, by name. */
+  const repeated = new Map<string, Value>()
+  const expandAs = (x: Value, like: Value): Value => {
+    if (sameShape(x.shape, like.shape)) return x
+    const out = op('Expand', [x, sizes(like)])
+    repeated.set(out.name, x)
+    return out
+  }
+  /** a ∘ b, with what a repetition was made of where the other factor has all its axes. */
+  const binary = (type: string, a: Value, b: Value): Value => {
+    const thin = (x: Value, other: Value): Value => {
+      const source = repeated.get(x.name)
+      if (!source || source.shape.length !== x.shape.length || other.shape.length !== x.shape.length) return x
+      const fits = x.shape.every(
+        (size, i) => source.shape[i] === size || (source.shape[i] === 1 && other.shape[i] === size),
+      )
+      return fits ? source : x
+    }
+    const left = thin(a, b)
+    return op(type, [left, left === a ? thin(b, a) : b])
+  }
   const scale = (x: Value, factor: number): Value => (factor === 1 ? x : op('Mul', [x, number(factor, x)]))
   return {
     graph,
     op,
     number,
     ints,
-    add: (a, b) => op('Add', [a, b]),
-    sub: (a, b) => op('Sub', [a, b]),
-    mul: (a, b) => op('Mul', [a, b]),
-    div: (a, b) => op('Div', [a, b]),
+    add: (a, b) => binary('Add', a, b),
+    sub: (a, b) => binary('Sub', a, b),
+    mul: (a, b) => binary('Mul', a, b),
+    div: (a, b) => binary('Div', a, b),
     neg: (x) => op('Neg', [x]),
     scale,
     sum: (x, axes) => reduce('ReduceSum', x, axes),
@@ -100,6 +121,11 @@ export function arithmeticOf(graph: GraphBuilder): Arithmetic {
       return reshapeAs(reduce('ReduceSum', x, axes), like)
     },
     zerosLike: (like) => expandAs(number(0, like), like),
+    dropUnread(kept) {
+      const read = new Set(kept.map(({ name }) => name))
+      for (const { inputs } of graph.nodes) for (const value of inputs) if (value) read.add(value.name)
+      graph.removeNodes(({ outputs }) => repeated.has(outputs[0]?.name ?? '') && !read.has(outputs[0]!.name))
+    },
     cast: (x, dtype) => (x.dtype === dtype ? x : op('Cast', [x], { to: ELEMENT[dtype] })),
   }
 }

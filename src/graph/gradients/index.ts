@@ -50,18 +50,20 @@ export function addGradients(
   const pass = new GradientPass(graph, options, wrt)
   pass.gradients.set(loss.name, arithmeticOf(graph).number(options.seed ?? 1, loss))
   pass.walk(graph.nodes.slice(), graph.segments)
-  return wrt.map((value) => {
-    const found = pass.gradients.get(value.name)
-    if (!found) throw graphBug(`the loss does not depend on ${value.name}`)
-    return found
+  const found = wrt.map((value) => {
+    const gradient = pass.gradients.get(value.name)
+    if (!gradient) throw graphBug(`the loss does not depend on ${value.name}`)
+    return gradient
   })
+  pass.maths.dropUnread(found)
+  return found
 }
 
 class GradientPass {
   /** By name of the value. */
   readonly gradients = new Map<string, Value>()
   private readonly wanted: Set<string>
-  private readonly maths: Arithmetic
+  readonly maths: Arithmetic
   private readonly graph: GraphBuilder
   private readonly options: GradientOptions
 

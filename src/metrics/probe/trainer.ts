@@ -1,6 +1,6 @@
 /**
  * Training of a group of linear heads as matrix products in ONNX Runtime: logits, softmax cross-entropy and
- * its gradient, SGD with momentum 0.9 (no decay, no Nesterov, as torch.optim.SGD). All heads of a group
+ * its gradient (graph/gradients), SGD with momentum 0.9 (no decay, no Nesterov, as torch.optim.SGD). All heads of a group
  * are one matrix, [heads × classes, dim]; every head has its own rate. Weights travel between this
  * thread and the engine's without being copied.
  */
@@ -10,6 +10,7 @@ import type { Session } from '../../engine/session.js'
 import { openLane } from '../../engine/session-pool.js'
 import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { compileGraph } from '../../graph/compile.js'
+import { addGradients } from '../../graph/gradients/index.js'
 
 const MOMENTUM = 0.9
 
@@ -149,18 +150,11 @@ function buildStep(graph: GraphBuilder, { heads, classes, dim }: TrainerSpec): v
   const depth = graph.constant([classes], [], 'int64')
   const values = graph.constant([0, 1], [2])
   const hot = graph.op('Unsqueeze', [graph.op('OneHot', [labels, depth, values], { axis: -1 }), graph.ints([1])]) // [N, 1, K]
-  const count = graph.op('Cast', [graph.op('Slice', [graph.op('Shape', [x]), graph.ints([0]), graph.ints([1])])], {
-    to: 1,
-  })
   const picked = graph.op('ReduceSum', [graph.op('Mul', [logP, hot]), graph.ints([2])], { keepdims: 0 }) // [N, H]
   const loss = graph.op('Neg', [graph.op('ReduceMean', [picked, graph.ints([0])], { keepdims: 0 })])
-  const error = graph.op('Div', [graph.op('Sub', [graph.op('Exp', [logP]), hot]), count])
-  const gradient = graph.op('Reshape', [error, graph.ints([-1, rows])]) // [N, H·K]
-  const weightGradient = graph.op('Gemm', [gradient, x], { transA: 1 }) // [H·K, dim]
-  const biasGradient = graph.op('Reshape', [
-    graph.op('ReduceSum', [gradient, graph.ints([0])], { keepdims: 0 }),
-    graph.ints([rows, 1]),
-  ])
+  // Heads share nothing: the slope of the sum of their losses is each head's own.
+  const total = graph.op('ReduceSum', [loss], { keepdims: 0 })
+  const [weightGradient, biasGradient] = addGradients(graph, total, [weight, bias]) as [Value, Value]
   const update = (name: string, value: Value, momentum: Value, slope: Value, shape: number[]): void => {
     const moved = graph.op('Add', [graph.op('Mul', [momentum, graph.scalar(MOMENTUM)]), slope])
     graph.output(moved, { name: `new${name}Momentum`, dtype: 'float32', shape })
