@@ -32,7 +32,7 @@ export interface PlanOptions {
   layers?: number[] | { last: number }
   /** Whether the model's final norm is applied to the layers; default true. */
   layersNorm?: boolean
-  /** Add the outputs of the mirrored image, in columns with the suffix `_flip`. */
+  /** Add the outputs of the mirrored image, in columns with the suffix `_flip`; on by default for safetensors. */
   flip?: boolean
   /** Default `arrow`. */
   format?: PlanRequest['format']
@@ -145,7 +145,7 @@ export function planRequest(options: PlanOptions, device: Pick<Device, 'kind' | 
     captionsToo: options.captionsToo,
     layers,
     layersNorm: options.layersNorm ?? true,
-    flip: options.flip ?? false,
+    flip: options.flip ?? format === 'safetensors',
     format,
     dtype: options.dtype ?? (format === 'safetensors' ? 'float32' : 'float16'),
     transform: options.transform,

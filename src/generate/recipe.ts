@@ -4,9 +4,9 @@
  * out are the reference's (LightningDiT inference.py; VTP generation/tools/inference_lightningdit_vtp.py).
  */
 import { readFile } from 'node:fs/promises'
-import { parse } from 'yaml'
 import { z } from 'zod'
 import { errorText, systemCode, usageError } from '../errors.js'
+import { parsePyYaml } from '../io/pyyaml.js'
 import { DIT_SIZES, type DitConfig } from '../model/lightningdit/config.js'
 
 const text = z.string().nullish()
@@ -84,7 +84,7 @@ export interface Recipe {
 /** True for a file that looks like one of the reference's, so that it may be given as `--config`. */
 export async function isRecipe(file: string): Promise<boolean> {
   try {
-    const value: unknown = parse(await readFile(file, 'utf8'))
+    const value: unknown = parsePyYaml(await readFile(file, 'utf8'))
     return typeof (value as { model?: { model_type?: unknown } }).model?.model_type === 'string'
   } catch {
     return false
@@ -95,7 +95,7 @@ export async function isRecipe(file: string): Promise<boolean> {
 export async function readRecipe(file: string): Promise<Recipe> {
   let value: unknown
   try {
-    value = parse(await readFile(file, 'utf8'))
+    value = parsePyYaml(await readFile(file, 'utf8'))
   } catch (error) {
     const what = systemCode(error) === 'ENOENT' ? 'does not exist' : `is no YAML: ${errorText(error).split('\n')[0]}`
     throw usageError('recipe_unreadable', `The configuration ${file} ${what}`)
@@ -103,7 +103,12 @@ export async function readRecipe(file: string): Promise<Recipe> {
   const parsed = schema.safeParse(value)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!
+    const seen = valueAt(value, issue.path)
+    const isNumber = typeof seen === 'string' && seen.trim() !== '' && Number.isFinite(Number(seen))
     throw usageError('bad_recipe', `${file}: ${issue.path.join('.') || 'the file'}: ${issue.message}`, [
+      ...(isNumber
+        ? [`write the number as PyYAML reads it, e.g. 1.0e-4: it takes ${JSON.stringify(seen)} for a text`]
+        : []),
       "give a configuration of the reference's, e.g. train_vtp_l_dit_xl.yaml",
     ])
   }
@@ -156,6 +161,10 @@ export async function readRecipe(file: string): Promise<Recipe> {
     num: sample?.fid_num ?? undefined,
     seed: train?.global_seed ?? undefined,
   }
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((inner, key) => (inner as Record<PropertyKey, unknown> | null | undefined)?.[key], value)
 }
 
 /** The templates say "/path/to/…" where users should put theirs. */

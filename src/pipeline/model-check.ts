@@ -12,7 +12,7 @@ import { openImageEncoder } from '../engine/image-encoder.js'
 import { usageError } from '../errors.js'
 import { openPixelPool } from '../image/pool/pool.js'
 import { parseTransform } from '../image/transform.js'
-import { openSource } from '../io/sources/index.js'
+import { type FieldNames, openSource } from '../io/sources/index.js'
 import type { ImageModel, ModelOutput, Precision } from '../model/index.js'
 import type { TensorData } from '../types.js'
 import { readEntryPixels } from './stream/entry-pixels.js'
@@ -20,6 +20,8 @@ import { readEntryPixels } from './stream/entry-pixels.js'
 export interface ModelCheckRequest {
   model: ImageModel
   source: string
+  /** Columns or fields of the source, where they do not have the usual names. */
+  fields?: FieldNames
   /** At most this many images. */
   limit: number
   /** Images per pass that were asked for; default: what suits the device. */
@@ -103,7 +105,7 @@ export async function runModelCheck(request: ModelCheckRequest): Promise<ModelCh
 
 async function readPixels(request: ModelCheckRequest, spec: string): Promise<{ pixels: Pixels; rejects: number }> {
   const transform = parseTransform(spec)
-  const source = await openSource(request.source)
+  const source = await openSource(request.source, { fields: request.fields })
   const pool = openPixelPool(request.device.cores)
   const images: Uint8Array[] = []
   let rejects = 0

@@ -3,6 +3,7 @@ import { Flags } from '@oclif/core'
 import { declareFlags, valueFlag } from './declare.js'
 import { parseCount, parseImageSize, parseLayers, parseOutputs } from './parse.js'
 import { INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from './run-flags.js'
+import { SOURCE_FLAGS } from './source-flags.js'
 
 /** Of `vtp encode`. */
 export const ENCODE_FLAGS = declareFlags({
@@ -30,8 +31,9 @@ export const ENCODE_FLAGS = declareFlags({
     summary: "Apply the model's final norm to the layers (the reference's default).",
   }),
   flip: Flags.boolean({
-    default: false,
-    summary: 'Add the outputs of the mirrored image, in columns with the suffix _flip.',
+    allowNo: true,
+    summary:
+      'Add the outputs of the mirrored image, in columns with the suffix _flip. On by default for safetensors: the loader of LightningDiT draws from both.',
   }),
   format: Flags.option({
     default: 'arrow',
@@ -42,6 +44,7 @@ export const ENCODE_FLAGS = declareFlags({
     options: ['float16', 'float32'] as const,
     summary: 'Element type of the outputs; default float16, and float32 for safetensors as the reference writes it.',
   })(),
+  ...SOURCE_FLAGS,
   ...INPUT_FLAGS,
   ...RUN_FLAGS,
 })
@@ -70,6 +73,7 @@ export const EMBED_FLAGS = declareFlags({
     options: ['float16', 'float32'] as const,
     summary: 'Element type of the embeddings.',
   })(),
+  ...SOURCE_FLAGS,
   ...INPUT_FLAGS,
   ...RUN_FLAGS,
 })
@@ -112,6 +116,7 @@ export const PLAN_FLAGS = declareFlags({
   flip,
   format,
   dtype,
+  ...SOURCE_FLAGS,
   transform,
   'image-size': ENCODE_FLAGS['image-size'],
   'shard-rows': ENCODE_FLAGS['shard-rows'],

@@ -3,6 +3,7 @@ import { Flags } from '@oclif/core'
 import { declareFlags, valueFlag } from './declare.js'
 import { parseCount, parseFraction, parseNames } from './parse.js'
 import { MODEL_FLAG, RUN_FLAGS } from './run-flags.js'
+import { COLUMN_FLAGS } from './source-flags.js'
 
 export const EVAL_FLAGS = {
   weights: Flags.string({
@@ -16,6 +17,7 @@ export const EVAL_FLAGS = {
     summary: 'Use at most this many images, from the start of the listing.',
     helpValue: 'N',
   }),
+  ...COLUMN_FLAGS,
   'batch-size': valueFlag(parseCount, {
     default: 'auto',
     summary: 'Images per pass of a network. It does not change the results.',

@@ -3,6 +3,7 @@ import { Flags } from '@oclif/core'
 import { declareFlags, valueFlag } from './declare.js'
 import { parseImageSize, parseLayers, parseNames } from './parse.js'
 import { RUN_FLAGS } from './run-flags.js'
+import { COLUMN_FLAGS } from './source-flags.js'
 
 const TOWERS = ['encoder', 'decoder', 'text'] as const
 const OUTPUTS = ['latents', 'clip', 'cls', 'patches', 'codes', 'logits'] as const
@@ -10,6 +11,7 @@ const OUTPUTS = ['latents', 'clip', 'cls', 'patches', 'codes', 'logits'] as cons
 /** Of `vtp model check`. */
 export const MODEL_CHECK_FLAGS = declareFlags({
   limit: Flags.integer({ default: 16, min: 1, summary: 'Use the first N images.', helpValue: 'N' }),
+  ...COLUMN_FLAGS,
   'batch-size': RUN_FLAGS['batch-size'],
   device: RUN_FLAGS.device,
 })

@@ -4,6 +4,7 @@ import type { RowFilter } from '../../retrieval/filters.js'
 import { declareFlags, type FlagValues, valueFlag } from './declare.js'
 import { parseSimilarity } from './parse.js'
 import { INPUT_FLAGS, MODEL_FLAG, RUN_FLAGS } from './run-flags.js'
+import { COLUMN_FLAGS } from './source-flags.js'
 
 export const INDEX_ARG = Args.string({
   name: 'INDEX',
@@ -153,6 +154,7 @@ export const CLASSIFY_FLAGS = declareFlags({
     helpValue: 'DEST',
   }),
   model: MODEL_FLAG,
+  ...COLUMN_FLAGS,
   ...INPUT_FLAGS,
   ...CLASSIFY_RUN_FLAGS,
 })

@@ -95,6 +95,7 @@ async function embedImages(context: CommandContext, flags: ClassifyFlags, out: s
     flip: false,
     format: 'arrow',
     dtype: 'float32',
+    metadata: false,
     'dry-run': false,
   })
   return result as EncodeJson

@@ -9,7 +9,7 @@ import {
   type PlanOptions,
 } from '../../api/encode.js'
 import { EXIT, type ExitCode, errorText, VtpError } from '../../errors.js'
-import { passedOverText } from '../../io/sources/listing-report.js'
+import { listingLines } from '../../io/sources/listing-report.js'
 import { type DryRun, dryRun } from '../../pipeline/dry-run.js'
 import { type EncodeResult, runEncode } from '../../pipeline/encode.js'
 import { listingFacts, type Plan } from '../../pipeline/ledger/plan.js'
@@ -17,6 +17,7 @@ import type { PlanRequest } from '../../pipeline/ledger/plan-request.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { ENCODE_FLAGS, PLAN_FLAGS } from '../flags/encode-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { formatBytes, formatCount, formatCounts, formatDuration, formatRate, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { openTelemetry } from '../terminal/telemetry.js'
@@ -51,6 +52,9 @@ export function planOptions(flags: PlanFlags): PlanOptions {
     sourceOptions: {
       stdin: source === '-' ? process.stdin : undefined,
       allowPrivateUrls: flags['allow-private-urls'],
+      fields: fieldNames(flags),
+      limit: flags.limit,
+      metadata: flags.metadata,
     },
     layersNorm: flags['layers-norm'],
     imageSize: flags['image-size'],
@@ -107,6 +111,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
       const how = flags.texts ? '' : ` · ${plan.transform}`
       progress.note(`${amount} · model ${plan.model.name}${how} · ${job.device.summary}`)
       for (const line of listingNotes(plan)) progress.note(line)
+      if (flags.flip === undefined && plan.flip) progress.note(FLIP_NOTE)
       if (worker.count > 1)
         progress.note(`worker ${worker.index} of ${worker.count} (${worker.from}): ${plural(unitsLeft, 'unit')} to do`)
       if (unitsLeft === 0)
@@ -159,10 +164,13 @@ export function classesText({ classes }: Pick<Plan, 'classes'>): string {
   return ` of ${plural(classes.length, 'class', 'classes')}`
 }
 
+/** Told where nobody has said whether to mirror: the default depends on the format. */
+export const FLIP_NOTE =
+  'Mirrored latents (latents_flip) are written, too: the loader of LightningDiT draws from both. --no-flip leaves them out.'
+
 /** What the listing had to tell, one line each. */
 export function listingNotes(plan: Plan): string[] {
-  const { passedOver, notes } = listingFacts(plan)
-  return [passedOverText(passedOver), ...notes.map(({ message }) => message)].filter((line) => line !== undefined)
+  return listingLines(listingFacts(plan))
 }
 
 const round = (value: number): number => Number(value.toFixed(3))
@@ -227,9 +235,7 @@ function describeDryRun(plan: DryRun, out: string): string[] {
     `Dry run: nothing was written to ${out}${plan.resumed ? ' (it already holds this plan)' : ''}.`,
     `  images    ${formatCount(plan.images)} in ${plural(plan.units, 'unit')}`,
     `  classes   ${plan.classes === null ? 'none with names' : formatCount(plan.classes)}`,
-    ...[passedOverText(plan.passedOver), ...plan.notes.map(({ message }) => message)]
-      .filter((line) => line !== undefined)
-      .map((line) => `  note      ${line}`),
+    ...listingLines(plan).map((line) => `  note      ${line}`),
     `  model     ${plan.model}`,
     `  transform ${plan.transform}`,
     `  columns   ${columns}`,

@@ -1,10 +1,12 @@
 /** `vtp eval-gen` between its flags and the metrics. */
+
 import { EXIT } from '../../errors.js'
 import { openSampleSet, sampleLists } from '../../generate/sample-set.js'
 import { compareSets } from '../../metrics/fid/compare.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_GEN_FLAGS } from '../flags/fid-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
 import { formatNumber, openEvalContext, reportRejects } from './eval-context.js'
 
@@ -44,6 +46,7 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
       network: run.network,
       batchSize: flags['batch-size'] ?? run.device.batchSize,
       limit: flags.limit,
+      fields: fieldNames(flags),
       checkpointSeconds: flags['checkpoint-seconds'],
       seed: flags.seed,
       kid: { subsets: 100, subsetSize: 1000 },

@@ -1,4 +1,5 @@
 /** `vtp eval-probe` between its flags and the evaluation. */
+
 import path from 'node:path'
 import { EXIT } from '../../errors.js'
 import { evaluateProbe, type ProbeResult } from '../../metrics/probe/evaluate.js'
@@ -8,6 +9,7 @@ import { defaultCacheDir } from '../../model/index.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import { type EVAL_PROBE_FLAGS, probeSets } from '../flags/eval-probe-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { formatCount, formatDuration, formatTable } from '../terminal/format.js'
 import { openEvalContext, writeJsonFile } from './eval-context.js'
 
@@ -41,6 +43,7 @@ export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): 
     precision: run.device.precision,
     device: run.device,
     limit: flags.limit,
+    fields: fieldNames(flags),
     maxPixels: flags['max-pixels'],
     out: flags.out,
     checkpointSeconds: flags['checkpoint-seconds'],

@@ -1,4 +1,5 @@
 /** `vtp eval-recon` between its flags and the evaluation: files of --out, report, what is printed. */
+
 import path from 'node:path'
 import { choosePrecision } from '../../engine/choose-device.js'
 import { EXIT, usageError, VtpError } from '../../errors.js'
@@ -11,6 +12,7 @@ import type { Reject } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_RECON_FLAGS } from '../flags/eval-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { formatCount, formatDuration, formatRate, formatTable } from '../terminal/format.js'
 import { formatNumber, openEvalContext, reportRejects, TOLD, writeJsonFile } from './eval-context.js'
 
@@ -47,6 +49,7 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         batchSize: flags['batch-size'] ?? run.device.batchSize,
         protocolBatch: flags['protocol-batch'],
         limit: flags.limit,
+        fields: fieldNames(flags),
         maxPixels: flags['max-pixels'],
         out: flags.out,
         saveImages: flags['save-images'],

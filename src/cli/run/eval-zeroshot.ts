@@ -1,4 +1,5 @@
 /** `vtp eval-zeroshot` between its flags and the evaluation. */
+
 import { EXIT } from '../../errors.js'
 import type { StateOptions } from '../../metrics/pass/state.js'
 import { evaluateZeroshot, type ZeroshotResult } from '../../metrics/zeroshot/evaluate.js'
@@ -6,6 +7,7 @@ import { defaultCacheDir } from '../../model/index.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_ZEROSHOT_FLAGS } from '../flags/eval-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { formatCount, formatDuration, formatTable } from '../terminal/format.js'
 import { openEvalContext, reportRejects, writeJsonFile } from './eval-context.js'
 
@@ -40,6 +42,7 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       device: run.device,
       batchSize: flags['batch-size'] ?? run.device.batchSize,
       limit: flags.limit,
+      fields: fieldNames(flags),
       maxPixels: flags['max-pixels'],
       stateDir: flags.stateDir,
       checkpointSeconds: flags['checkpoint-seconds'],

@@ -1,4 +1,5 @@
 /** `vtp fid` between its flags and the metric. */
+
 import { EXIT } from '../../errors.js'
 import { openSampleSet, type SampleSet, sampleLists } from '../../generate/sample-set.js'
 import { compareSets } from '../../metrics/fid/compare.js'
@@ -7,6 +8,7 @@ import type { FidDims } from '../../model/inception/graph.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { FID_FLAGS } from '../flags/fid-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
 import { formatNumber, openEvalContext, reportRejects } from './eval-context.js'
 
@@ -35,6 +37,7 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
       network: run.network,
       batchSize: flags['batch-size'] ?? run.device.batchSize,
       limit: flags.limit,
+      fields: fieldNames(flags),
       checkpointSeconds: flags['checkpoint-seconds'],
       seed: flags.seed,
       kid: { subsets: flags['kid-subsets'], subsetSize: flags['kid-subset-size'] },

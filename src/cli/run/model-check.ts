@@ -1,4 +1,5 @@
 /** `vtp model check` between its flags and the pipeline. */
+
 import { chooseDevice, KNOWN_PRECISIONS } from '../../engine/choose-device.js'
 import type { DeviceKind } from '../../engine/providers.js'
 import { VtpError } from '../../errors.js'
@@ -7,6 +8,7 @@ import { type ModelCheck, runModelCheck } from '../../pipeline/model-check.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { MODEL_CHECK_FLAGS } from '../flags/model-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { formatTable } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { withModel } from './model.js'
@@ -34,6 +36,7 @@ export function runModelCheckCommand(context: CommandContext, flags: ModelCheckF
         model,
         source: flags.source,
         limit: flags.limit,
+        fields: fieldNames(flags),
         batchSize: flags['batch-size'],
         precisions: compared(device.kind),
         device,

@@ -8,7 +8,7 @@ import type { PassedOver, SourceNote } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
 import { formatDuration, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
-import { classesText, listingNotes, type PlanFlags, planOptions } from './encode.js'
+import { classesText, FLIP_NOTE, listingNotes, type PlanFlags, planOptions } from './encode.js'
 
 /** The stable object of `--json`. */
 export interface PlanJson {
@@ -60,6 +60,7 @@ export async function runPlanCommand(context: CommandContext, flags: PlanFlags):
     const seconds = Number(((performance.now() - began) / 1000).toFixed(3))
     const units = plural(plan.units.length, 'unit')
     for (const line of listingNotes(plan)) progress.note(line)
+    if (flags.flip === undefined && plan.flip) progress.note(FLIP_NOTE)
     progress.finish([
       `${resumed ? 'The plan is there already' : 'Planned'}: ${plural(plan.source.images, 'image')}${classesText(plan)} in ${units} (0 to ${plan.units.length - 1}) · ${formatDuration(seconds)}`,
       'Now start `vtp encode` with the same flags, on as many machines as you like.',

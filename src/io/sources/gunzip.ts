@@ -3,14 +3,14 @@
  * unpacked once, into a temporary folder, while it is needed; the last few are kept.
  */
 import { createWriteStream } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { errorText, VtpError } from '../../errors.js'
 import { openRangeReader, type RangeReader } from '../range-reader.js'
+import { makeTempFolder } from '../temp-folder.js'
 
 /** Archives that lie unpacked at once: reads come in order, from one or two at a time. */
 const KEPT = 2
@@ -39,7 +39,7 @@ export function createUnpacked(): Unpacked {
       let unpacked = files.get(file)
       if (unpacked) files.delete(file)
       else {
-        folder ??= mkdtemp(path.join(tmpdir(), 'vtp-unpacked-'))
+        folder ??= makeTempFolder('unpacked')
         const name = `${number++}.tar`
         unpacked = folder.then(async (dir) => {
           await unpackInto(file, path.join(dir, name))

@@ -101,3 +101,14 @@ export function passedOverText({ count: n, examples }: PassedOver): string | und
   const more = n > examples.length ? ', …' : ''
   return `${count(n, 'other file was', 'other files were')} passed over (${examples.join(', ')}${more}).`
 }
+
+/** Everything that a listing has to tell, a line each. */
+export function listingLines({
+  passedOver,
+  notes,
+}: {
+  passedOver: PassedOver
+  notes: readonly SourceNote[]
+}): string[] {
+  return [passedOverText(passedOver), ...notes.map(({ message }) => message)].filter((line) => line !== undefined)
+}

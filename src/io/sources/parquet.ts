@@ -98,7 +98,7 @@ export async function openParquet(specs: string[], options: SourceOptions): Prom
       for (let index = 0; index < file.starts.length; index++) {
         signal?.throwIfAborted()
         const count = Number(file.metadata.row_groups[index]!.num_rows)
-        const rows = wanted.length > 0 ? await readColumns(file, wanted, index) : undefined
+        const rows = wanted.length > 0 ? await readLabels(file, wanted, index) : undefined
         for (let row = 0; row < count; row++) {
           const number = file.starts[index]! + row
           const key = `${path.relative(base, file.path)}/${String(number).padStart(8, '0')}`
@@ -180,6 +180,16 @@ function otherClasses(file: ImageFile, first: string): VtpError {
   ])
 }
 
+/** The columns that the listing needs. Throws VtpError `bad_parquet`. */
+async function readLabels(file: ImageFile, columns: string[], group: number): Promise<DataRecord[]> {
+  try {
+    return await readColumns(file, columns, group)
+  } catch (error) {
+    if (error instanceof VtpError) throw error
+    throw badParquet(file.path, `row group ${group}: ${errorText(error)}`, error)
+  }
+}
+
 async function readColumns(file: ImageFile, columns: string[], group: number): Promise<DataRecord[]> {
   const rowStart = file.starts[group]!
   const rowEnd = rowStart + Number(file.metadata.row_groups[group]!.num_rows)
@@ -194,10 +204,11 @@ async function openImageFile(file: string, options: SourceOptions, report: Listi
     reader = opened
     const buffer: AsyncBuffer = {
       byteLength: opened.size,
-      slice: async (start, end = opened.size) => {
-        const from = start < 0 ? opened.size + start : start
-        const bytes = await opened.read(from, end - from)
-        return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer
+      slice(start, end = opened.size) {
+        const bytes = readSlice(opened, start < 0 ? opened.size + start : start, end)
+        // The library waits for some ranges only when others are read: their errors are told then.
+        bytes.catch(() => {})
+        return bytes
       },
     }
     const metadata = await parquetMetadataAsync(buffer)
@@ -211,7 +222,10 @@ async function openImageFile(file: string, options: SourceOptions, report: Listi
     )!
     const starts: number[] = []
     let rows = 0
+    const leaves = JSON.stringify(leafPaths(tree))
     for (const rowGroup of metadata.row_groups) {
+      if (JSON.stringify(rowGroup.columns.map(({ meta_data }) => meta_data?.path_in_schema)) !== leaves)
+        throw new Error(`row group ${starts.length} has other columns than the schema`)
       starts.push(rows)
       rows += checkedRows(rowGroup, imageTop, opened.size, starts.length - 1)
     }
@@ -219,12 +233,23 @@ async function openImageFile(file: string, options: SourceOptions, report: Listi
   } catch (error) {
     await reader?.close()
     if (error instanceof VtpError) throw error
-    throw new VtpError(`${file} cannot be read as Parquet: ${errorText(error)}`, {
-      code: 'bad_parquet',
-      suggestions: ['the file may be truncated: copy it again'],
-      cause: error,
-    })
+    throw badParquet(file, errorText(error), error)
   }
+}
+
+function badParquet(file: string, what: string, cause: unknown): VtpError {
+  return new VtpError(`${file} cannot be read as Parquet: ${what}`, {
+    code: 'bad_parquet',
+    suggestions: ['the file may be truncated: copy it again'],
+    cause,
+  })
+}
+
+async function readSlice(reader: RangeReader, start: number, end: number): Promise<ArrayBuffer> {
+  if (!(start >= 0 && start <= end && end <= reader.size))
+    throw new Error(`bytes ${start} to ${end} lie outside of the file`)
+  const bytes = await reader.read(start, end - start)
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer
 }
 
 /** The rows of a group. Throws an Error where the file has no room for them: a footer may claim anything. */
@@ -242,6 +267,12 @@ function checkedRows({ num_rows, columns }: RowGroup, image: string, fileBytes: 
   if (!(rows >= 0) || rows > bytes + ROWS_FOR_FREE)
     throw new Error(`row group ${group} claims ${rows} rows, and has ${bytes} bytes of images`)
   return rows
+}
+
+/** Paths of the columns that hold values. Throws an Error for a schema without names. */
+function leafPaths({ children, path: names }: SchemaTree): string[][] {
+  if (names.some((name) => typeof name !== 'string')) throw new Error('the schema has a column without a name')
+  return children.length > 0 ? children.flatMap(leafPaths) : [names]
 }
 
 function isText({ element }: SchemaTree): boolean {

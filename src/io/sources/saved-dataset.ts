@@ -9,13 +9,22 @@ import { type DataType, Message, MessageHeader, RecordBatchReader, type Schema, 
 import { z } from 'zod'
 import { errorText, usageError, VtpError } from '../../errors.js'
 import { RejectError, type Source } from '../../types.js'
+import { checkArrowMessage } from '../arrow-message.js'
 import { openRangeReader, type RangeReader } from '../range-reader.js'
 import type { NamedEntry } from './class-names.js'
 import { type DataRecord, topField } from './fields.js'
 import { finishListing } from './finish-listing.js'
 import { createListingReport } from './listing-report.js'
 import type { SourceOptions } from './options.js'
-import { chooseColumns, hubFeatures, imageOfRow, readTableImage, rowFields, type TableColumn } from './table.js'
+import {
+  type ChosenColumns,
+  chooseColumns,
+  hubFeatures,
+  imageOfRow,
+  readTableImage,
+  rowFields,
+  type TableColumn,
+} from './table.js'
 
 const CACHED_BATCHES = 2
 const MAX_HEADER_BYTES = 16 * 2 ** 20
@@ -59,13 +68,15 @@ export async function openSavedDataset(folder: string, options: SourceOptions): 
     return opened
   }
   const first = await openFile(path.join(root, names[0]!))
-  const columns = chooseColumns(
-    root,
-    first.schema.fields.map((field) => ({ name: field.name, kind: columnKind(field.type as DataType) })),
-    hubFeatures(first.schema.metadata.get('huggingface')),
-    options.fields ?? {},
-    report,
-  )
+  let columns: ChosenColumns
+  try {
+    const fields = first.schema.fields.map(({ name, type }) => ({ name, kind: columnKind(type as DataType) }))
+    const features = hubFeatures(first.schema.metadata.get('huggingface'))
+    columns = chooseColumns(root, fields, features, options.fields ?? {}, report)
+  } catch (error) {
+    await first.reader.close()
+    throw error
+  }
   const top = (name: string | undefined): string[] =>
     name === undefined
       ? []
@@ -97,7 +108,10 @@ export async function openSavedDataset(folder: string, options: SourceOptions): 
       let number = 0
       for (let batch = 0; batch < file.batches.length; batch++) {
         signal?.throwIfAborted()
-        for (const [row, record] of (await readBatch(file, batch, wanted)).entries()) {
+        const records = await readBatch(file, batch, wanted).catch((error: unknown) => {
+          throw damaged(file.path, error)
+        })
+        for (const [row, record] of records.entries()) {
           const key = `${name}/${String(number).padStart(8, '0')}`
           yield {
             key,
@@ -185,13 +199,16 @@ async function openArrowFile(file: string): Promise<ArrowFile> {
     reader = await openRangeReader(file)
     const heads: Buffer[] = []
     const batches: ArrowFile['batches'] = []
-    for (let at = 0; at + 8 <= reader.size; ) {
+    for (let at = 0; ; ) {
+      if (at + 8 > reader.size) throw new Error('it ends without its end mark: it may be cut off')
       const start = await reader.read(at, 8)
       // 0xFFFFFFFF, then the length of the header; 0 is the end.
       const [mark, bytes] = [start.readUInt32LE(0), start.readInt32LE(4)]
       if (mark === 0xffffffff && bytes === 0) break
       if (mark !== 0xffffffff || bytes < 0 || bytes > MAX_HEADER_BYTES) throw new Error(`no message at byte ${at}`)
-      const message = Message.decode(await reader.read(at + 8, bytes))
+      const header = await reader.read(at + 8, bytes)
+      checkArrowMessage(header)
+      const message = Message.decode(header)
       const whole = 8 + bytes + message.bodyLength
       if (!(whole > 8) || at + whole > reader.size) throw new Error(`the message at byte ${at} is cut off`)
       if (message.headerType === MessageHeader.RecordBatch) batches.push({ offset: at, bytes: whole })
@@ -200,6 +217,7 @@ async function openArrowFile(file: string): Promise<ArrowFile> {
     }
     const head = Buffer.concat(heads)
     const { schema } = await RecordBatchReader.from(head).open()
+    if (!schema?.fields.every(({ name }) => typeof name === 'string')) throw new Error('its schema makes no sense')
     return { path: file, reader, schema, head, batches }
   } catch (error) {
     await reader?.close()
@@ -213,6 +231,8 @@ async function readBatch(file: ArrowFile, index: number, names: string[]): Promi
   const stream = RecordBatchReader.from(Buffer.concat([file.head, await file.reader.read(offset, bytes)]))
   const rows: DataRecord[] = []
   for (const batch of stream) {
+    // A header may claim anything; every row takes a byte.
+    if (batch.numRows > bytes) throw new Error(`it claims ${batch.numRows} rows in ${bytes} bytes`)
     const columns = names.map((name) => [name, batch.getChild(name)] as const)
     for (let i = 0; i < batch.numRows; i++)
       rows.push(Object.fromEntries(columns.map(([name, column]) => [name, plain(column?.get(i))])))

@@ -1,4 +1,5 @@
 /** `vtp fid`: two sets of images or statistics → FID and its relatives, with their protocol. */
+
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { makeFolder } from '../../io/make-folder.js'

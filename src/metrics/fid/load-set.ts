@@ -81,9 +81,15 @@ export async function openSet(spec: string, judged: boolean, request: CompareReq
 }
 
 async function openImages(spec: string, kept: Kept, request: CompareRequest): Promise<OpenedSet> {
-  const { limit, stop: signal } = request
+  const { limit, fields, onNote, stop: signal } = request
   const list = request.lists?.get(spec)
-  const listing = await storeListing(list ? '-' : spec, { limit, signal, stdin: list?.() ?? request.stdin })
+  const listing = await storeListing(list ? '-' : spec, {
+    limit,
+    fields,
+    onNote,
+    signal,
+    stdin: list?.() ?? request.stdin,
+  })
   return {
     dims: request.dims,
     load: async (products, network) => collect(spec, listing, kept, request, products, await network()),

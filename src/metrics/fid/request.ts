@@ -1,4 +1,5 @@
 /** What a comparison of two sets is asked for, and what it answers. */
+import type { FieldNames } from '../../io/sources/options.js'
 import type { FidDims, FidFlavour } from '../../model/inception/graph.js'
 import type { Reject } from '../../types.js'
 import type { NetworkOptions } from '../networks/open.js'
@@ -19,6 +20,8 @@ export interface CompareRequest {
   network: Omit<NetworkOptions, 'batchSize'>
   batchSize: number
   limit?: number
+  /** Columns or fields of a source, where they do not have the usual names. */
+  fields?: FieldNames
   /** How often progress is made durable. */
   checkpointSeconds: number
   seed: number

@@ -8,7 +8,8 @@ import { open, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { parseListingEntry } from '../../io/listing.js'
-import { openSource } from '../../io/sources/index.js'
+import { type FieldNames, openSource } from '../../io/sources/index.js'
+import { listingLines } from '../../io/sources/listing-report.js'
 import { makeTempFolder } from '../../io/temp-folder.js'
 import { writeListing } from '../../pipeline/ledger/plan.js'
 import type { ListingEntry, Source } from '../../types.js'
@@ -32,13 +33,17 @@ export interface StoredListing {
 export interface ListingOptions {
   /** At most this many images, from the start. */
   limit?: number
+  /** Columns or fields of the source, where they do not have the usual names. */
+  fields?: FieldNames
   stdin?: AsyncIterable<Uint8Array>
   signal?: AbortSignal
+  /** Told what the listing has passed over or lost, a line each. */
+  onNote?: (line: string) => void
 }
 
 /** Opens and lists what the user calls a SOURCE. Throws usage error `no_images` when there is nothing. */
 export async function storeListing(spec: string, options: ListingOptions): Promise<StoredListing> {
-  const source = await openSource(spec, { stdin: options.stdin, limit: options.limit })
+  const source = await openSource(spec, { stdin: options.stdin, limit: options.limit, fields: options.fields })
   let dir: string | undefined
   const close = async (): Promise<void> => {
     await source.close()
@@ -48,6 +53,7 @@ export async function storeListing(spec: string, options: ListingOptions): Promi
     dir = await makeTempFolder('eval')
     const file = path.join(dir, 'listing.jsonl')
     const { images } = await writeListing(source, file, 4096, { signal: options.signal })
+    for (const line of listingLines(source)) options.onNote?.(line)
     if (images === 0) throw usageError('no_images', `${source.uri} holds no images`, ['check the path'])
     return {
       source,

@@ -43,7 +43,12 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
   })
   closers.push(() => model.close())
   const list = async (spec: string): Promise<ListingIndex> => {
-    const listing = await openListingIndex(spec, request.limit, request.stop)
+    const listing = await openListingIndex(spec, {
+      limit: request.limit,
+      fields: request.fields,
+      onNote: request.onNote,
+      signal: request.stop,
+    })
     closers.push(() => listing.close())
     return listing
   }

@@ -4,7 +4,7 @@ import { usageError } from '../../errors.js'
 import { parseListingEntry } from '../../io/listing.js'
 import { readFully } from '../../io/read-fully.js'
 import type { ListingEntry, Source } from '../../types.js'
-import { storeListing } from '../pass/listing.js'
+import { type ListingOptions, storeListing } from '../pass/listing.js'
 
 export interface ListingIndex {
   readonly source: Source
@@ -22,12 +22,8 @@ export interface ListingIndex {
 }
 
 /** Lists a source. Throws usage error `no_label` when an image has no class. */
-export async function openListingIndex(
-  spec: string,
-  limit: number | undefined,
-  signal?: AbortSignal,
-): Promise<ListingIndex> {
-  const listing = await storeListing(spec, { limit, signal })
+export async function openListingIndex(spec: string, options: ListingOptions): Promise<ListingIndex> {
+  const listing = await storeListing(spec, options)
   const { source, total: count, file } = listing
   try {
     const offsets = [0]

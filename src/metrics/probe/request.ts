@@ -1,4 +1,5 @@
 import type { Device } from '../../engine/device.js'
+import type { FieldNames } from '../../io/sources/options.js'
 import type { Precision } from '../../model/index.js'
 
 /** What a probe is trained on, and how. */
@@ -22,6 +23,8 @@ export interface ProbeRequest {
   precision: Precision
   device: Device
   limit?: number
+  /** Columns or fields of a source, where they do not have the usual names. */
+  fields?: FieldNames
   maxPixels: number
   out?: string
   checkpointSeconds: number

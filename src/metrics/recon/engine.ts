@@ -32,6 +32,8 @@ export async function openReconEngine(
   // What costs nothing comes first: nobody should wait for a download to learn that a folder is missing.
   const listing = await storeListing(request.source, {
     limit: request.limit,
+    fields: request.fields,
+    onNote: request.onNote,
     stdin: request.stdin,
     signal: request.stop,
   })

@@ -3,6 +3,7 @@
  * (tools/test_reconstruction_hf.py): centre crop of ADM, the decoder's output brought back to 0…1 and
  * clamped; PSNR, SSIM and LPIPS on these floats, rFID on both sides truncated to 8 bits.
  */
+
 import path from 'node:path'
 import { firstProvider, runsInFlight } from '../../engine/device.js'
 import { defaultCacheDir } from '../../model/index.js'

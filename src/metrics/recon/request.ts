@@ -1,5 +1,7 @@
 /** What an evaluation of reconstructions is asked for, and what it answers. */
+
 import type { Device } from '../../engine/device.js'
+import type { FieldNames } from '../../io/sources/options.js'
 import type { Precision } from '../../model/index.js'
 import type { NetworkOptions } from '../networks/open.js'
 import type { StateOptions } from '../pass/state.js'
@@ -25,6 +27,8 @@ export interface ReconRequest {
   /** The official script averages SSIM and LPIPS per batch first: its batch size. */
   protocolBatch: number
   limit?: number
+  /** Columns or fields of a source, where they do not have the usual names. */
+  fields?: FieldNames
   maxPixels: number
   /** Folder for results and for what a later run continues from, which lies in the cache otherwise. */
   out?: string

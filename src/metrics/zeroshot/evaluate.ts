@@ -4,6 +4,7 @@ import { type Device, firstProvider, runsInFlight } from '../../engine/device.js
 import { openImageEncoder } from '../../engine/image-encoder.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
+import type { FieldNames } from '../../io/sources/options.js'
 import { assertOutput, type ImageModel, openModel, type Precision, textOf } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
 import { evaluationIdentity, modelOverSet } from '../pass/identity.js'
@@ -27,6 +28,8 @@ export interface ZeroshotRequest {
   device: Device
   batchSize: number
   limit?: number
+  /** Columns or fields of a source, where they do not have the usual names. */
+  fields?: FieldNames
   maxPixels: number
   /** Folder for what a later run continues from; the cache otherwise. */
   stateDir?: string
