@@ -1,6 +1,6 @@
 /**
  * Where a worker thread's file is. Worker threads load JavaScript, so when this code runs from
- * TypeScript sources (tests, bin/dev.js) the built file of the same name in dist/ is used.
+ * TypeScript sources (tests, benchmarks, scripts) the built file of the same name in dist/ is used.
  */
 export function workerUrl(moduleUrl: string, relative: string): URL {
   const url = new URL(relative, moduleUrl)

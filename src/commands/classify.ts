@@ -7,7 +7,7 @@ export default class Classify extends BaseCommand<typeof Classify> {
   static override description =
     `Writes one JSON line per image: key, uri, the likeliest label, its probability and the --top next ones.
 Probabilities are the softmax over all labels, with the checkpoint's own logit scale. SOURCE may also be a folder
-that \`vtp embed\` wrote: its images are not embedded again. With --embeddings an interrupted run goes on.`
+that \`vtp embed\` wrote: its images are not embedded again. With --embeddings an interrupted run continues.`
   static override examples = [
     {
       description: 'Which of these is it?',

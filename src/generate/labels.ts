@@ -19,7 +19,7 @@ export function parseClasses(text: string | undefined): number[] | 'all' | undef
     const first = Number(match?.[1])
     const last = Number(match?.[2] ?? match?.[1])
     if (!match || last < first || last - first > 100_000) {
-      throw usageError('bad_classes', `--classes ${text}: "${part}" is no class or range of classes`, [
+      throw usageError('bad_classes', `--classes ${text}: "${part}" is not a class or a range of classes`, [
         'write numbers from 0, e.g. 207,360 or 0-9, or all',
       ])
     }

@@ -226,7 +226,7 @@ function planSampler(options: GenerateOptions, recipe: Recipe | undefined): Gene
     group: options.controlGroup ?? recipe?.batch ?? DEFAULT_GROUP,
   }
   if (!(adaptive.atol >= 0 && adaptive.rtol >= 0 && adaptive.atol + adaptive.rtol > 0)) {
-    throw usageError('bad_tolerance', `--atol ${adaptive.atol} and --rtol ${adaptive.rtol} are no tolerances`)
+    throw usageError('bad_tolerance', `--atol ${adaptive.atol} and --rtol ${adaptive.rtol} are not tolerances`)
   }
   return { method: method as SamplerName, steps, timestepShift, adaptive: method === 'dopri5' ? adaptive : null }
 }
@@ -238,7 +238,7 @@ function planGuidance(
   dit: DitCheckpoint,
 ): GenerateSettings['guidance'] {
   const scale = options.cfgScale ?? recipe?.cfgScale ?? 1
-  if (!Number.isFinite(scale)) throw usageError('bad_cfg_scale', `--cfg-scale ${scale} is no number`)
+  if (!Number.isFinite(scale)) throw usageError('bad_cfg_scale', `--cfg-scale ${scale} is not a number`)
   if (!(scale > 1)) return null
   if (!dit.config.nullClass) {
     throw usageError('no_null_class', `${dit.name} was trained without a null class: it cannot be guided`, [
@@ -272,7 +272,7 @@ async function chooseLabels(
   if (num === undefined) {
     throw usageError('num_missing', 'How many images are to be generated is not said', ['give --num, e.g. --num 50000'])
   }
-  if (!Number.isSafeInteger(num) || num < 1) throw usageError('bad_num', `--num ${num} is no positive whole number`)
+  if (!Number.isSafeInteger(num) || num < 1) throw usageError('bad_num', `--num ${num} is not a positive whole number`)
   const few = (what: string, there: number): never => {
     throw usageError('too_few_rows', `${what} has ${there} rows; ${num} samples are asked for`, [`use --num ${there}`])
   }

@@ -37,13 +37,13 @@ describe('PBM, PGM and PPM files, with the pixels that Pillow 12 gives them', ()
 
   it.each([
     ['no size', 'P6 '],
-    ['a size that is no number', 'P6 x 1 255 abc'],
+    ['a size that is not a number', 'P6 x 1 255 abc'],
     ['a largest value of 0', 'P5 1 1 0 a'],
     ['a largest value beyond 16 bits', 'P5 1 1 65536 aa'],
     ['too few pixels', 'P6 2 1 255 abc'],
     ['too few plain values', 'P3 1 1 255 1 2'],
     ['a plain value beyond the largest', 'P2 1 1 10 11'],
-    ['a plain value that is no number', 'P2 1 1 10 x'],
+    ['a plain value that is not a number', 'P2 1 1 10 x'],
     ['a bit that is neither 0 nor 1', 'P1 1 1 2'],
     ['no pixels at all', 'P5 0 4 255 '],
   ])('%s is corrupt', async (_, file) => {

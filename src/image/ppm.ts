@@ -101,7 +101,7 @@ function readPlain(body: Uint8Array, count: number, most: number, put: Put): voi
   for (const byte of withoutComments(body)) {
     if (isSpace(byte)) end()
     else {
-      if (byte < ZERO || byte > ZERO + 9) throw new Error('the PPM file has a value that is no number')
+      if (byte < ZERO || byte > ZERO + 9) throw new Error('the PPM file has a value that is not a number')
       if (++digits > 10) throw new Error('the PPM file has a number of more than 10 digits')
       value = value * 10 + byte - ZERO
     }

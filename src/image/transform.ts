@@ -60,7 +60,7 @@ export function parseTransform(spec: string): Transform {
 
 function parseStep(spec: string, text: string): Step {
   const match = /^([a-z-]+)\s*(?:\(([^()]*)\))?$/i.exec(text)
-  if (!match) throw bad(spec, `"${text}" is no step`)
+  if (!match) throw bad(spec, `"${text}" is not a step`)
   const name = match[1]!.toLowerCase()
   const args = (match[2] ?? '')
     .split(',')

@@ -53,7 +53,7 @@ const entrySchema = z.strictObject({
 })
 
 function damaged(file: string, what: string, cause?: unknown): VtpError {
-  return new VtpError(`${file} is no valid safetensors file: ${what}`, {
+  return new VtpError(`${file} is not a valid safetensors file: ${what}`, {
     code: 'bad_safetensors',
     suggestions: ['download or copy the file again: it may be truncated'],
     cause,

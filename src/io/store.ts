@@ -1,7 +1,7 @@
 /**
  * Where output bytes live. A store is a flat set of named objects; names are relative, with forward
- * slashes. Behaviours (retry, faults, metrics) are wrappers around this interface, and every store passes
- * the same conformance suite (test/support/store-conformance.ts).
+ * slashes. Every store passes the same conformance suite (test/support/store-conformance.ts). Retrying and counting
+ * requests belong to the S3 client (io/s3/client.ts), because only it can tell what may be tried again.
  */
 import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'

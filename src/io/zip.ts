@@ -23,7 +23,7 @@ const MAX_COMMENT = 0xffff
 const MAX_DIRECTORY_BYTES = 100_000_000
 
 function damaged(file: string, what: string): VtpError {
-  return new VtpError(`${file} is no valid zip container: ${what}`, {
+  return new VtpError(`${file} is not a valid zip container: ${what}`, {
     code: 'bad_zip',
     suggestions: ['download or copy the file again: it may be truncated'],
   })

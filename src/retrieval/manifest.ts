@@ -108,7 +108,7 @@ export async function requireManifest(folder: string): Promise<Manifest> {
   assertLocal(folder)
   const manifest = await loadManifest(folder)
   if (!manifest) {
-    throw usageError('no_index', `${folder} is no index: it has no ${INDEX_FILE}`, [
+    throw usageError('no_index', `${folder} is not an index: it has no ${INDEX_FILE}`, [
       `build one: vtp embed photos --out embeddings && vtp index embeddings --out ${folder}`,
     ])
   }

@@ -250,7 +250,7 @@ vae: {hf_model_path: /path/to/pretrained/vtp, normalize_type: imagenet}
 
   it('classes that the model does not know', async () => {
     await refused(generate('no', '--classes', '207,1000'), /no class 1000; the model knows 0 to 999/)
-    await refused(generate('no', '--classes', 'cat'), /"cat" is no class/)
+    await refused(generate('no', '--classes', 'cat'), /"cat" is not a class/)
   })
 
   it('no steps, an unknown sampler', async () => {

@@ -13,7 +13,7 @@ const { weights: _, ...FLAGS } = EVAL_FLAGS
 function parseNumbers(flag: string, text: string): number[] {
   const numbers = text.split(',').map((part) => Number(part.trim() || Number.NaN))
   if (numbers.length === 0 || !numbers.every((number) => number > 0 && Number.isFinite(number)))
-    throw usageError('bad_numbers', `${flag} ${text} is no list of positive numbers`, ['write e.g. 1,4'])
+    throw usageError('bad_numbers', `${flag} ${text} is not a list of positive numbers`, ['write e.g. 1,4'])
   if (flag === '--blocks' && !numbers.every(Number.isInteger))
     throw usageError('bad_numbers', `${flag} ${text}: blocks are whole numbers`, ['write e.g. 1,4'])
   return [...new Set(numbers)]

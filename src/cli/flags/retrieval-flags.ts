@@ -150,7 +150,7 @@ export const CLASSIFY_FLAGS = declareFlags({
   out: Flags.string({ char: 'o', summary: 'File for the JSON lines. Default: standard output.', helpValue: 'FILE' }),
   top: Flags.integer({ default: 5, min: 1, summary: 'How many labels to list per image.' }),
   embeddings: Flags.string({
-    summary: 'Keep the embeddings in this folder, and go on from what it holds.',
+    summary: 'Keep the embeddings in this folder, and continue from what it holds.',
     helpValue: 'DEST',
   }),
   model: MODEL_FLAG,

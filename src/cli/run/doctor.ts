@@ -80,7 +80,7 @@ export async function inspectFolder(folder: string): Promise<FolderReport> {
   const info = await stat(existing).catch(() => undefined)
   const problem = info?.isDirectory()
     ? await access(existing, constants.W_OK).then(() => null, errorText)
-    : `${existing} is no folder`
+    : `${existing} is not a folder`
   const disk = await statfs(existing).catch(() => undefined)
   return { path: folder, bytes: await folderBytes(folder), freeBytes: disk ? disk.bavail * disk.bsize : null, problem }
 }

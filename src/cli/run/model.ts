@@ -260,7 +260,7 @@ export async function runModelPull(context: CommandContext, ref: string): Promis
     throw new VtpError(`The download of ${ref} was interrupted`, {
       code: 'interrupted',
       exitCode: 4,
-      suggestions: ['run the same command again: it goes on where it stopped'],
+      suggestions: ['run the same command again: it resumes where it stopped'],
     })
   } finally {
     stop.release()

@@ -24,7 +24,7 @@ export interface Output {
 export async function openOutput(file: string): Promise<Output> {
   const unusable = (why: string): Error =>
     usageError('out_unusable', `--out ${file}: ${why}`, ['give the path of a file on this machine'])
-  if (uriScheme(file) !== undefined) throw unusable('it is no local file')
+  if (uriScheme(file) !== undefined) throw unusable('it is not a local file')
   const info = await stat(file).catch(() => undefined)
   if (info?.isDirectory() || file.endsWith('/')) throw unusable('it is a folder')
   // Devices and pipes are written to as they are.

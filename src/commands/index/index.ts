@@ -13,7 +13,7 @@ shard row. Every kind keeps the exact vectors (float32), and shows exact scores:
   exact    compares with every vector: the truth, and fast enough for a few million
   lancedb  IVF-PQ on disk, for what outgrows memory; needs npm install @lancedb/lancedb@0.37.1 apache-arrow@18.1.0
 
-The index is replaced at the very end; a stopped build goes on when the same command runs again.`
+The index is replaced at the very end; a stopped build resumes when the same command runs again.`
   static override examples = [
     { description: 'An index to search', command: '<%= config.bin %> <%= command.id %> embeddings --out photos.index' },
     {

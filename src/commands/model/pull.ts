@@ -4,7 +4,7 @@ import { BaseCommand } from '../../cli/base-command.js'
 export default class ModelPull extends BaseCommand<typeof ModelPull> {
   static override summary = 'Download a model from a Hugging Face hub into the standard cache, and check it.'
   static override description =
-    `Takes only config.json and the weight files. A broken download goes on where it stopped; every file is
+    `Takes only config.json and the weight files. A broken download resumes where it stopped; every file is
 checked against the hub's size and hash, those in the cache too. Prints the folder of the snapshot.
 
 HF_HOME or HF_HUB_CACHE choose the cache, HF_ENDPOINT a mirror, HF_TOKEN (or the token file) gives access to

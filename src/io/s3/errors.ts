@@ -95,7 +95,7 @@ export function s3Error(operation: string, uri: string, error: unknown, knownCre
     return make('s3_no_bucket', `${uri}: the bucket does not exist`, ['check the name of the bucket'], EXIT.usage)
   }
   if (name === 'InvalidBucketName') {
-    return make('s3_no_bucket', `${uri}: that is no name of a bucket`, ['write s3://bucket/prefix'], EXIT.usage)
+    return make('s3_no_bucket', `${uri}: that is not the name of a bucket`, ['write s3://bucket/prefix'], EXIT.usage)
   }
   if (name === 'KeyTooLongError') return make('s3_bad_key', `${uri.slice(0, 200)}…: the key is too long`, [])
   if (name === 'NoSuchKey' || name === 'NotFound' || status === 404) {

@@ -82,7 +82,7 @@ async function openEmbeddings(file: string) {
 
 async function readEmbeddingsHeader(handle: FileHandle, file: string) {
   const fail = (what: string): VtpError =>
-    new VtpError(`${file} is no array of embeddings: ${what}`, {
+    new VtpError(`${file} is not an array of embeddings: ${what}`, {
       code: 'bad_npy',
       suggestions: ['give a .npy file of shape [rows, dimensions], float16 or float32, in C order'],
     })

@@ -115,7 +115,7 @@ export async function openShard(file: string): Promise<Shard> {
       cause: error,
     })
   }
-  throw usageError('unknown_shard', `${file} is no shard (.arrow, .parquet, .safetensors or .npy)`)
+  throw usageError('unknown_shard', `${file} is not a shard (.arrow, .parquet, .safetensors or .npy)`)
 }
 
 /** Tensor columns of an Arrow schema: those of the extension type, and plain fixed-size lists. */

@@ -25,7 +25,7 @@ export function parseAddress(text: string, base: string): Address {
   const scheme = uriScheme(text)
   if (scheme === 'file') return fileAddress(text)
   if (scheme === 'http' || scheme === 'https') {
-    if (!URL.canParse(text)) return { problem: 'it is no valid address' }
+    if (!URL.canParse(text)) return { problem: 'it is not a valid address' }
     const { text: uri, secret } = redactUrl(text)
     return secret ? { uri, secret: text } : { uri, at: { kind: 'file', path: text } }
   }
@@ -62,7 +62,7 @@ function fileAddress(text: string): Address {
     const file = fileURLToPath(text)
     return { uri: file, at: { kind: 'file', path: file } }
   } catch {
-    return { problem: 'it is no valid file:// address' }
+    return { problem: 'it is not a valid file:// address' }
   }
 }
 

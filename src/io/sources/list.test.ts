@@ -86,7 +86,7 @@ it('missing values are missing, in every field', async () => {
 it.each([
   ['whole numbers, also as floats and texts', [0, 3.0, '7', '2.0', true], [0, 3, 7, 2, 1], []],
   [
-    'what is no whole number is null, and told of',
+    'what is not a whole number is null, and told of',
     [1, 3.5, [1, 2], { a: 1 }],
     [1, undefined, undefined, undefined],
     ['label_kind 3'],

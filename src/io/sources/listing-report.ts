@@ -19,7 +19,7 @@ const SENTENCES = {
   fields: (n: number) => `${count(n, 'other field is', 'other fields are')} left out; --metadata keeps them`,
   columns: (n: number) =>
     `${count(n, 'column may be the label', 'columns may be the label')}: choose by --label-column`,
-  behind_end: (n: number) => `${count(n, 'archive has', 'archives have')} bytes behind the end that are no members`,
+  behind_end: (n: number) => `${count(n, 'archive has', 'archives have')} bytes behind the end that are not members`,
 } as const
 
 export type NoteCode = keyof typeof SENTENCES

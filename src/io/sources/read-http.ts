@@ -119,7 +119,7 @@ async function readOnce(start: string, options: HttpReadOptions): Promise<Uint8A
   try {
     target = new URL(start)
   } catch {
-    throw fail('bad_entry', 'it is no valid address')
+    throw fail('bad_entry', 'it is not a valid address')
   }
   for (let redirects = 0; ; redirects++) {
     if (target.protocol !== 'http:' && target.protocol !== 'https:')

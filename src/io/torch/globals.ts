@@ -128,7 +128,7 @@ const APPLY: Record<string, Apply> = {
 }
 
 function onlyTensor(value: TorchValue | undefined, file: string): StackValue {
-  if (!isTensor(value)) throw badTorchFile(file, 'a parameter in it is no tensor')
+  if (!isTensor(value)) throw badTorchFile(file, 'a parameter in it is not a tensor')
   return value
 }
 

@@ -106,7 +106,8 @@ export function readPickle(data: Buffer, start: number, options: PickleOptions):
     for (const item of values(items)) target.push(item)
   }
   const call = (args: StackValue, callee: StackValue): StackValue => {
-    if (!isGlobal(callee) || !Array.isArray(args)) throw badTorchFile(file, 'its pickle calls what is no function')
+    if (!isGlobal(callee) || !Array.isArray(args))
+      throw badTorchFile(file, 'its pickle calls something that is not a function')
     return applyGlobal(callee, args, file)
   }
   const toMap = (items: StackValue[]): StackValue => {
@@ -270,7 +271,8 @@ export function readPickle(data: Buffer, start: number, options: PickleOptions):
       case '\x93': {
         const name = pop()
         const module = pop()
-        if (typeof name !== 'string' || typeof module !== 'string') throw badTorchFile(file, 'a name in it is no text')
+        if (typeof name !== 'string' || typeof module !== 'string')
+          throw badTorchFile(file, 'a name in it is not a text')
         stack.push(resolveGlobal(module, name, file))
         break
       }

@@ -112,7 +112,7 @@ export function isStorage(value: unknown): value is TorchStorage {
 }
 
 export function badTorchFile(file: string, what: string): VtpError {
-  return new VtpError(`${file} is no valid PyTorch file: ${what}`, {
+  return new VtpError(`${file} is not a valid PyTorch file: ${what}`, {
     code: 'bad_torch_file',
     suggestions: ['download or copy the file again: it may be truncated'],
   })

@@ -28,7 +28,7 @@ export async function frechetDistance(a: FeatureStats, b: FeatureStats, products
   assertSameWidth(a, b)
   for (const stats of [a, b]) {
     if (!stats.mu.every(Number.isFinite) || !stats.sigma.every(Number.isFinite))
-      throw new VtpError('The statistics hold values that are no finite numbers', { code: 'not_finite' })
+      throw new VtpError('The statistics hold values that are not finite numbers', { code: 'not_finite' })
   }
   let distance = 0
   for (let i = 0; i < a.dims; i++) distance += (a.mu[i]! - b.mu[i]!) ** 2

@@ -34,7 +34,7 @@ export async function readStatsFile(path: string): Promise<StatsFile> {
       const count = given !== undefined && given > 0 ? given : undefined
       const sigma = await npz.readFloat64(`sigma${suffix}`)
       const wrong = notCovariance(sigma, dims)
-      if (wrong) throw new VtpError(`${path}: sigma${suffix} is no covariance: ${wrong}`, { code: 'bad_stats' })
+      if (wrong) throw new VtpError(`${path}: sigma${suffix} is not a covariance: ${wrong}`, { code: 'bad_stats' })
       return { dims, mu: await npz.readFloat64(`mu${suffix}`), sigma, count }
     }
     const pool = await read('')

@@ -87,9 +87,12 @@ function tridiagonalEigenvalues(d: Float64Array, below: Float64Array): Float64Ar
       }
       if (m === l) break
       if (sweep >= MAX_SWEEPS)
-        throw new VtpError('The eigenvalues of a covariance did not converge: it may hold values that are no numbers', {
-          code: 'no_convergence',
-        })
+        throw new VtpError(
+          'The eigenvalues of a covariance did not converge: it may hold values that are not numbers',
+          {
+            code: 'no_convergence',
+          },
+        )
       let g = (d[l + 1]! - d[l]!) / (2 * e[l]!)
       let r = Math.sqrt(g * g + 1)
       g = d[m]! - d[l]! + e[l]! / (g + (g >= 0 ? r : -r))

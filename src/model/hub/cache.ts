@@ -47,11 +47,11 @@ export function shardNames(indexText: string, where: string): string[] {
   try {
     names = [...new Set(Object.values(indexSchema.parse(JSON.parse(indexText)).weight_map))].sort()
   } catch (error) {
-    throw new VtpError(`${where} is no index of a sharded checkpoint`, { code: 'bad_index', cause: error })
+    throw new VtpError(`${where} is not the index of a sharded checkpoint`, { code: 'bad_index', cause: error })
   }
   const strange = names.find((name) => !isPlainWeightName(name))
   if (strange !== undefined) {
-    throw new VtpError(`${where} names the file "${strange}", which is no plain .safetensors name`, {
+    throw new VtpError(`${where} names the file "${strange}", which is not a plain .safetensors name`, {
       code: 'bad_index',
     })
   }

@@ -96,7 +96,7 @@ async function fill(file: RemoteFile, blob: string, options: DownloadOptions): P
       const after = (await sizeOf(incomplete)) ?? 0
       fruitless = after > before ? 0 : fruitless + 1
       if (fruitless >= FRUITLESS_TRIES) throw error
-      options.onNote?.(`${file.name}: ${(error as Error).message}; going on at ${after} of ${file.size} bytes`)
+      options.onNote?.(`${file.name}: ${(error as Error).message}; resuming at ${after} of ${file.size} bytes`)
       await sleep((options.retryDelayMs ?? 1000) * 2 ** fruitless, undefined, { signal: options.signal })
     }
   }

@@ -332,7 +332,7 @@ describe('parseHubRef', () => {
 
   it('refuses what could leave the cache', () => {
     for (const ref of ['net', '../../net', 'a/..', 'a/b@../../x', 'a/b@', 'a/b/c', 'a--b/c', 'a/b@x//y/../z']) {
-      expect(() => parseHubRef(ref)).toThrow(/is no hub id/)
+      expect(() => parseHubRef(ref)).toThrow(/is not a hub id/)
     }
   })
 })

@@ -50,7 +50,7 @@ export function parseHubRef(ref: string): HubRef {
   const match = /^([\w][\w.-]*\/[\w][\w.-]*)(?:@([\w][\w./-]*))?$/.exec(ref)
   const parts = `${match?.[1]}/${match?.[2] ?? ''}`.split('/')
   if (!match || parts.some((part) => part === '..' || part === '.' || part.includes('--'))) {
-    throw usageError('bad_hub_id', `"${ref}" is no hub id`, [
+    throw usageError('bad_hub_id', `"${ref}" is not a hub id`, [
       'write org/name or org/name@revision, e.g. MiniMaxAI/VTP-Large-f16d64',
     ])
   }

@@ -64,7 +64,7 @@ async function neededFiles(bucket: string, prefix: string, files: ListedObject[]
     const { weight_map: map } = JSON.parse(bytes.toString()) as { weight_map: Record<string, string> }
     return [...base, index, ...new Set(Object.values(map).filter((name) => there.has(name)))]
   } catch (error) {
-    throw new VtpError(`${s3Uri({ bucket, key: prefix + index })} is no index of a sharded checkpoint`, {
+    throw new VtpError(`${s3Uri({ bucket, key: prefix + index })} is not the index of a sharded checkpoint`, {
       code: 'bad_index',
       cause: error,
     })

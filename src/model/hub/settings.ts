@@ -54,7 +54,7 @@ function checkEndpoint(text: string): string {
   } catch {
     throw usageError(
       'bad_hub_endpoint',
-      `HF_ENDPOINT is no address: ${JSON.stringify(text.replace(/\/\/[^/]*@/, '//'))}`,
+      `HF_ENDPOINT is not an address: ${JSON.stringify(text.replace(/\/\/[^/]*@/, '//'))}`,
       ['write e.g. https://huggingface.co, or leave it out'],
     )
   }

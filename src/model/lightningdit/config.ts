@@ -88,11 +88,11 @@ export function checkDitConfig(config: DitConfig): DitConfig {
     if (typeof value === 'number' && !(value > 0)) wrong.push(`${name} is ${value}`)
   }
   if (config.hiddenSize % config.numHeads !== 0)
-    wrong.push(`hidden size ${config.hiddenSize} is no multiple of ${config.numHeads} heads`)
+    wrong.push(`hidden size ${config.hiddenSize} is not a multiple of ${config.numHeads} heads`)
   else if (config.rope && (config.hiddenSize / config.numHeads) % 4 !== 0)
     wrong.push(`RoPE needs a head size divisible by 4, not ${config.hiddenSize / config.numHeads}`)
   if (config.inputSize % config.patchSize !== 0)
-    wrong.push(`a grid of ${config.inputSize} is no multiple of the patch size ${config.patchSize}`)
+    wrong.push(`a grid of ${config.inputSize} is not a multiple of the patch size ${config.patchSize}`)
   if (wrong.length > 0) throw usageError('bad_dit_config', `This is no LightningDiT: ${wrong.join('; ')}`)
   return config
 }

@@ -81,7 +81,7 @@ export function checkDitTensors(config: DitConfig, tensors: Shapes, file: string
   if (wrong.length === 0) return
   const named = wrong.slice(0, MAX_NAMED).join('; ')
   const more = wrong.length > MAX_NAMED ? `; and ${wrong.length - MAX_NAMED} more` : ''
-  throw usageError('dit_mismatch', `${file} is no checkpoint of ${describe(config)}: ${named}${more}`, [
+  throw usageError('dit_mismatch', `${file} is not a checkpoint of ${describe(config)}: ${named}${more}`, [
     'give the configuration that it was trained with (--dit-config)',
     'leave --dit-config out: the shape is then read from the checkpoint',
   ])

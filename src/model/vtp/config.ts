@@ -66,7 +66,7 @@ export function parseConfig(text: string, file: string): VtpConfig {
   try {
     raw = JSON.parse(text)
   } catch {
-    throw bad(file, 'it is no valid JSON', ['download or copy the file again'])
+    throw bad(file, 'it is not valid JSON', ['download or copy the file again'])
   }
   const type = (raw as { model_type?: unknown } | null)?.model_type
   const ours = type === undefined && typeof raw === 'object' && raw !== null && 'vision_embed_dim' in raw
@@ -90,12 +90,15 @@ export function parseConfig(text: string, file: string): VtpConfig {
     if (dim % (4 * heads) !== 0) {
       throw bad(
         file,
-        `${tower}_embed_dim ${dim} is no multiple of 4 × ${tower}_num_heads (${heads}), as rotary embedding needs`,
+        `${tower}_embed_dim ${dim} is not a multiple of 4 × ${tower}_num_heads (${heads}), as rotary embedding needs`,
       )
     }
   }
   if (config.train_clip && config.text_embed_dim % config.text_num_heads !== 0) {
-    throw bad(file, `text_embed_dim ${config.text_embed_dim} is no multiple of text_num_heads ${config.text_num_heads}`)
+    throw bad(
+      file,
+      `text_embed_dim ${config.text_embed_dim} is not a multiple of text_num_heads ${config.text_num_heads}`,
+    )
   }
   return config
 }

@@ -56,7 +56,7 @@ export function parseCommit(bytes: Uint8Array): { success: true; data: Commit } 
     return { success: false, error: 'it is not JSON' }
   }
   const parsed = commitSchema.safeParse(value)
-  return parsed.success ? parsed : { success: false, error: parsed.error.issues[0]?.message ?? 'it is no commit' }
+  return parsed.success ? parsed : { success: false, error: parsed.error.issues[0]?.message ?? 'it is not a commit' }
 }
 
 /** Throws VtpError `commit_unreadable` for a damaged commit, and what the store throws. */

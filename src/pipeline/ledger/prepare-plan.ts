@@ -146,7 +146,7 @@ async function planSource(
       known || dryRun || !isAddress(source.uri)
         ? undefined
         : await openListingLog(store, source.uri, (pieces) =>
-            request.onNote?.(`Going on with a listing that was interrupted (${pieces} pieces of it are stored).`),
+            request.onNote?.(`Resuming a listing that was interrupted (${pieces} pieces of it are stored).`),
           )
     const listingFile = known ? undefined : path.join(tmp, 'listing.jsonl')
     const listing = listingFile

@@ -25,7 +25,7 @@ const count = (min: number, max: number) =>
       z.number(),
       z
         .string()
-        .regex(/^-?\d+$/, 'is no whole number')
+        .regex(/^-?\d+$/, 'is not a whole number')
         .transform(Number),
     ])
     .pipe(z.int().min(min).max(max))
@@ -159,7 +159,7 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
         vector = await embedder.image(bytes, MAX_PIXELS)
       } catch (error) {
         if (error instanceof RejectError)
-          throw new HttpError(422, error.code, `This is no image that can be read: ${error.message}`)
+          throw new HttpError(422, error.code, `This is not an image that can be read: ${error.message}`)
         throw error
       }
       const image = createHash('sha256').update(bytes).digest('hex').slice(0, 16)

@@ -50,7 +50,7 @@ export function createThumbnails(reader: RowReader): Thumbnails {
       const source = await readIndexedImage(found!)
       // Only what the encoder reads, too: no SVG, no PDF, whatever libvips was built with.
       if (!unpackRawRgb(source) && !sniffFormat(source))
-        throw new HttpError(422, 'no_image', 'The file is no image any more.')
+        throw new HttpError(422, 'no_image', 'The file is not an image any more.')
       return await (await openPicture(source))
         .resize({ width: size, height: size, fit: 'inside', withoutEnlargement: true })
         .webp({ quality: 80 })
