@@ -47,7 +47,20 @@ export async function originals(): Promise<Original[]> {
     { format: 'gif', bytes: fixture('things', 'clock.gif').subarray(0, 30_000) },
     { format: 'bmp', bytes: fixture('textures and sky', 'brick.bmp') },
     { format: 'tif', bytes: await photo(11, 40, 40).tiff({ compression: 'lzw' }).toBuffer() },
+    { format: 'tif', bytes: await photo(12, 50, 40).tiff({ compression: 'jpeg' }).toBuffer() },
+    ...tiffCases().map((bytes) => ({ format: 'tif', bytes })),
+    { format: 'ppm', bytes: Buffer.concat([Buffer.from('P6 20 15 255\n'), picture(13, 20, 15)]) },
+    { format: 'pgm', bytes: Buffer.from(`P2\n# grey\n12 9\n255\n${picture(14, 6, 6).join(' ')}\n`) },
   ]
+}
+
+/** One tiny TIFF of each compression. */
+function tiffCases(): Buffer[] {
+  const text = readFileSync(fileURLToPath(new URL('../../fixtures/tiff/cases.json', import.meta.url)), 'utf8')
+  const cases = JSON.parse(text) as { name: string; file: string; sha256?: string }[]
+  const kinds = ['none', 'lzw', 'deflate', 'packbits', 'zstd', 'group3']
+  const chosen = kinds.flatMap((kind) => cases.filter(({ name, sha256 }) => sha256 && name.includes(kind)).slice(0, 2))
+  return chosen.map(({ file }) => Buffer.from(file, 'base64'))
 }
 
 type Damage = (bytes: Uint8Array, random: () => number, other: Uint8Array) => Uint8Array
