@@ -7,3 +7,10 @@ export async function encodePng({ data, width, height }: RgbImage): Promise<Uint
     .png({ compressionLevel: 6 })
     .toBuffer()
 }
+
+/** Encodes as JPEG: for pictures that people look at, never for data. */
+export async function encodeJpeg({ data, width, height }: RgbImage): Promise<Uint8Array> {
+  return sharp(data, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: 82 })
+    .toBuffer()
+}

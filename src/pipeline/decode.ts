@@ -58,7 +58,7 @@ export interface DecodeResult {
 
 /** Lists, tars, archives, and names of several files: never shards of latents. */
 const SOURCE_NAME = /^-$|\.(txt|jsonl|ndjson|csv|tsv|tar|tar\.gz|tgz|npz)$|[*?{]/i
-const IMAGE_EXTENSION = /\.(jpe?g|jpe|png|webp|gif|bmp|tiff?)$/i
+const IMAGE_EXTENSION = /\.(jpe?g|jpe|png|webp|gif|bmp|tiff?|p[bgpn]m)$/i
 
 /** Decodes shards, or one image, to PNG files. */
 export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {

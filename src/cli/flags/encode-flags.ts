@@ -104,6 +104,17 @@ export const DECODE_FLAGS = declareFlags({
   precision: RUN_FLAGS.precision,
 })
 
+/** Of `vtp show`. */
+export const SHOW_FLAGS = declareFlags({
+  out: Flags.string({ char: 'o', required: true, summary: 'File to write, .png or .jpg.', helpValue: 'FILE' }),
+  model: MODEL_FLAG,
+  limit: Flags.integer({ default: 6, min: 1, max: 100, summary: 'Show the first N images.', helpValue: 'N' }),
+  transform: DECODE_FLAGS.transform,
+  'image-size': DECODE_FLAGS['image-size'],
+  device: RUN_FLAGS.device,
+  precision: RUN_FLAGS.precision,
+})
+
 const { out, model, outputs, layers, 'layers-norm': layersNorm, flip, format, dtype, transform } = ENCODE_FLAGS
 
 /** Of `vtp plan`: those of `vtp encode` that the plan depends on. */
