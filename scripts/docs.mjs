@@ -123,7 +123,7 @@ format: parquet
 | code | |
 |---|---|
 | 0 | done; rejected images are within \`--max-bad\` |
-| 1 | done, but more rejects than allowed, or a check failed |
+| 1 | done, but more rejects than allowed (\`exitReason\` of \`--json\`: \`too_many_rejects\`), or a check failed (\`check_failed\`, \`incomplete\`) |
 | 2 | wrong usage or configuration |
 | 3 | failed |
 | 4 | interrupted: run the same command again to continue |
