@@ -124,7 +124,9 @@ export async function openTrainStep(
   { threads, cacheDir, providers = ['cpu'] }: TrainEngine,
 ): Promise<TrainStep> {
   const { config, microBatch, microBatches } = settings
-  const built = buildStepGraph(settings)
+  // As the reference: other predictions have no cosine loss, even where one is asked for.
+  const cosineLoss = settings.cosineLoss && settings.transport.prediction === 'velocity'
+  const built = buildStepGraph({ ...settings, cosineLoss })
   const shapes = stateTensors(config)
   // The graph is private to this run and gone once it is open.
   const folder = path.join(cacheDir, 'train')

@@ -5,6 +5,7 @@ import { openTensorFile, type TensorFile } from '../../src/io/tensor-file.js'
 import { isTensor, lookUp, openTorchFile, type TorchFile, type TorchValue } from '../../src/io/torch/file.js'
 import type { DitConfig } from '../../src/model/lightningdit/config.js'
 import { inferDitConfig } from '../../src/model/lightningdit/tensors.js'
+import { averageFrozen, updateTensor } from '../../src/train/adamw.js'
 import { hasState, isFrozen, type StateKind, stateTensors } from '../../src/train/state.js'
 import {
   OPTIMIZER_DEFAULTS,
@@ -230,6 +231,38 @@ describe('steps of training', () => {
     expect(await step.read('param', 'x_embedder.proj.weight')).toEqual(await start('param', 'x_embedder.proj.weight'))
     await step.close()
   })
+})
+
+describe('the moving average', () => {
+  it.each([
+    ['default_once', 0.9999, 1, 6.4e-7],
+    ['default_200_times', 0.9999, 200, 1.7e-5],
+    ['decay_0.99_once', 0.99, 1, 6.9e-7],
+    ['decay_0_once', 0, 1, 3e-7],
+  ] as const)(
+    '%s is the official one, of trained and of frozen tensors',
+    async (name, emaDecay, updates, tolerance) => {
+      const golden = await openTensorFile(goldenPath('train', 'ema', 'ema.safetensors'))
+      for (const part of ['weight', 'bias']) {
+        const parameter = await golden.readFloat32(`in.param.${part}`)
+        const [trained, frozen] = [
+          await golden.readFloat32(`in.ema.${part}`),
+          await golden.readFloat32(`in.ema.${part}`),
+        ]
+        for (let i = 0; i < updates; i++) {
+          const moved = parameter.map((value) => value * (1 + i / 256))
+          averageFrozen(frozen, moved, emaDecay)
+          const zeros = (): Float32Array => new Float32Array(parameter.length)
+          const tensor = { parameter: moved.slice(), expAvg: zeros(), expAvgSq: zeros(), ema: trained }
+          updateTensor(tensor, zeros(), { ...OPTIMIZER_DEFAULTS, emaDecay }, { lr: 0, step: i + 1, gradientScale: 1 })
+        }
+        const theirs = await golden.readFloat32(`${name}.${part}`)
+        for (const mine of [trained, frozen])
+          expect(Math.max(...difference(mine, theirs).map(Math.abs)), part).toBeLessThan(tolerance)
+      }
+      await golden.close()
+    },
+  )
 })
 
 /** The state in a file of train.py: `opt` counts parameters in the order of `model`, whose names begin with `module.`. */
