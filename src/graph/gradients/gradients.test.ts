@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { interpret, type Tensor, tensor } from '../../../test/support/interpret.js'
+import { interpret, type Tensor, tensor } from '../../../test/support/interpret/index.js'
 import * as ort from '../../engine/runtime.js'
 import { GraphBuilder, type Value } from '../builder.js'
 import { graphBug } from '../value.js'
