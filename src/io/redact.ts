@@ -5,6 +5,8 @@
 
 const SECRET_NAME =
   /(sig|token|key|cred|secret|auth|pass|policy|expir|session|code|hmac|hash|^x-amz-|^x-goog-|^x-oss-|^(s[eprtv]|sk\w+|st|sip|spr|ske)$)/i
+// Schemes have a bounded length below: a search for them in a long name would take the square of its length.
+
 /** Values of this length carry entropy, not a size or a page number. */
 const LONGEST_PLAIN_VALUE = 32
 
@@ -20,7 +22,7 @@ export function redactUrl(url: string): RedactedUrl {
   let base = at < 0 ? withoutFragment : withoutFragment.slice(0, at)
   let secret = false
   // Also behind too many slashes, which readers forgive, and in an address within the address.
-  base = base.replace(/([a-z][a-z0-9+.-]*:[/\\]{2,})[^/\\]*@/gi, (_, scheme: string) => {
+  base = base.replace(/([a-z][a-z0-9+.-]{0,40}:[/\\]{2,})[^/\\]*@/gi, (_, scheme: string) => {
     secret = true
     return scheme
   })
@@ -41,7 +43,7 @@ export function redactUrl(url: string): RedactedUrl {
 
 /** What may be shown and stored of an address or a path; paths and s3:// keys are literal and stay as they are. */
 export function shownAddress(text: string): string {
-  const found = /([a-z][a-z0-9+.-]*):[/\\]{2}/i.exec(text)
+  const found = /([a-z][a-z0-9+.-]{0,40}):[/\\]{2}/i.exec(text)
   const scheme = found?.[1]?.toLowerCase()
   if (!found || scheme === 'file') return text
   const [before, address] = [text.slice(0, found.index), text.slice(found.index)]

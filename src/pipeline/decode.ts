@@ -71,14 +71,18 @@ export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
     ])
   }
   const model = await openModel(request.model, { cacheDir: request.cacheDir })
-  decoderOf(model)
-  const single = (remote || info?.isFile()) && IMAGE_EXTENSION.test(request.input)
-  const result = single
-    ? await decodeOneImage(model, request)
-    : (await holdsImages(request.input))
-      ? await decodeSource(model, request)
-      : await decodeShards(model, request)
-  return { rejects: 0, ...result, seconds: (performance.now() - began) / 1000 }
+  try {
+    decoderOf(model)
+    const single = (remote || info?.isFile()) && IMAGE_EXTENSION.test(request.input)
+    const result = single
+      ? await decodeOneImage(model, request)
+      : (await holdsImages(request.input))
+        ? await decodeSource(model, request)
+        : await decodeShards(model, request)
+    return { rejects: 0, ...result, seconds: (performance.now() - began) / 1000 }
+  } finally {
+    await model.close()
+  }
 }
 
 /** Whether an input is a source of images, and not shards of something else. */

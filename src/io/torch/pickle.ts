@@ -20,6 +20,8 @@ export class PickleTruncated extends Error {}
 
 const MARK = Symbol('mark')
 const MAX_MEMO = 20_000_000
+/** Far more than any checkpoint has; a compressed pickle of a few kilobytes may hold a thousand times that. */
+const MAX_OPCODES = 4_000_000
 
 /** Reads one pickle from `start` on. Throws VtpError `unsafe_pickle` or `bad_torch_file`, and PickleTruncated. */
 export function readPickle(data: Buffer, start: number, options: PickleOptions): { value: StackValue; end: number } {
@@ -116,7 +118,8 @@ export function readPickle(data: Buffer, start: number, options: PickleOptions):
     return pop()
   }
 
-  for (;;) {
+  for (let count = 0; ; count++) {
+    if (count > MAX_OPCODES) throw badTorchFile(file, `its pickle has more than ${MAX_OPCODES} steps`)
     const opcode = data[take(1)]!
     switch (String.fromCharCode(opcode)) {
       case '\x80': // PROTO

@@ -7,6 +7,7 @@ import { VtpError } from '../../errors.js'
 import { CLIP_MEAN, CLIP_STD } from '../blocks/constants.js'
 import type { TextPool } from '../blocks/text-tower.js'
 import type { Activation, TransformerShape } from '../blocks/transformer.js'
+import { MOST_BLOCKS, MOST_WIDTH } from '../config-limits.js'
 import type { ImageSize } from '../image-model.js'
 
 export type ClipLayout = 'open_clip' | 'transformers'
@@ -50,8 +51,6 @@ export interface ClipConfig {
 }
 
 /** No published tower comes near; a number beyond is a damaged or hostile file. */
-const MOST_BLOCKS = 200
-const MOST_WIDTH = 16_384
 export const LIMITS = {
   count: z.int().positive().max(1_000_000),
   width: z.int().positive().max(MOST_WIDTH),

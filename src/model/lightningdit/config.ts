@@ -3,6 +3,7 @@
  * them. Reference: LightningDiT models/lightningdit.py (LightningDiT_models, LightningDiT.__init__).
  */
 import { usageError } from '../../errors.js'
+import { MOST_BLOCKS, MOST_RATIO, MOST_ROWS, MOST_SIDE, MOST_WIDTH } from '../config-limits.js'
 
 export interface DitConfig {
   /** Side of the latents' grid, in cells. */
@@ -81,11 +82,20 @@ export function ditFlops(config: DitConfig): number {
   return 2 * depth * block
 }
 
+const MOST: Partial<Record<keyof DitConfig, number>> = {
+  hiddenSize: MOST_WIDTH,
+  depth: MOST_BLOCKS,
+  mlpRatio: MOST_RATIO,
+  numClasses: MOST_ROWS,
+}
+
 /** Throws usage error `bad_dit_config` for numbers that fit no model. */
 export function checkDitConfig(config: DitConfig): DitConfig {
   const wrong: string[] = []
   for (const [name, value] of Object.entries(config)) {
-    if (typeof value === 'number' && !(value > 0)) wrong.push(`${name} is ${value}`)
+    const most = MOST[name as keyof DitConfig]
+    if (typeof value === 'number' && (!(value > 0) || value > (most ?? MOST_SIDE)))
+      wrong.push(`${name} is ${value}${value > 0 ? `, more than ${most ?? MOST_SIDE}` : ''}`)
   }
   if (config.hiddenSize % config.numHeads !== 0)
     wrong.push(`hidden size ${config.hiddenSize} is not a multiple of ${config.numHeads} heads`)

@@ -4,33 +4,36 @@
  */
 import { z } from 'zod'
 import { VtpError } from '../../errors.js'
+import { MOST_BLOCKS, MOST_RATIO, MOST_ROWS, MOST_SIDE, MOST_WIDTH } from '../config-limits.js'
 
 const ffn = z.enum(['mlp', 'swiglu', 'swiglu32', 'swiglu64', 'swiglu128'])
 const norm = z.enum(['layernorm', 'layernormbf16', 'rmsnorm'])
-const size = z.int().positive()
+const upTo = (most: number) => z.int().positive().max(most)
+const [side, width, depth, rows] = [upTo(MOST_SIDE), upTo(MOST_WIDTH), upTo(MOST_BLOCKS), upTo(MOST_ROWS)]
+const ratio = z.number().positive().max(MOST_RATIO)
 
 export const configSchema = z.object({
-  image_size: size.default(256),
+  image_size: side.default(256),
   train_clip: z.boolean().default(true),
   train_reconstruction: z.boolean().default(true),
-  vision_patch_size: size.default(16),
-  vision_embed_dim: size.default(768),
-  vision_depth: size.default(12),
-  vision_num_heads: size.default(12),
-  vision_mlp_ratio: z.number().positive().default(4),
+  vision_patch_size: side.default(16),
+  vision_embed_dim: width.default(768),
+  vision_depth: depth.default(12),
+  vision_num_heads: side.default(12),
+  vision_mlp_ratio: ratio.default(4),
   vision_ffn_layer: ffn.default('swiglu'),
   vision_norm_layer: norm.default('rmsnorm'),
   vision_init_values: z.number().nullable().default(null),
   vision_use_qk_norm: z.boolean().default(false),
-  vision_feature_bottleneck: z.int().nonnegative().nullable().default(64),
+  vision_feature_bottleneck: z.int().nonnegative().max(MOST_WIDTH).nullable().default(64),
   vision_bottleneck_ae_only: z.boolean().default(true),
   vision_clip_feat: z.enum(['cls', 'pooled']).default('cls'),
-  text_context_length: size.default(77),
-  text_vocab_size: size.default(49408),
-  text_embed_dim: size.default(768),
-  text_num_heads: size.default(12),
-  text_depth: size.default(12),
-  text_mlp_ratio: z.number().positive().default(4),
+  text_context_length: side.default(77),
+  text_vocab_size: rows.default(49408),
+  text_embed_dim: width.default(768),
+  text_num_heads: side.default(12),
+  text_depth: depth.default(12),
+  text_mlp_ratio: ratio.default(4),
   text_ls_init_value: z.number().nullable().default(null),
   text_embed_cls: z.boolean().default(false),
   text_pad_id: z.int().default(0),
@@ -40,9 +43,9 @@ export const configSchema = z.object({
   text_proj_bias: z.boolean().default(false),
   text_output_tokens: z.boolean().default(false),
   text_quick_gelu: z.boolean().default(false),
-  decoder_embed_dim: size.default(768),
-  decoder_num_heads: size.default(12),
-  decoder_depth: size.default(12),
+  decoder_embed_dim: width.default(768),
+  decoder_num_heads: side.default(12),
+  decoder_depth: depth.default(12),
   decoder_ffn_layer: ffn.default('swiglu'),
   decoder_norm_layer: norm.default('layernorm'),
   decoder_init_values: z.number().nullable().default(null),

@@ -89,13 +89,14 @@ export async function removeRun(store: Store): Promise<void> {
 export async function preparePlan(request: PlanRequest, dryRun = false): Promise<PreparedPlan> {
   const model = await openModel(request.model, { cacheDir: request.cacheDir, onNote: request.onNote })
   const needsModel = request.outputs.some((output) => output !== 'pixels' && output !== 'text')
-  const source = request.texts
-    ? await openTextLines(request.source, request.sourceOptions ?? {})
-    : await openSource(request.source, request.sourceOptions)
+  let source: Source | undefined
   try {
+    source = request.texts
+      ? await openTextLines(request.source, request.sourceOptions ?? {})
+      : await openSource(request.source, request.sourceOptions)
     return await planSource(request, dryRun, model, needsModel, source)
   } catch (error) {
-    await source.close().catch(() => {})
+    await Promise.allSettled([source?.close(), model.close()])
     throw error
   }
 }
@@ -244,7 +245,12 @@ async function planSource(
       listingFile,
       resumed: stored !== undefined,
       close: async () => {
-        await Promise.allSettled([source.close(), opened.close(), rm(tmp, { recursive: true, force: true })])
+        await Promise.allSettled([
+          model.close(),
+          source.close(),
+          opened.close(),
+          rm(tmp, { recursive: true, force: true }),
+        ])
       },
     }
   } catch (error) {
