@@ -61,7 +61,7 @@ export async function retryRejects(prepared: PreparedPlan, request: EncodeReques
     await encoder.close()
   }
   request.onNote?.(
-    `${total.tried} rejected images were tried again in ${total.units} units: ${total.recovered} became rows.`,
+    `${total.tried} rejected image${total.tried === 1 ? ' was' : 's were'} tried again in ${total.units} unit${total.units === 1 ? '' : 's'}: ${total.recovered} became ${total.recovered === 1 ? 'a row' : 'rows'}.`,
   )
   return total
 }

@@ -152,7 +152,7 @@ describe('sources in a bucket', () => {
     await put('moving/class 1/00005.jpg', changing)
     const log = path.join(tempDir(), 'run.jsonl')
     const retry = await run(encode('s3://bucket/moving', out, '--retry-rejects', '--log', log))
-    expect(retry.stderr).toMatch(/2 rejected images were tried again in 1 units: 2 became rows/)
+    expect(retry.stderr).toMatch(/2 rejected images were tried again in 1 unit: 2 became rows/)
     expect(retry.code).toBe(0)
     // The bytes are those of a run in which nothing ever failed.
     const whole = path.join(scratch, 'moving')
@@ -332,7 +332,7 @@ describe('workers', () => {
     const k8s = await run(encode(path.join(bucket, 'images'), out, '--worker-count', '3', '--no-help-others'), {
       JOB_COMPLETION_INDEX: '1',
     })
-    expect(k8s.stderr).toMatch(/worker 1 of 3 \(Kubernetes Indexed Job\): 1 units to do/)
+    expect(k8s.stderr).toMatch(/worker 1 of 3 \(Kubernetes Indexed Job\): 1 unit to do/)
     const slurm = {
       SLURM_ARRAY_TASK_ID: '7',
       SLURM_ARRAY_TASK_MIN: '5',
@@ -340,7 +340,7 @@ describe('workers', () => {
       SLURM_ARRAY_TASK_COUNT: '3',
     }
     const array = await run(encode(path.join(bucket, 'images'), out, '--no-help-others'), slurm)
-    expect(array.stderr).toMatch(/worker 2 of 3 \(Slurm array\): 1 units to do/)
+    expect(array.stderr).toMatch(/worker 2 of 3 \(Slurm array\): 1 unit to do/)
     expect(readdirSync(path.join(out, '_vtp', 'commits'))).toEqual(['00001.json', '00002.json'])
     const clash = await run(encode(path.join(bucket, 'images'), out), { ...slurm, RANK: '0', WORLD_SIZE: '9' })
     expect(clash.stderr).toMatch(/disagree.*Slurm array: 2 of 3; torchrun: 0 of 9/)

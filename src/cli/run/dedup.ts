@@ -7,7 +7,7 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { DEDUP_FLAGS } from '../flags/retrieval-flags.js'
 import { jsonText } from '../terminal/clean.js'
-import { formatCount, formatDuration, formatPercent } from '../terminal/format.js'
+import { formatCount, formatDuration, formatPercent, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { type Output, openOutput } from './output-file.js'
 
@@ -59,7 +59,7 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
         progress.print([score.toFixed(4), ...rows.map((row) => `  ${row.uri || row.key}`), ''])
     }
     progress.finish([
-      `${formatCount(groups.length)} groups, ${formatCount(duplicates)} of ${formatCount(index.manifest.rows)} rows are near-duplicates of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,
+      `${plural(groups.length, 'group')}, ${formatCount(duplicates)} of ${formatCount(index.manifest.rows)} rows are near-duplicates of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,
     ])
     const interrupted = stop.signal.aborted
     if (interrupted) context.exitCode(EXIT.interrupted)

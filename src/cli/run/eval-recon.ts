@@ -13,7 +13,7 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_RECON_FLAGS } from '../flags/eval-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
-import { formatCount, formatDuration, formatRate, formatTable } from '../terminal/format.js'
+import { formatDuration, formatRate, formatTable, plural } from '../terminal/format.js'
 import { formatNumber, openEvalContext, reportRejects, TOLD, writeJsonFile } from './eval-context.js'
 
 export interface EvalReconFlags extends FlagValues<typeof EVAL_RECON_FLAGS> {
@@ -111,7 +111,7 @@ function finish(
   if (flags.out !== undefined) lines.push(`results.json and per-image.parquet are in ${flags.out}`)
   if (flags.report !== undefined) lines.push(`report: ${flags.report}`)
   const rate = formatRate(result.images / Math.max(result.seconds, 1e-3), 'images/s')
-  lines.push(`${formatCount(result.images)} images · ${formatDuration(result.seconds)} · ${rate}`)
+  lines.push(`${plural(result.images, 'image')} · ${formatDuration(result.seconds)} · ${rate}`)
   print(lines)
 }
 
@@ -119,7 +119,7 @@ function reconTable(result: ReconResult): string[] {
   const rows: string[][] = []
   if (result.rfid !== undefined) rows.push(['rFID', formatNumber(result.rfid)])
   if (result.psnr !== undefined) rows.push(['PSNR', result.psnr === null ? 'inf' : `${result.psnr.toFixed(3)} dB`])
-  if (result.psnr === null) rows.push(['', `${result.identical} images are identical`])
+  if (result.psnr === null) rows.push(['', plural(result.identical ?? 0, 'image is identical', 'images are identical')])
   if (result.ssim !== undefined) rows.push(['SSIM', formatNumber(result.ssim)])
   if (result.lpips !== undefined) rows.push(['LPIPS', formatNumber(result.lpips)])
   return formatTable(rows)

@@ -8,7 +8,7 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_ZEROSHOT_FLAGS } from '../flags/eval-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
-import { formatCount, formatDuration, formatTable } from '../terminal/format.js'
+import { formatDuration, formatTable, plural } from '../terminal/format.js'
 import { openEvalContext, reportRejects, writeJsonFile } from './eval-context.js'
 
 export interface ZeroshotFlags extends FlagValues<typeof EVAL_ZEROSHOT_FLAGS> {
@@ -79,7 +79,7 @@ function describe(result: ZeroshotResult, seconds: number): string[] {
     '',
     'Classes with the lowest top-1:',
     ...formatTable(
-      worst.map((c) => [c.name, percent(c.top1), percent(c.top5), `${c.images} images`]),
+      worst.map((c) => [c.name, percent(c.top1), percent(c.top5), plural(c.images, 'image')]),
       { indent: '  ', right: [1, 2, 3] },
     ),
     ...(result.confusions.length > 0 ? ['', 'Most frequent mistakes:'] : []),
@@ -89,6 +89,6 @@ function describe(result: ZeroshotResult, seconds: number): string[] {
     ),
     '',
     `protocol: ${result.protocol}`,
-    `${formatCount(result.images)} images · ${formatDuration(seconds)}`,
+    `${plural(result.images, 'image')} · ${formatDuration(seconds)}`,
   ]
 }

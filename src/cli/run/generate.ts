@@ -164,12 +164,14 @@ function describeStart({ plan, resumed, unitsLeft, prepared }: GenerateInfo, dev
     ? `guidance ${guidance.scale}${guidance.intervalStart > 0 ? ` from t = ${guidance.intervalStart}` : ''}`
     : 'no guidance'
   const lines = [
-    `${formatCount(plan.num)} images of ${plan.image.height}×${plan.image.width}, ${plan.labels.mode}, in ${plural(plan.units.length, 'unit')}`,
+    `${plural(plan.num, 'image')} of ${plan.image.height}×${plan.image.width}, ${plan.labels.mode}, in ${plural(plan.units.length, 'unit')}`,
     `${plan.dit.name}, ${count} parameters · decoder ${plan.model.name} · ${grid} · ${guided} · ${device}`,
   ]
   if (unitsLeft === 0) lines.push('Nothing is left to do: every unit is committed.')
   else if (resumed)
-    lines.push(`Continuing: ${plan.units.length - unitsLeft} of ${plan.units.length} units are committed.`)
+    lines.push(
+      `Continuing: ${plan.units.length - unitsLeft} of ${plural(plan.units.length, 'unit')} ${plan.units.length - unitsLeft === 1 ? 'is' : 'are'} committed.`,
+    )
   return lines
 }
 

@@ -9,7 +9,7 @@ import { HNSW_DEFAULTS } from '../../retrieval/hnsw.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { INDEX_FLAGS } from '../flags/retrieval-flags.js'
-import { formatBytes, formatCount, formatDuration, formatPercent } from '../terminal/format.js'
+import { formatBytes, formatCount, formatDuration, formatPercent, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 export type IndexFlags = FlagValues<typeof INDEX_FLAGS> & { embeddings: string[] }
@@ -66,7 +66,7 @@ export async function runIndexCommand(context: CommandContext, flags: IndexFlags
     } else {
       const grown = added < manifest.rows && added > 0 ? ` (${formatCount(added)} of them new)` : ''
       progress.finish([
-        `${formatCount(manifest.rows)} rows${grown} × ${manifest.dim} · ${manifest.kind} · ${formatBytes(bytes)} in ${flags.out} · ${formatDuration(seconds)}`,
+        `${plural(manifest.rows, 'row')}${grown} × ${manifest.dim} · ${manifest.kind} · ${formatBytes(bytes)} in ${flags.out} · ${formatDuration(seconds)}`,
       ])
     }
     return {

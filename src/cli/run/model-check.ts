@@ -9,7 +9,7 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { MODEL_CHECK_FLAGS } from '../flags/model-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
-import { formatTable } from '../terminal/format.js'
+import { formatTable, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { withModel } from './model.js'
 
@@ -75,7 +75,7 @@ export function describeModelCheck(check: ModelCheckJson): string[] {
   )
   const rejects = check.rejects > 0 ? ` (${check.rejects} more cannot be decoded)` : ''
   return [
-    `${check.model} on ${check.device}, ${check.images} images${rejects}, ${check.transform}`,
+    `${check.model} on ${check.device}, ${plural(check.images, 'image')}${rejects}, ${check.transform}`,
     '',
     ...formatTable([header, ...rows], { right: [2, 3, 4, 5, 6] }),
     '',

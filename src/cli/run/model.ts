@@ -17,7 +17,7 @@ import type { TensorColumn } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { MODEL_EXPORT_FLAGS } from '../flags/model-flags.js'
-import { formatBytes, formatCount, formatTable } from '../terminal/format.js'
+import { formatBytes, formatTable, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 /** The stable object of `vtp model info --json`. */
@@ -252,7 +252,7 @@ export async function runModelPull(context: CommandContext, ref: string): Promis
       files.push({ name, bytes: (await stat(path.join(folder, name))).size })
     const result: ModelPullJson = { model: ref, folder, commit: path.basename(folder), files }
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
-    progress.finish([`${ref}: ${formatCount(files.length)} files, ${formatBytes(bytes)}, checked`])
+    progress.finish([`${ref}: ${plural(files.length, 'file')}, ${formatBytes(bytes)}, checked`])
     progress.print([folder])
     return result
   } catch (error) {

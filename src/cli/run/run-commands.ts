@@ -98,7 +98,7 @@ export async function runVerifyCommand(
 
 function verifyLines(result: VerifyResult, partial: boolean): string[] {
   const lines = [
-    `${formatCount(result.rows)} rows and ${formatCount(result.rejects)} rejects in ${formatCount(result.unitsDone)} of ${formatCount(result.units)} units; ${formatBytes(result.bytes)} in ${formatCount(result.files)} files read again`,
+    `${plural(result.rows, 'row')} and ${plural(result.rejects, 'reject')} in ${formatCount(result.unitsDone)} of ${plural(result.units, 'unit')}; ${formatBytes(result.bytes)} in ${plural(result.files, 'file')} read again`,
     ...result.problems.map((problem) => `problem: ${problem}`),
   ]
   if (result.problemCount > result.problems.length)
@@ -110,7 +110,7 @@ function verifyLines(result: VerifyResult, partial: boolean): string[] {
       lines.push(`Put the files back, or open the ${units} again with \`vtp verify ${result.out} --repair\`.`)
   } else if (!result.complete) {
     lines.push(
-      `${formatCount(result.units - result.unitsDone)} units are not committed yet${partial ? '' : ' (--partial accepts that)'}; what is there is right.`,
+      `${plural(result.units - result.unitsDone, 'unit is', 'units are')} not committed yet${partial ? '' : ' (--partial accepts that)'}; what is there is right.`,
     )
   } else {
     lines.push('Everything is as the commits say: checksums, rows, order; every key once.')

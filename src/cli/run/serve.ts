@@ -8,6 +8,7 @@ import { startServer } from '../../retrieval/serve/server.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { SERVE_FLAGS } from '../flags/retrieval-flags.js'
+import { plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 export type ServeFlags = FlagValues<typeof SERVE_FLAGS> & { index: string }
@@ -30,7 +31,7 @@ export async function runServeCommand(
       const server = await startServer(index, embedder, { host, port, onError: note })
       const stop = onStopSignals(() => {})
       const { rows, kind } = index.manifest
-      note(`${rows} rows · ${kind} · model ${embedder.model.name} at ${precision} · press Ctrl-C to stop`)
+      note(`${plural(rows, 'row')} · ${kind} · model ${embedder.model.name} at ${precision} · press Ctrl-C to stop`)
       if (terminal.json) note(server.url)
       terminal.print([server.url])
       if (!stop.signal.aborted) await once(stop.signal, 'abort')
