@@ -118,6 +118,8 @@ format: parquet
 
 **Output.** People read stderr; data goes to stdout. With \`--json\` stdout carries one object, also for errors: \`{"error": {"code", "message", "suggestions"}}\`. There is no colour in progress and errors; help has colour on a terminal unless \`NO_COLOR\` is set. \`VTP_DEBUG=1\` adds a stack to errors.
 
+**Shell completion.** The command \`autocomplete\` prints how to set it up for bash, zsh and PowerShell.
+
 **Exit codes.**
 
 | code | |

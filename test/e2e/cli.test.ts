@@ -32,6 +32,13 @@ describe('help and version', () => {
     }
   })
 
+  it('sets up completion in the shell', async () => {
+    const env = { XDG_CACHE_HOME: tempDir(), HOME: tempDir() }
+    const { code, stdout } = await runCli(['autocomplete', 'bash'], { env })
+    expect(code).toBe(0)
+    expect(stdout).toContain('vtp autocomplete script bash')
+  })
+
   it('lists the commands of a topic', async () => {
     const { code, stdout } = await runCli(['model'])
     expect(code).toBe(0)

@@ -36,6 +36,7 @@ describe('variables of the environment', () => {
 
   it('may be absent, of another program, or links of Kubernetes', () => {
     const env = { PATH: '/bin', VTPX: '1', VTP_MODEL: 'nano', VTP_CACHE: '/c', VTP_WEB_SERVICE_PORT_HTTP: '80' }
+    Object.assign(env, { VTP_AC_BASH_SETUP_PATH: '/home/me/.cache/vtp/autocomplete/bash_setup' })
     expect(() => assertKnownVariables(env, ['model'])).not.toThrow()
     expect(() => assertKnownVariables({ VTP_CASHE: '/c' }, ['model'])).toThrow('VTP_CASHE')
   })

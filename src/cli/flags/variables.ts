@@ -19,6 +19,9 @@ export const VARIABLES_AROUND = [
   'VTP_TEST_SKIP_BUILD',
 ]
 
+/** Set by the shell's completion (`vtp autocomplete`). */
+const isCompletion = (name: string): boolean => name.startsWith('VTP_AC_')
+
 /**
  * Kubernetes sets such names in every container beside a service that is called `vtp` or `vtp-…`, among them
  * `VTP_PORT=tcp://10.0.0.7:8420` (kubernetes.io, "Accessing the Service: environment variables").
@@ -41,7 +44,8 @@ export function dropServiceLinks(env: NodeJS.ProcessEnv): void {
 export function assertKnownVariables(env: NodeJS.ProcessEnv, flags: Iterable<string>): void {
   const known = new Set([...[...flags].map(envName), ...OTHER_VARIABLES, ...VARIABLES_AROUND])
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith('VTP_') || value === undefined || known.has(name) || isServiceLink(name, value)) continue
+    if (!name.startsWith('VTP_') || value === undefined || known.has(name)) continue
+    if (isServiceLink(name, value) || isCompletion(name)) continue
     const near = didYouMean(name, known)
     throw usageError('unknown_variable', `The environment sets ${name}, which vtp does not know`, [
       near ? `did you mean ${near}?` : 'every flag has a variable: --shard-rows is VTP_SHARD_ROWS',
