@@ -47,6 +47,7 @@ export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): 
     maxPixels: flags['max-pixels'],
     out: flags.out,
     checkpointSeconds: flags['checkpoint-seconds'],
+    stdin: process.stdin,
     stop: run.stop.signal,
     onNote: run.progress.note,
     onProgress: run.show,

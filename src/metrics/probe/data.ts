@@ -36,6 +36,10 @@ export type Closers = (() => Promise<unknown>)[]
 
 /** Images through the model at every step. Throws usage error `classes_mismatch`. */
 export async function openImageData(request: ProbeRequest, closers: Closers): Promise<ProbeData> {
+  if (request.train === '-' && request.val === '-')
+    throw usageError('stdin_twice', '--train and --val cannot both be the standard input', [
+      'write one of the lists to a file',
+    ])
   const model = await openModel(request.model, {
     cacheDir: request.cacheDir,
     onNote: request.onNote,
@@ -45,6 +49,7 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
   const list = async (spec: string): Promise<ListingIndex> => {
     const listing = await openListingIndex(spec, {
       limit: request.limit,
+      stdin: request.stdin,
       fields: request.fields,
       onNote: request.onNote,
       signal: request.stop,

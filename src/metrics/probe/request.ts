@@ -28,6 +28,8 @@ export interface ProbeRequest {
   maxPixels: number
   out?: string
   checkpointSeconds: number
+  /** For one of the sets, given as `-`. */
+  stdin?: AsyncIterable<Uint8Array>
   stop?: AbortSignal
   onNote?: (line: string) => void
   onProgress?: (done: number, total: number, rejects: number) => void
