@@ -249,7 +249,7 @@ describe('the same images, whatever holds them, through', () => {
         expect({ [name]: value }).toEqual({ [name]: refused ? 'no_label' : expected })
       }
     },
-    240_000,
+    900_000,
   )
 })
 
