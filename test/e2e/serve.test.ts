@@ -1,6 +1,6 @@
 /** `vtp serve`: its API, and what it does with requests that mean it harm. */
 import { appendFileSync, copyFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { request as httpRequest } from 'node:http'
+import { get as httpGet, request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -131,6 +131,24 @@ describe('the API', () => {
 })
 
 describe('hostile requests', () => {
+  it.each([
+    ['an image of another site', 'api/thumbnails/0', 'cross-site', 'no-cors', 403],
+    ['a script of another port', 'api/info', 'same-site', 'cors', 403],
+    ['a link of another site to an answer', 'api/info', 'cross-site', 'navigate', 403],
+    ['a link of another site to the page', '', 'cross-site', 'navigate', 200],
+    ['the page itself', 'api/info', 'same-origin', 'cors', 200],
+    ['an address that was typed', '', 'none', 'navigate', 200],
+  ])('%s gets what it may have', async (_, address, site, mode, status) => {
+    const headers = { 'Sec-Fetch-Site': site, 'Sec-Fetch-Mode': mode }
+    const got = await new Promise((resolve, reject) => {
+      httpGet(new URL(address, server.url), { headers }, (response) => {
+        response.resume()
+        resolve(response.statusCode)
+      }).on('error', reject)
+    })
+    expect(got).toBe(status)
+  })
+
   const traversals = [
     '/../secret.txt',
     '/..%2fsecret.txt',

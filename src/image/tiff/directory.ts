@@ -1,6 +1,6 @@
 /**
  * The first directory of a TIFF file: its tags, classic or BigTIFF, in either byte order. An entry whose values
- * lie outside the file is left out, as Pillow does; the last of two entries with one tag counts. Nothing else is
+ * lie outside the file ends it, as in Pillow; the last of two entries with one tag counts. Nothing else is
  * followed, so chains and loops of directories cost nothing.
  * Format: TIFF 6.0 (Adobe, 1992), section 2; BigTIFF as libtiff documents it.
  */
@@ -66,6 +66,9 @@ const TYPE_BYTES: Record<number, number> = {
   16: 8,
 }
 
+/** Text and bytes of no type: a number is never stored so. */
+const NO_NUMBERS = new Set([2, 7])
+
 /** Reads the tags of the first directory. Throws an Error where there is none. */
 export function readDirectory(bytes: Uint8Array): TiffDirectory {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -89,7 +92,8 @@ export function readDirectory(bytes: Uint8Array): TiffDirectory {
     const size = values * (TYPE_BYTES[type] ?? 0)
     const field = at + entryBytes - fieldBytes
     const valuesAt = size > fieldBytes ? (big ? u64(field) : u32(field)) : field
-    if (size > 0 && valuesAt + size <= bytes.length) entries.set(u16(at), { type, count: values, at: valuesAt })
+    if (valuesAt + size > bytes.length) break
+    if (size > 0) entries.set(u16(at), { type, count: values, at: valuesAt })
   }
 
   const valueAt = (type: number, at: number): number => {
@@ -106,7 +110,7 @@ export function readDirectory(bytes: Uint8Array): TiffDirectory {
   }
   const numbers = (tag: number): number[] => {
     const entry = entries.get(tag)
-    if (!entry) return []
+    if (!entry || NO_NUMBERS.has(entry.type)) return []
     const step = TYPE_BYTES[entry.type]!
     return Array.from({ length: entry.count }, (_, i) => valueAt(entry.type, entry.at + i * step))
   }
@@ -116,7 +120,7 @@ export function readDirectory(bytes: Uint8Array): TiffDirectory {
     numbers,
     number: (tag, missing) => {
       const entry = entries.get(tag)
-      return entry ? valueAt(entry.type, entry.at) : missing
+      return entry && !NO_NUMBERS.has(entry.type) ? valueAt(entry.type, entry.at) : missing
     },
     bytes: (tag) => {
       const entry = entries.get(tag)

@@ -135,6 +135,12 @@ function guard(request: IncomingMessage, { answersTo }: Context): void {
   const { origin } = request.headers
   if (origin !== undefined && origin !== `http://${host}`)
     throw new HttpError(403, 'bad_origin', 'Another site may not use this server.')
+  // Images and scripts of another site come without an origin, but browsers say where they come from. A link to the
+  // page may be followed from anywhere.
+  const { 'sec-fetch-site': site, 'sec-fetch-mode': mode } = request.headers
+  const isOwn = site === undefined || site === 'same-origin' || site === 'none'
+  if (!isOwn && !(mode === 'navigate' && request.method === 'GET' && !request.url?.startsWith('/api/')))
+    throw new HttpError(403, 'bad_site', 'Another site may not use this server.')
 }
 
 function parseJson(body: Buffer): Record<string, unknown> {
