@@ -5,7 +5,7 @@
  *   npx tsx bench/train-step.ts --hidden 384 --heads 6 --depth 12 --batch 8 [--micro N] [--steps N] [--threads N] [--checkpoint]
  *
  * Prints one line of JSON. CPU seconds are those of the whole process: on a shared machine they say more than the
- * clock. `official_train_step.py` beside the reference's clone measures the same in PyTorch.
+ * clock.
  */
 import { readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

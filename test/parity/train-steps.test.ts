@@ -194,6 +194,22 @@ describe('steps of training', () => {
     await Promise.all([from.close(), to.close(), steps.close()])
   })
 
+  it('without clipping, from the first step on: the state of the official loop after four steps', async () => {
+    const folder = (name: string): string => goldenPath('lightningdit', 'train', name)
+    const [init, steps] = await Promise.all([
+      openTensorFile(folder('init.safetensors')),
+      openTensorFile(folder('steps.safetensors')),
+    ])
+    const final = await openTorchFile(folder('0000004.pt'))
+    const config = inferDitConfig(init.shapes, 'init', 2)
+    const start = fresh((name) => init.readFloat32(name))
+    const step = await openTrainStep(settingsOf(config, 3, 2, {}), start, { threads: 1, cacheDir: tempDir() })
+    for (let i = 0; i < 4; i++) await step.run(await batchOf(steps, [`step${i}`]), { step: i + 1, lr: 2e-4 })
+    await compare(step, start, checkpointState(final, config), { moved: 4e-4, moments: 5e-6 })
+    await step.close()
+    await Promise.all([init, steps, final].map((file) => file.close()))
+  })
+
   it.each([
     ['threads', { threads: 2 }, {}],
     ['activation checkpointing', { threads: 1 }, { checkpointActivations: true }],

@@ -308,6 +308,11 @@ async function runEngine(built: Built, inputs: Record<string, Tensor>): Promise<
   )
   const results = await session.run(feeds)
   await session.release()
+  // What the graph says of its values is what the engine finds.
+  gradients.forEach((value, i) => {
+    const { dims } = results[`d${i}`]!
+    expect(dims.map((size, k) => (typeof value.shape[k] === 'number' ? size : value.shape[k]))).toEqual(value.shape)
+  })
   return gradients.map((_, i) => results[`d${i}`]!.data as Float32Array)
 }
 
