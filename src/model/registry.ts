@@ -7,11 +7,12 @@ import type { Candidate, Claim, Family } from './family.js'
 import { mae } from './mae/family.js'
 import { rae } from './rae/family.js'
 import { siglip } from './siglip/family.js'
+import { unitok } from './unitok/family.js'
 import { vavae } from './vavae/family.js'
 import { vilau } from './vilau/family.js'
 import { vtp } from './vtp/family.js'
 
-export const FAMILIES: Family[] = [vtp, rae, clip, siglip, dinov2, mae, vavae, vilau]
+export const FAMILIES: Family[] = [vtp, rae, clip, siglip, dinov2, mae, vavae, unitok, vilau]
 
 export interface Recognised {
   family: Family

@@ -35,6 +35,8 @@ const CASES: [name: string, file?: string][] = [
   ['rae_siglip2'],
   ['rae_mae', 'config.yaml'],
   ['vavae'],
+  ['unitok_attn'],
+  ['unitok_linear_query', 'unitok_tokenizer.pth'],
   ['vilau'],
   ['vilau_shared_resized'],
   ['vavae_training_ckpt', 'vavae-imagenet256-f16d64-dinov2-50ep.ckpt'],
@@ -74,7 +76,7 @@ describe.each(CASES)('%s', (name, file) => {
     const [, height = 0, width = 0] = input.shape
     const keys = Object.keys(peer.expected.outputs).filter(
       (key) =>
-        !/^(text|in\.|logits_per|registers|pos_embed_used|decoded|sample_noise|latents_sample|resized|codes_embedded|pre_quant)/.test(
+        !/^(text|in\.|logits_per|registers|pos_embed_used|decoded|sample_noise|latents_sample|resized|codes_embedded|pre_quant|encoder_tokens|quant_features|latents_tokens|decoded_from)/.test(
           key,
         ),
     )

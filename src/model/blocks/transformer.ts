@@ -22,8 +22,8 @@ export interface TransformerShape {
   hidden: number
   /** Of the norms. */
   epsilon: number
-  /** `swiglu`: silu(gate)·value. */
-  activation: Activation | 'swiglu'
+  /** `swiglu`: silu(gate)·value; `geglu`: tanh-GELU(gate)·value. */
+  activation: Activation | 'swiglu' | 'geglu'
   /** Tokens see only those before them. */
   causal?: boolean
 }
@@ -47,7 +47,9 @@ export interface BlockTensors {
   v: LinearTensors
   proj: LinearTensors
   norm2: NormTensors
-  /** One product, or gate and value of a SwiGLU. */
+  /** A norm of the feed-forward network's own, behind norm2. */
+  innerNorm?: NormTensors
+  /** One product, or gate and value. */
   up: LinearTensors[]
   down: LinearTensors
   /** LayerScale of the attention and of the feed-forward network, [D]. */
@@ -90,6 +92,7 @@ interface Block {
   v: Linear
   proj: Linear
   projBias: Value
+  innerNorm?: Value[]
   up: Linear[]
   down: Linear
   downBias: Value
@@ -152,6 +155,7 @@ function registerBlock(tower: Transformer, index: number, tensors: BlockTensors)
   const proj = registerLinear(tower, `${base}.proj`, [dim, dim], scaled(tensors.proj, scale1))
   const projBias = activationWeight(graph, precision, `${base}.proj.bias`, [dim], () => projectionBias(tensors))
   const norm2 = registerNorm(tower, `${base}.norm2`, tensors.norm2)
+  const innerNorm = tensors.innerNorm && registerNorm(tower, `${base}.inner_norm`, tensors.innerNorm)
   const up = tensors.up.map((part, i) => registerLinear(tower, `${base}.up${i}`, [dim, hidden], part))
   const down = registerLinear(tower, `${base}.down`, [hidden, dim], scaled(tensors.down, scale2))
   const downBias = activationWeight(graph, precision, `${base}.down.bias`, [dim], async () => {
@@ -159,7 +163,7 @@ function registerBlock(tower: Transformer, index: number, tensors: BlockTensors)
     const values = bias ?? new Float32Array(dim)
     return scale ? values.map((value, i) => value * scale[i]!) : values
   })
-  return { norm1, norm2, q, k, v, proj, projBias, up, down, downBias }
+  return { norm1, norm2, q, k, v, proj, projBias, innerNorm, up, down, downBias }
 }
 
 /** A norm over the last axis. */
@@ -171,6 +175,18 @@ export function addLayerNorm({ graph, shape }: Pick<Transformer, 'graph' | 'shap
 export function addActivation(graph: GraphBuilder, kind: Activation, x: Value): Value {
   if (kind === 'quick-gelu') return graph.op('QuickGelu', [x], { alpha: { float: 1.702 } }, MS)
   return kind === 'gelu' ? graph.op('Gelu', [x], {}, MS) : graph.op('Gelu', [x], { approximate: 'tanh' })
+}
+
+/** What lies between the products: an activation, or the product of a gate and a value. */
+export function addGated(
+  graph: GraphBuilder,
+  kind: TransformerShape['activation'],
+  first: Value,
+  second?: Value,
+): Value {
+  if (kind === 'swiglu') return graph.op('Mul', [graph.op('QuickGelu', [first], { alpha: { float: 1 } }, MS), second!])
+  if (kind === 'geglu') return graph.op('Mul', [addActivation(graph, 'gelu-tanh', first), second!])
+  return addActivation(graph, kind, first)
 }
 
 /** The residual stream after a block, and its norm by what follows. */
@@ -209,12 +225,10 @@ function addBlock(tower: Transformer, block: Block, stream: Required<Stream>, le
   )
   const mixed = prepareRows(graph, precision, graph.op('Reshape', [attended, graph.ints([-1, dim])]))
   const middle = addResidual(tower, addProduct(graph, mixed, block.proj), stream.sum, block.projBias, block.norm2)
-  const fed = prepareRows(graph, precision, middle.normed!)
+  const inner = block.innerNorm ? addLayerNorm(tower, middle.normed!, block.innerNorm) : middle.normed!
+  const fed = prepareRows(graph, precision, inner)
   const [first, second] = block.up.map((part) => addProduct(graph, fed, part))
-  const hidden =
-    shape.activation === 'swiglu'
-      ? graph.op('Mul', [graph.op('QuickGelu', [first!], { alpha: { float: 1 } }, MS), second!])
-      : addActivation(graph, shape.activation, first!)
+  const hidden = addGated(graph, shape.activation, first!, second)
   const down = addProduct(graph, prepareRows(graph, precision, hidden), block.down)
   return addResidual(tower, down, middle.sum, block.downBias, next)
 }
