@@ -400,7 +400,7 @@ describe('wrong usage says what to do and writes nothing', () => {
       place(path.join(nano, 'config.json'), path.join(model, 'config.json'))
       writeFileSync(path.join(model, 'model.safetensors'), bytes)
       const result = await runCli(['encode', photos, '--out', path.join(dir, 'out'), '--model', model])
-      expect(result.stderr).toMatch(/no valid safetensors file/)
+      expect(result.stderr).toMatch(/not a valid safetensors file/)
       expect(result.code).toBe(3)
     }
   })

@@ -66,7 +66,7 @@ describe('vtp model check', () => {
     writeFileSync(path.join(folder, '0-broken.jpg'), 'no image')
     const { code, stdout } = await runCli(['model', 'check', 'nano', folder, '--limit', '1'])
     expect(code).toBe(0)
-    expect(stdout).toContain('1 images (1 more cannot be decoded)')
+    expect(stdout).toContain('1 image (1 more cannot be decoded)')
     for (const precision of ['fp32', 'int8', 'official bf16'])
       expect(stdout).toMatch(new RegExp(`^${precision} .*latents +\\d`, 'm'))
     expect(stdout).toMatch(/^int8 +latents +0\.\d{3} % +0\.9\d{5} +\d+\.\d\d dB +-?\d\.\d{3} +\d/m)
@@ -134,7 +134,7 @@ describe('vtp model pull', () => {
     const result = JSON.parse(pull.stdout) as ModelPullJson
     expect(result.commit).toBe(COMMIT_A)
     expect(result.files.map(({ name }) => name)).toEqual(['config.json', 'model.safetensors'])
-    expect(pull.stderr).toMatch(/going on at \d+ of \d+ bytes/)
+    expect(pull.stderr).toMatch(/resuming at \d+ of \d+ bytes/)
     expect(pull.stderr).not.toContain('hf_secret')
     await hub.stop()
     const info = await runCli(['model', 'info', 'org/nano', '--json'], { env: { ...env, HF_HUB_OFFLINE: '1' } })

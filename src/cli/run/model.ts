@@ -153,10 +153,7 @@ export function runModelExport(context: CommandContext, flags: ExportFlags): Pro
       if (!context.terminal.json) note(`${graphs.at(-1)!.file}: ${formatBytes(graphs.at(-1)!.bytes)}`)
     }
     const result: ModelExportJson = { model: model.name, digest: model.digest, imageSize: size, graphs }
-    await writeFile(
-      path.join(flags.out, 'export.json'),
-      `${JSON.stringify({ ...result, graphs: graphs.map(asMoved) }, null, 2)}\n`,
-    )
+    await writeFile(path.join(flags.out, 'export.json'), `${JSON.stringify(result, null, 2)}\n`)
     context.terminal.print(describeExport(result))
     return result
   })
@@ -195,13 +192,6 @@ function compileTower(model: ImageModel, tower: Tower, size: ImageSize, flags: E
   })
 }
 
-/** In the folder's own file the names are relative to it: the folder may be moved. */
-const asMoved = (graph: ExportedGraph): ExportedGraph => ({
-  ...graph,
-  file: path.basename(graph.file),
-  weights: path.basename(graph.weights),
-})
-
 /** A graph and its weights as `encoder.onnx` and `encoder.weights`. */
 async function copyGraph(graph: GraphFile, tower: Tower, out: string): Promise<ExportedGraph> {
   const file = path.join(out, `${tower}.onnx`)
@@ -209,7 +199,9 @@ async function copyGraph(graph: GraphFile, tower: Tower, out: string): Promise<E
   await writeAtomically(weights, (tmp) => copyFile(graph.weights, tmp))
   await writeAtomically(file, async (tmp) => writeFile(tmp, await readFile(graph.path)))
   const bytes = (await stat(file)).size + (await stat(weights)).size
-  return { tower, file, weights, bytes, inputs: graph.inputs, outputs: graph.outputs }
+  // Relative to the folder, which may be moved.
+  const names = { file: path.basename(file), weights: path.basename(weights) }
+  return { tower, ...names, bytes, inputs: graph.inputs, outputs: graph.outputs }
 }
 
 function describeExport({ graphs }: ModelExportJson): string[] {
