@@ -29,6 +29,42 @@ export function parseJsonObject(text: string, where: string): Record<string, unk
   return value as Record<string, unknown>
 }
 
+/** Files that mean their folder: their names say less than its. */
+export const PLAIN_NAMES =
+  /^(config\.json|(model|pytorch_model|open_clip_model|open_clip_pytorch_model)\.(safetensors|bin)(\.index\.json)?|open_clip_config\.json)$/
+
+/** Names of a remote listing that may become files below a folder of ours: relative, and never above it. */
+export function isPlainPath(name: string): boolean {
+  return name !== '' && !name.includes('\\') && name.split('/').every((part) => part !== '' && !/^\.\.?$/.test(part))
+}
+
+/** What a hub or a bucket lists, as families look at it; `fetch` brings a small file's text. */
+export function remoteCandidate(
+  ref: string,
+  names: Iterable<string>,
+  fetch: (name: string) => Promise<string>,
+  file?: string,
+): Candidate {
+  const files = [...names].filter(isPlainPath).sort()
+  const texts = new Map<string, Promise<string>>()
+  const readText = async (name: string): Promise<string | undefined> => {
+    if (!files.includes(name)) return undefined
+    if (!texts.has(name)) texts.set(name, fetch(name))
+    return texts.get(name)
+  }
+  return {
+    ref,
+    files,
+    file,
+    readText,
+    async readJson(name) {
+      const text = await readText(name)
+      return text === undefined ? undefined : parseJsonObject(text, `${ref}/${name}`)
+    },
+    readShapes: async () => undefined,
+  }
+}
+
 async function listFiles(folder: string): Promise<string[]> {
   const found: string[] = []
   const visit = async (under: string, depth: number): Promise<void> => {

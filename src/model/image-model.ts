@@ -92,6 +92,8 @@ export interface PixelDecoder {
   readonly mean: readonly number[]
   readonly std: readonly number[]
   readonly rounding: PixelRounding
+  /** Whether its script compares with originals that went through normalisation and back, whose rounding then counts. */
+  readonly comparesNormalised?: boolean
   /** Input `latents` float32 [N, C, h, w]; outputs as `DecoderSpec` says. */
   compile(spec: DecoderSpec): Promise<GraphFile>
   load(grid: ImageSize, precision: Precision): MemoryLoad

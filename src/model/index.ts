@@ -4,7 +4,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'
 import { defaultCacheDir } from '../io/cache.js'
-import { localCandidate } from './candidate.js'
+import { localCandidate, PLAIN_NAMES } from './candidate.js'
 import type { ImageModel } from './image-model.js'
 import { recognise, unknownCheckpoint } from './registry.js'
 
@@ -28,10 +28,6 @@ export function bundledModelFolder(): string {
 }
 
 const HUB_ID = /^[\w][\w.-]*\/[\w.-]+(@[\w./-]+)?$/
-/** Names of files that say less than their folder's. */
-const PLAIN_NAMES =
-  /^(config\.json|(model|pytorch_model|open_clip_model|open_clip_pytorch_model)\.(safetensors|bin)(\.index\.json)?|open_clip_config\.json)$/
-
 interface Resolved {
   folder: string
   name: string
@@ -55,9 +51,7 @@ async function resolveModel(ref: string, options: OpenModelOptions): Promise<Res
   if (ref === 'nano') return { folder: bundledModelFolder(), name: 'vtp-nano' }
   if (ref.startsWith('s3://')) {
     const { resolveS3Model } = await import('./hub/s3.js')
-    const cacheDir = options.cacheDir ?? defaultCacheDir()
-    const name = path.posix.basename(ref.replace(/\/+(config\.json|model\.safetensors)?$/, ''))
-    return { folder: await resolveS3Model(ref, { cacheDir, onNote: options.onNote }), name }
+    return resolveS3Model(ref, { cacheDir: options.cacheDir ?? defaultCacheDir(), onNote: options.onNote })
   }
   const info = await stat(ref).catch(() => undefined)
   if (info?.isDirectory()) return { folder: ref, name: path.basename(path.resolve(ref)) }

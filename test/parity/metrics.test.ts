@@ -43,7 +43,7 @@ describe('pairs of images', () => {
   const pool = openScorePool(1)
   const bytes: { reference: Uint8Array; reconstruction: Uint8Array }[] = []
   beforeAll(async () => {
-    network = await openPairs(true, { ...options, dir: weights })
+    network = await openPairs({ lpips: true }, { ...options, dir: weights })
     const floats = await openSafetensors(golden('pairs.safetensors'))
     for (const [i, pair] of expected.pairs.entries()) {
       const original = await readPixels('pairs', pair.original)

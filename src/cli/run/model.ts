@@ -240,8 +240,10 @@ export async function runModelPull(context: CommandContext, ref: string): Promis
       },
     })
     const files: ModelPullJson['files'] = []
-    for (const name of (await readdir(folder)).sort())
-      files.push({ name, bytes: (await stat(path.join(folder, name))).size })
+    for (const name of (await readdir(folder, { recursive: true })).sort()) {
+      const info = await stat(path.join(folder, name))
+      if (info.isFile()) files.push({ name, bytes: info.size })
+    }
     const result: ModelPullJson = { model: ref, folder, commit: path.basename(folder), files }
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
     progress.finish([`${ref}: ${plural(files.length, 'file')}, ${formatBytes(bytes)}, checked`])

@@ -9,7 +9,7 @@ import { compileGraph } from '../../graph/compile.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { openWeights } from '../../io/weights.js'
 import { buildInception, type InceptionSpec } from '../../model/inception/graph.js'
-import { buildPair, LPIPS_TENSORS, VGG_TENSORS } from '../../model/lpips/graph.js'
+import { buildPair, LPIPS_TENSORS, type PairSpec, VGG_TENSORS } from '../../model/lpips/graph.js'
 import { resolveWeights, type WeightsFile, type WeightsOptions } from './weights.js'
 
 export interface NetworkOptions extends WeightsOptions {
@@ -68,11 +68,11 @@ export async function openInception(spec: InceptionSpec, options: NetworkOptions
 }
 
 /** Opens the graph of pairs (lpips.ts); without LPIPS it needs no weights. */
-export async function openPairs(lpips: boolean, options: NetworkOptions): Promise<OpenNetwork> {
+export async function openPairs(spec: PairSpec, options: NetworkOptions): Promise<OpenNetwork> {
   const weights: WeightsFile[] = []
   const readers: Reader[] = []
   try {
-    if (lpips) {
+    if (spec.lpips) {
       for (const [name, needed] of [
         ['vgg16', VGG_TENSORS],
         ['lpips', LPIPS_TENSORS],
@@ -90,8 +90,8 @@ export async function openPairs(lpips: boolean, options: NetworkOptions): Promis
       cacheDir: options.cacheDir,
       modelDigest: digest,
       tower: 'pairs',
-      spec: { lpips },
-      build: (builder) => buildPair(builder, read, { lpips }),
+      spec,
+      build: (builder) => buildPair(builder, read, spec),
     })
     return { session: await openNetwork(graph, options), weights }
   } finally {

@@ -2,7 +2,8 @@
 import { type ImageDecoder, openImageDecoder } from '../../engine/image-decoder.js'
 import { type ImageEncoder, openImageEncoder } from '../../engine/image-encoder.js'
 import { usageError } from '../../errors.js'
-import { decoderOf, type ImageModel, openModel } from '../../model/index.js'
+import { decoderOf, type ImageModel, openModel, type PixelDecoder } from '../../model/index.js'
+import type { PairSpec } from '../../model/lpips/graph.js'
 import { type OpenNetwork, openInception, openPairs } from '../networks/open.js'
 import { type ComparedBatch, comparePairs } from '../pairs/compare.js'
 import { openScorePool, type ScorePool } from '../pairs/score-pool.js'
@@ -50,7 +51,7 @@ export async function openReconEngine(
     ssim: request.metrics.includes('ssim'),
     lpips: request.metrics.includes('lpips'),
   }
-  const pairs = await openPairs(metrics.lpips, { ...network, batchSize })
+  const pairs = await openPairs({ lpips: metrics.lpips, decoded: comparison(pixelDecoder) }, { ...network, batchSize })
   closers.push(() => pairs.session.close())
   const scores = openScorePool(request.device.cores)
   closers.push(() => scores.close())
@@ -92,6 +93,11 @@ export async function openReconEngine(
   const decoder = await openImageDecoder(model, 'image', { device, grid, precision, images: batchSize, onNote })
   closers.push(() => decoder.close())
   return { model, set, encoder, decoder, pairs, scores, inception, metrics }
+}
+
+/** Undefined where originals are compared as VTP's script does it. */
+function comparison({ comparesNormalised, mean, std, rounding }: PixelDecoder): PairSpec['decoded'] {
+  return comparesNormalised ? undefined : { mean, std, rounding }
 }
 
 /** Reconstructs and compares the pixels of a batch. */

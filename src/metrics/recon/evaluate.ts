@@ -6,7 +6,7 @@
 
 import path from 'node:path'
 import { firstProvider, runsInFlight } from '../../engine/device.js'
-import { defaultCacheDir } from '../../model/index.js'
+import { decoderOf, defaultCacheDir, type PixelRounding } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
 import { type Collector, createCollector, type PixelBatch } from '../fid/collector.js'
 import { frechetDistance } from '../fid/frechet.js'
@@ -139,15 +139,25 @@ async function statesOf(collectors: Collectors | undefined): Promise<NumberArray
   return Object.assign({}, ...(await Promise.all(parts)))
 }
 
+const TO_BYTES: Record<PixelRounding, string> = {
+  truncate: 'truncated',
+  'half-up': 'rounded (halves up)',
+  'half-even': 'rounded (halves to even)',
+}
+
 function describeProtocol(request: ReconRequest, engine: ReconEngine, summary: ReconSummary): string {
-  const { metrics, pairs, inception, set } = engine
-  const parts = [`${set.transform.spec}, N = ${summary.images}`, 'decoder output clamped to 0…1']
+  const { metrics, model, pairs, inception, set } = engine
+  const parts = [`${set.transform.spec}, N = ${summary.images}`]
+  for (const said of [model.protocol.latents, model.protocol.decoder]) if (said !== undefined) parts.push(said)
+  parts.push('decoder output clamped to 0…1')
   if (metrics.psnr) parts.push('PSNR per image on 0…255 floats, mean over images')
   const mean = `mean of means over batches of ${request.protocolBatch} (as the official script)`
   if (metrics.ssim) parts.push(`SSIM torchmetrics 1.x, data range 1, float64, ${mean}`)
   if (metrics.lpips) parts.push(`LPIPS ${pairs.weights.map(describeWeights).join(' + ')}, ${mean}`)
   if (inception)
-    parts.push(`rFID ${describeWeights(inception.weights[0]!)}, both sides truncated to uint8, 2048-d, float64 moments`)
+    parts.push(
+      `rFID ${describeWeights(inception.weights[0]!)}, both sides ${TO_BYTES[decoderOf(model).rounding]} to uint8, 2048-d, float64 moments`,
+    )
   parts.push(
     `encoder ${request.precision}, decoder ${request.decoderPrecision}, metrics fp32, ${firstProvider(request.device)}, ${engineVersion()}`,
   )

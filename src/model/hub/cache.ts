@@ -6,17 +6,14 @@
  *   models--org--name/blobs/<etag>                 SHA-256 of a large file, git's SHA-1 of a small one
  *   models--org--name/blobs/<etag>.incomplete      a download that has not ended
  *
- * A snapshot counts as complete when config.json and all weight files are there.
+ * A snapshot counts as complete when all files are there that the model's family needs.
  */
 import { copyFile, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { z } from 'zod'
-import { systemCode, VtpError } from '../../errors.js'
+import { systemCode } from '../../errors.js'
 import { settle, temporaryName, writeAtomically } from '../../io/atomic.js'
-
-export const CONFIG = 'config.json'
-export const WEIGHTS = 'model.safetensors'
-export const WEIGHTS_INDEX = 'model.safetensors.index.json'
+import { localCandidate } from '../candidate.js'
+import { neededFiles } from '../needed-files.js'
 
 const COMMIT = /^[0-9a-f]{40}$/
 
@@ -39,37 +36,10 @@ export async function fileExists(file: string): Promise<boolean> {
   return (await stat(file).catch(() => undefined))?.isFile() === true
 }
 
-const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) })
-
-/** The shards that an index lists. Throws `bad_index`; names never leave the folder. */
-export function shardNames(indexText: string, where: string): string[] {
-  let names: string[]
-  try {
-    names = [...new Set(Object.values(indexSchema.parse(JSON.parse(indexText)).weight_map))].sort()
-  } catch (error) {
-    throw new VtpError(`${where} is not the index of a sharded checkpoint`, { code: 'bad_index', cause: error })
-  }
-  const strange = names.find((name) => !isPlainWeightName(name))
-  if (strange !== undefined) {
-    throw new VtpError(`${where} names the file "${strange}", which is not a plain .safetensors name`, {
-      code: 'bad_index',
-    })
-  }
-  return names
-}
-
-export function isPlainWeightName(name: string): boolean {
-  return /^[\w][\w.-]*\.safetensors$/.test(name)
-}
-
-/** Whether a snapshot folder holds a whole checkpoint. */
+/** Whether a snapshot folder holds all files that its model's family needs. */
 export async function isCompleteSnapshot(folder: string): Promise<boolean> {
-  if (!(await fileExists(path.join(folder, CONFIG)))) return false
-  if (await fileExists(path.join(folder, WEIGHTS))) return true
-  const text = await readFile(path.join(folder, WEIGHTS_INDEX), 'utf8').catch(() => undefined)
-  if (text === undefined) return false
   try {
-    for (const name of shardNames(text, folder)) if (!(await fileExists(path.join(folder, name)))) return false
+    await neededFiles(await localCandidate(folder, folder))
     return true
   } catch {
     return false

@@ -64,6 +64,26 @@ describe('a download', () => {
     expect(readFileSync(path.join(repoDir, 'refs', 'main'), 'utf8')).toBe(COMMIT_A)
   })
 
+  it("takes the files that the model's family needs, in folders and as pickles too, and none that lead elsewhere", async () => {
+    const files = {
+      'config.json': FILES['config.json']!,
+      'pytorch_model.bin': { bytes: WEIGHTS, lfs: true },
+      'onnx/model.onnx': { bytes: WEIGHTS, lfs: true },
+      'a/../../b': { bytes: CONFIG },
+    }
+    const hub = await startHub(repo({ files }))
+    const folder = await resolveHubModel('org/net', options(hub.endpoint))
+    expect(readdirSync(folder).sort()).toEqual(['config.json', 'pytorch_model.bin'])
+  })
+
+  it('of a model that no family knows is refused before its weights come', async () => {
+    const config = { bytes: Buffer.from('{"model_type":"resnet"}') }
+    const hub = await startHub(repo({ files: { ...FILES, 'config.json': config } }))
+    const error = await failure(resolveHubModel('org/net', options(hub.endpoint)))
+    expect(error).toMatchObject({ code: 'wrong_architecture', exitCode: 2 })
+    expect(hub.requests.some(({ path: asked }) => asked.includes('model.safetensors'))).toBe(false)
+  })
+
   it('is not repeated for what is in the cache', async () => {
     const hub = await startHub(repo())
     const given = options(hub.endpoint)
@@ -138,7 +158,7 @@ describe('a broken download', () => {
     expect(first).toBeUndefined()
     expect(second).toMatch(/^bytes=[1-9]\d*-$/)
     expect(more).toEqual([])
-    expect(notes.join('\n')).toMatch(/model\.safetensors: .*going on at \d+ of 300000 bytes/)
+    expect(notes.join('\n')).toMatch(/model\.safetensors: .*resuming at \d+ of 300000 bytes/)
   })
 
   it('goes on where an earlier process has stopped', async () => {
@@ -257,18 +277,18 @@ describe('access', () => {
     expect(error.suggestions.join()).toContain(`${hub.endpoint}/org/net`)
   })
 
-  it('tells a missing model, a missing revision and a model without safetensors apart', async () => {
+  it('tells a missing model, a missing revision and a model without weights that can be read apart', async () => {
     const hub = await startHub(repo())
     expect((await failure(resolveHubModel('org/nope', options(hub.endpoint)))).code).toBe('hub_not_found')
     const revision = await failure(resolveHubModel('org/net@nope', options(hub.endpoint)))
     expect(revision).toMatchObject({ code: 'hub_revision_missing', exitCode: 2 })
     expect(revision.message).toContain('"nope"')
-    const pickled = await startHub(
-      repo({ files: { 'config.json': FILES['config.json']!, 'pytorch_model.bin': { bytes: CONFIG } } }),
+    const other = await startHub(
+      repo({ files: { 'config.json': FILES['config.json']!, 'flax_model.msgpack': { bytes: CONFIG } } }),
     )
-    const error = await failure(resolveHubModel('org/net', options(pickled.endpoint)))
+    const error = await failure(resolveHubModel('org/net', options(other.endpoint)))
     expect(error.code).toBe('hub_no_checkpoint')
-    expect(error.suggestions[0]).toContain('pytorch_model.bin')
+    expect(error.suggestions[0]).toContain('flax_model.msgpack')
   })
 })
 

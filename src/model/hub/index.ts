@@ -1,16 +1,17 @@
 /**
  * Models from a Hugging Face hub: `org/name[@revision]` → the folder of a snapshot in the standard cache.
- * Only config.json and the weight files are taken. The hub is asked which commit a branch points to;
+ * Only the files that the model's family needs are taken. The hub is asked which commit a branch points to;
  * when it does not answer, the snapshot that is on this disk is used. Metadata requests go through
  * @huggingface/hub; downloads are ours (hub-download.ts), because the library neither resumes nor checks.
  */
 import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { usageError, VtpError } from '../../errors.js'
+import { EXIT, usageError, VtpError } from '../../errors.js'
 import { vtpVersion } from '../../version.js'
+import { remoteCandidate } from '../candidate.js'
+import { neededFiles } from '../needed-files.js'
 import {
-  CONFIG,
   cachedSnapshot,
   fileExists,
   type HubRef,
@@ -18,9 +19,6 @@ import {
   isCompleteSnapshot,
   linkIntoSnapshot,
   repoFolder,
-  shardNames,
-  WEIGHTS,
-  WEIGHTS_INDEX,
   writeRef,
 } from './cache.js'
 import { blobHash, downloadBlob, type RemoteFile } from './download.js'
@@ -119,7 +117,7 @@ async function downloadSnapshot(
   }
   const remote = new Map<string, RemoteFile>()
   await retry(tries, options, async () => {
-    for await (const entry of listFiles({ ...common, repo, revision: commit })) {
+    for await (const entry of listFiles({ ...common, repo, revision: commit, recursive: true })) {
       if (entry.type !== 'file' || !entry.oid) continue
       remote.set(entry.path, {
         name: entry.path,
@@ -132,17 +130,19 @@ async function downloadSnapshot(
   })
 
   const take = async (name: string): Promise<string> => {
-    const file = remote.get(name)
-    if (!file || !/^[0-9a-f]{40,64}$/.test(file.etag)) throw notACheckpoint(ref, name, [...remote.keys()])
+    const file = remote.get(name)!
+    if (!/^[0-9a-f]{40,64}$/.test(file.etag))
+      throw new HubNetworkError(file.url, new Error(`the hub names no hash of ${name}`))
     await takeFile(file, repoDir, path.join(snapshot, name), hubFetch, options)
     return path.join(snapshot, name)
   }
-  await take(CONFIG)
-  if (remote.has(WEIGHTS)) await take(WEIGHTS)
-  else {
-    const index = await take(WEIGHTS_INDEX)
-    for (const name of shardNames(await readFile(index, 'utf8'), index)) await take(name)
-  }
+  const readText = async (name: string): Promise<string> => readFile(await take(name), 'utf8')
+  const needed = await neededFiles(remoteCandidate(ref, remote.keys(), readText)).catch((error: unknown) => {
+    throw error instanceof VtpError && error.code === 'model_incomplete'
+      ? notACheckpoint(error, ref, [...remote.keys()])
+      : error
+  })
+  for (const name of needed) await take(name)
   await writeRef(repoDir, revision, commit)
   return snapshot
 }
@@ -170,13 +170,14 @@ async function takeFile(
   await linkIntoSnapshot(blob, target)
 }
 
-function notACheckpoint(ref: string, missing: string, files: string[]): VtpError {
-  const other = files.filter((name) => /\.(bin|pt|pth|ckpt|h5|msgpack)$/.test(name))
-  const suggestions = ['give a VTP checkpoint, e.g. MiniMaxAI/VTP-Large-f16d64']
-  if (other.length > 0)
-    suggestions.unshift(`it has ${other[0]}: convert it to model.safetensors first (pickles are not read)`)
-  const what = missing === WEIGHTS_INDEX ? 'model.safetensors' : missing
-  return new VtpError(`The hub's ${ref} has no ${what}`, { code: 'hub_no_checkpoint', exitCode: 2, suggestions })
+function notACheckpoint(cause: VtpError, ref: string, files: string[]): VtpError {
+  const found = files.filter((name) => /\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx)$/.test(name)).slice(0, 5)
+  return new VtpError(`The hub's ${ref} is not a checkpoint that can be used: ${cause.message}`, {
+    code: 'hub_no_checkpoint',
+    exitCode: EXIT.usage,
+    suggestions: [...(found.length > 0 ? [`it has ${found.join(', ')}`] : []), 'give e.g. MiniMaxAI/VTP-Large-f16d64'],
+    cause,
+  })
 }
 
 /** `fetch` with our name, the token for the hub's own address only, a time limit, and errors that can be told apart. */

@@ -10,28 +10,42 @@ import { writeAtomically } from '../../io/atomic.js'
 import { downloadObject } from '../../io/s3/download.js'
 import { getObject, type ListedObject, listObjects } from '../../io/s3/objects.js'
 import { folderKey, parseS3Uri, s3Uri } from '../../io/s3/uri.js'
-
-const WANTED = /^(config\.json|model\.safetensors|model\.safetensors\.index\.json|[\w.-]+\.safetensors)$/
+import { PLAIN_NAMES, remoteCandidate } from '../candidate.js'
+import { neededFiles } from '../needed-files.js'
 
 export interface S3ModelOptions {
   cacheDir: string
   onNote?: (line: string) => void
 }
 
-/** Downloads `config.json` and the weights; returns the folder. Throws usage error `model_missing`. */
-export async function resolveS3Model(uri: string, { cacheDir, onNote }: S3ModelOptions): Promise<string> {
+/** Objects below a prefix, at most: a bucket of images given by mistake is not listed to its end. */
+const MOST_OBJECTS = 2000
+const FILE = /\.(safetensors|bin|pt|pth|ckpt|json|ya?ml)$/
+
+/** The local folder with the files that the model's family needs, and the model's name. Throws usage error `model_missing`. */
+export async function resolveS3Model(
+  uri: string,
+  { cacheDir, onNote }: S3ModelOptions,
+): Promise<{ folder: string; name: string; file?: string }> {
   const { bucket, key } = parseS3Uri(uri)
-  const prefix = folderKey(key.replace(/(^|\/)(config\.json|model\.safetensors)$/, ''))
+  const base = path.posix.basename(key)
+  const isFile = FILE.test(base)
+  const file = isFile && !PLAIN_NAMES.test(base) ? base : undefined
+  const prefix = folderKey(isFile ? key.slice(0, -base.length).replace(/\/$/, '') : key)
   const files: ListedObject[] = []
   for await (const object of listObjects({ bucket, key: prefix })) {
-    if (WANTED.test(object.key.slice(prefix.length))) files.push(object)
+    if (files.length === MOST_OBJECTS) break
+    files.push(object)
   }
-  const names = await neededFiles(bucket, prefix, files)
-  if (!names.includes('config.json') || names.length < 2) {
+  if (files.length === 0) {
     throw usageError('model_missing', `There is no model at ${uri}`, [
       'give the prefix that holds config.json and model.safetensors',
     ])
   }
+  const readText = async (name: string): Promise<string> =>
+    Buffer.from((await getObject({ bucket, key: prefix + name })).bytes).toString()
+  const listed = files.map((object) => object.key.slice(prefix.length))
+  const names = await neededFiles(remoteCandidate(uri, listed, readText, file))
   const needed = files.filter((object) => names.includes(object.key.slice(prefix.length)))
   const seen = needed.map(({ key: name, size, etag }) => `${name}\n${size}\n${etag}`)
   const digest = createHash('sha256')
@@ -49,24 +63,6 @@ export async function resolveS3Model(uri: string, { cacheDir, onNote }: S3ModelO
         throw new VtpError(`${s3Uri({ bucket, key: name })} changed while it was read`, { code: 's3_changed' })
     })
   }
-  return folder
-}
-
-/** One weight file, or the index and the shards that it lists. Other files of the prefix are left alone. */
-async function neededFiles(bucket: string, prefix: string, files: ListedObject[]): Promise<string[]> {
-  const there = new Set(files.map((object) => object.key.slice(prefix.length)))
-  const base = ['config.json'].filter((name) => there.has(name))
-  if (there.has('model.safetensors')) return [...base, 'model.safetensors']
-  const index = 'model.safetensors.index.json'
-  if (!there.has(index)) return base
-  const { bytes } = await getObject({ bucket, key: prefix + index })
-  try {
-    const { weight_map: map } = JSON.parse(bytes.toString()) as { weight_map: Record<string, string> }
-    return [...base, index, ...new Set(Object.values(map).filter((name) => there.has(name)))]
-  } catch (error) {
-    throw new VtpError(`${s3Uri({ bucket, key: prefix + index })} is not the index of a sharded checkpoint`, {
-      code: 'bad_index',
-      cause: error,
-    })
-  }
+  const name = file === undefined ? path.posix.basename(prefix) || bucket : path.posix.parse(file).name
+  return { folder, name, file }
 }

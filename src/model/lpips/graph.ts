@@ -10,6 +10,7 @@
 import type { GraphBuilder, Value } from '../../graph/builder.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
+import type { PixelRounding } from '../image-model.js'
 
 /** torchvision's `features` of VGG16: [index, in, out], cut before each of the four pools. */
 const SLICES: [number, number, number][][] = [
@@ -43,9 +44,13 @@ export const LPIPS_LAYERS = SLICES.length
 const SHIFT = [-0.03, -0.088, -0.188]
 const SCALE = [0.458, 0.448, 0.45]
 
+const VTP_SCRIPT = { mean: IMAGENET_MEAN, std: IMAGENET_STD, rounding: 'truncate' } as const
+
 export interface PairSpec {
   /** Whether the VGG and LPIPS weights are there and `lpips.0` … `lpips.4` are wanted. */
   lpips: boolean
+  /** How a decoder's `image` becomes 0…1 and 8 bits, where not as in VTP's script; originals are then taken as they are. */
+  decoded?: { mean: readonly number[]; std: readonly number[]; rounding: PixelRounding }
 }
 
 /**
@@ -58,19 +63,19 @@ export async function buildPair(graph: GraphBuilder, read: ReadTensor, spec: Pai
   const pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', 'H', 'W', 3] })
   const image = graph.input({ name: 'image', dtype: 'float32', shape: ['N', 3, 'H', 'W'] })
 
-  // ToTensor and Normalize, as the loader does: the way back does not undo them exactly, and that counts.
+  // VTP's script normalises the originals and brings them back: that does not undo it exactly, and it counts.
   const planes = graph.op('Transpose', [graph.op('Cast', [pixels], { to: 1 })], { perm: [0, 3, 1, 2] })
   const unit = graph.op('Div', [planes, graph.scalar(255)])
-  const centred = graph.op('Sub', [unit, perChannel([...IMAGENET_MEAN])])
-  const normalised = graph.op('Div', [centred, perChannel([...IMAGENET_STD])])
-
-  const mean = perChannel(IMAGENET_MEAN.map((m, c) => -m / IMAGENET_STD[c]!))
-  const std = perChannel(IMAGENET_STD.map((s) => 1 / s))
+  const { mean: means, std: stds, rounding } = spec.decoded ?? VTP_SCRIPT
+  const mean = perChannel(means.map((m, c) => -m / stds[c]!))
+  const std = perChannel(stds.map((s) => 1 / s))
   const back = (x: Value): Value => {
     const y = graph.op('Div', [graph.op('Sub', [x, mean]), std])
     return graph.op('Clip', [y, graph.scalar(0), graph.scalar(1)])
   }
-  const reference = back(normalised)
+  const normalise = (x: Value): Value =>
+    graph.op('Div', [graph.op('Sub', [x, perChannel([...means])]), perChannel([...stds])])
+  const reference = spec.decoded ? unit : back(normalise(unit))
   const reconstruction = back(image)
   for (const [name, value] of [
     ['reference', reference],
@@ -78,7 +83,11 @@ export async function buildPair(graph: GraphBuilder, read: ReadTensor, spec: Pai
   ] as const) {
     graph.output(value, { name, dtype: 'float32', shape: ['N', 3, 'H', 'W'] })
     const scaled = graph.op('Mul', [graph.op('Transpose', [value], { perm: [0, 2, 3, 1] }), graph.scalar(255)])
-    const bytes = graph.op('Cast', [scaled], { to: 2 })
+    const bytes = graph.op(
+      'Cast',
+      [name === 'reference' && spec.decoded ? round(graph, scaled, 'half-even') : round(graph, scaled, rounding)],
+      { to: 2 },
+    )
     graph.output(bytes, { name: `${name}_u8`, dtype: 'uint8', shape: ['N', 'H', 'W', 3] })
   }
   if (!spec.lpips) return
@@ -110,6 +119,12 @@ export async function buildPair(graph: GraphBuilder, read: ReadTensor, spec: Pai
     const map = graph.op('Conv', [graph.op('Mul', [difference, difference]), head], { kernel_shape: [1, 1] })
     graph.output(map, { name: `lpips.${k}`, dtype: 'float32', shape: ['N', 1, `h${k}`, `w${k}`] })
   }
+}
+
+/** Floats of 0…255 as the numbers that a cast to uint8, which cuts off, then keeps. */
+function round(graph: GraphBuilder, x: Value, rounding: PixelRounding): Value {
+  if (rounding === 'half-even') return graph.op('Round', [x])
+  return rounding === 'half-up' ? graph.op('Add', [x, graph.scalar(0.5)]) : x
 }
 
 function pool(graph: GraphBuilder, x: Value): Value {

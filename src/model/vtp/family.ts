@@ -73,6 +73,7 @@ function openDecoder(base: Base, { config, weights }: VtpCheckpoint): PixelDecod
     mean: IMAGENET_MEAN,
     std: IMAGENET_STD,
     rounding: 'truncate',
+    comparesNormalised: true,
     compile: (spec) =>
       compilePart({
         model: base,
