@@ -20,6 +20,8 @@ import { readEntryPixels } from './stream/entry-pixels.js'
 export interface ModelCheckRequest {
   model: ImageModel
   source: string
+  /** For SOURCE `-`. */
+  stdin?: AsyncIterable<Uint8Array>
   /** Columns or fields of the source, where they do not have the usual names. */
   fields?: FieldNames
   /** At most this many images. */
@@ -105,7 +107,7 @@ export async function runModelCheck(request: ModelCheckRequest): Promise<ModelCh
 
 async function readPixels(request: ModelCheckRequest, spec: string): Promise<{ pixels: Pixels; rejects: number }> {
   const transform = parseTransform(spec)
-  const source = await openSource(request.source, { fields: request.fields })
+  const source = await openSource(request.source, { fields: request.fields, stdin: request.stdin })
   const pool = openPixelPool(request.device.cores)
   const images: Uint8Array[] = []
   let rejects = 0

@@ -4,6 +4,7 @@ import { rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { chooseDevice } from '../../engine/choose-device.js'
 import { EXIT, usageError } from '../../errors.js'
+import { findShards, openShard } from '../../io/shards/index.js'
 import { openStore, uriScheme } from '../../io/store.js'
 import { makeTempFolder } from '../../io/temp-folder.js'
 import { openEmbedder } from '../../retrieval/embedder.js'
@@ -72,8 +73,17 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
   }
 }
 
-/** Whether SOURCE is a folder of `vtp embed`, whose images need no second pass of the model. */
+/** Whether SOURCE is a folder of `vtp embed`, whose images need no second pass of the model. Stored pixels do. */
 async function isEmbedded(source: string): Promise<boolean> {
+  if (!(await holdsPlan(source))) return false
+  const [first] = await findShards(source)
+  const shard = await openShard(first!)
+  await shard.close()
+  const isPixels = shard.columns.some(({ name }) => name === 'pixels')
+  return !isPixels || shard.columns.some(({ shape }) => shape.length === 1)
+}
+
+async function holdsPlan(source: string): Promise<boolean> {
   if (uriScheme(source) !== 's3') {
     return (await stat(path.join(source, '_vtp', 'plan.json')).catch(() => undefined)) !== undefined
   }

@@ -40,6 +40,7 @@ export function runModelCheckCommand(context: CommandContext, flags: ModelCheckF
         batchSize: flags['batch-size'],
         precisions: compared(device.kind),
         device,
+        stdin: process.stdin,
         stop: stop.signal,
         onNote: note,
       })
