@@ -2,6 +2,8 @@
  * The building blocks of the pipeline: an ordered map over an async iterable with a bounded number of
  * calls in flight (back-pressure is the only flow control), and a limiter for work inside a stage.
  */
+import pLimit from 'p-limit'
+
 export { mapOrdered } from './map-ordered.js'
 
 /**
@@ -23,20 +25,7 @@ export type Limiter = <T>(fn: () => Promise<T>) => Promise<T>
 
 /** Runs at most `limit` functions at a time, first come first served. */
 export function createLimiter(limit: number): Limiter {
-  let active = 0
-  const waiting: (() => void)[] = []
-  return async (fn) => {
-    if (active >= limit) await new Promise<void>((resolve) => waiting.push(resolve))
-    else active++
-    try {
-      return await fn()
-    } finally {
-      // The place goes to the next in line, or is freed.
-      const next = waiting.shift()
-      if (next) next()
-      else active--
-    }
-  }
+  return pLimit(limit)
 }
 
 /** Adds up how long at least one call was running, and how much work was done, in seconds. */
