@@ -213,6 +213,15 @@ export class GraphBuilder {
     return value
   }
 
+  /** Puts the nodes that make these values behind all others, in this order; not those of values that a node reads. */
+  moveToEnd(values: readonly Value[]): void {
+    const read = new Set(this.nodes.flatMap(({ inputs }) => inputs.map((value) => value?.name)))
+    const place = new Map(values.flatMap(({ name }, i) => (read.has(name) ? [] : [[name, i] as const])))
+    const placeOf = ({ outputs }: GraphNode): number => place.get(outputs[0]?.name ?? '') ?? -1
+    // Stable: all others keep their order.
+    this.nodes.sort((a, b) => placeOf(a) - placeOf(b))
+  }
+
   /** Takes nodes out that nobody reads. */
   removeNodes(unread: (node: GraphNode) => boolean): void {
     const kept = this.nodes.filter((node) => !unread(node))

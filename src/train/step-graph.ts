@@ -79,6 +79,8 @@ export function buildStepGraph(spec: StepGraphSpec): StepGraph {
 
   if (count === 1) {
     const { losses, gradients } = micro(graph, inputs)
+    // The engine begins with what the last nodes need: late layers' gradients first, so that their values can go.
+    graph.moveToEnd(gradients)
     return {
       graph,
       gradients: new Map(trained.map((name, i) => [name, graph.expose(gradients[i]!)])),

@@ -14,6 +14,7 @@ import {
   type TrainSettings,
   type TrainStep,
 } from '../../src/train/step.js'
+import { buildStepGraph } from '../../src/train/step-graph.js'
 import { goldenPath } from '../golden.js'
 import { tempDir } from '../support/cli.js'
 
@@ -231,6 +232,22 @@ describe('steps of training', () => {
       return out
     }
     expect(await run(engine.threads, change)).toEqual(await run(1, {}))
+  })
+
+  it('gradients of late layers are made first, and each block is computed again only behind the one after it', async () => {
+    const init = await openTensorFile(goldenPath('train', 'resume', 'init.safetensors'))
+    const config = inferDitConfig(init.shapes, 'init', 2)
+    await init.close()
+    const settings = { ...settingsOf(config, 4, 1, {}), checkpointActivations: true }
+    const { graph, gradients } = buildStepGraph(settings)
+    const made = new Map(graph.nodes.flatMap(({ outputs }, i) => outputs.map((value) => [value?.name, i] as const)))
+    const places = [...gradients.values()].map((name) => made.get(name)!)
+    // The engine starts from the last node; parameters are in the order of the model.
+    expect(places).toEqual([...places].sort((a, b) => a - b))
+    expect(graph.nodes.length - places[0]!).toBe(places.length)
+    // Every copy waits for a gradient: the unit that its input is multiplied by is made of one.
+    const waits = graph.nodes.filter(({ type, inputs }) => type === 'Min' && inputs[1]?.name === 'unit')
+    expect(waits).toHaveLength(config.depth)
   })
 
   it('a loss that is not finite changes nothing, and the samples tell which ones', async () => {

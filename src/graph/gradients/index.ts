@@ -95,8 +95,8 @@ class GradientPass {
   private repeat(nodes: readonly GraphNode[]): void {
     const reached = nodes.some(({ outputs }) => outputs.some((value) => value && this.gradients.has(value.name)))
     if (!reached) return
-    const { unit } = this.options
-    if (!unit) throw graphBug('gradients of a graph with segments need a unit')
+    if (!this.options.unit) throw graphBug('gradients of a graph with segments need a unit')
+    const unit = this.afterGradients(nodes, this.options.unit)
     const made = new Set(nodes.flatMap(({ outputs }) => outputs.flatMap((value) => (value ? [value.name] : []))))
     /** What a name of the first computation is called in the second. */
     const renamed = new Map<string, Value>()
@@ -133,6 +133,19 @@ class GradientPass {
       const d = this.gradients.get(again.name)
       if (d) this.give(value, d)
     }
+  }
+
+  /**
+   * The unit, known only once the gradient of the segment's last output is. The engine would otherwise be free to
+   * compute all segments again before the first of their gradients, and to keep everything after all.
+   */
+  private afterGradients(nodes: readonly GraphNode[], unit: Value): Value {
+    const last = nodes.findLast(({ outputs }) => outputs[0] && this.gradients.has(outputs[0].name))
+    const d = last && this.gradients.get(last.outputs[0]!.name)
+    if (!d || d.dtype !== unit.dtype) return unit
+    const flat = this.maths.op('Reshape', [d, this.maths.ints([-1])])
+    const first = this.maths.op('Gather', [flat, this.graph.constant([0], [], 'int64')], { axis: 0 })
+    return this.maths.op('Min', [this.maths.op('Max', [first, unit]), unit])
   }
 
   private visit(node: GraphNode): void {
