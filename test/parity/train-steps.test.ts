@@ -232,6 +232,7 @@ describe('steps of training', () => {
       return out
     }
     expect(await run(engine.threads, change)).toEqual(await run(1, {}))
+    await Promise.all([init.close(), steps.close()])
   })
 
   it('gradients of late layers are made first, and each block is computed again only behind the one after it', async () => {
@@ -263,6 +264,7 @@ describe('steps of training', () => {
     expect(Array.from(result.mse, Number.isFinite)).toEqual([true, true, true, false])
     expect(await step.read('param', 'x_embedder.proj.weight')).toEqual(await start('param', 'x_embedder.proj.weight'))
     await step.close()
+    await Promise.all([init.close(), steps.close()])
   })
 })
 
