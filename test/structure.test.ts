@@ -71,6 +71,23 @@ describe('imports', () => {
     expect(wrong).toEqual([])
   })
 
+  it('never come back to where they began: no circles, of types and of `import()` neither', () => {
+    const circles = new Set<string>()
+    const done = new Set<string>()
+    const visit = (file: string, trail: string[]): void => {
+      const at = trail.indexOf(file)
+      if (at >= 0) circles.add([...trail.slice(at), file].join(' > '))
+      if (at >= 0 || done.has(file)) return
+      for (const { from } of importsOf(file).filter((entry) => entry.from.startsWith('.'))) {
+        const to = target(file, from)
+        if (files.includes(to)) visit(to, [...trail, file])
+      }
+      done.add(file)
+    }
+    for (const file of files) visit(file, [])
+    expect([...circles]).toEqual([])
+  })
+
   it('name files that exist', () => {
     const missing = files.flatMap((file) =>
       importsOf(file)

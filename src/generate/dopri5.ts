@@ -10,7 +10,7 @@
  */
 import { VtpError } from '../errors.js'
 import type { DitModel } from './evaluate.js'
-import type { SampleRequest, SamplerSettings } from './samplers.js'
+import type { SampleRequest, SamplerSettings } from './sample-request.js'
 
 const f32 = Math.fround
 const ORDER = 5

@@ -4,7 +4,8 @@
  */
 import { stat } from 'node:fs/promises'
 import { usageError } from '../errors.js'
-import { openStore, type Store, uriScheme } from '../io/store.js'
+import { openStore } from '../io/open-store.js'
+import { type Store, uriScheme } from '../io/store.js'
 import { decoderOf, type ImageModel, openModel } from '../model/index.js'
 import { type DitCheckpoint, openDit } from '../model/lightningdit/checkpoint.js'
 import { ditName } from '../model/lightningdit/config.js'
@@ -17,7 +18,7 @@ import { type LatentStats, noStats, readLatentStats } from './latent-stats.js'
 import { type NoiseSource, openNoiseFile, readLabelFile, seededNoise } from './noise-source.js'
 import { type GeneratePlan, type GenerateSettings, makePlan, settlePlan } from './plan.js'
 import { type Recipe, readRecipe, recipeConfig } from './recipe.js'
-import { SAMPLERS, type SamplerName } from './samplers.js'
+import { SAMPLERS, type SamplerName } from './sample-request.js'
 import { timeGrid } from './schedule.js'
 
 /** Values that are undefined come from the reference's configuration file, else from the defaults. */

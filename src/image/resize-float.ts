@@ -3,7 +3,7 @@
  * clean-fid uses it: each channel by itself, bicubic with antialiasing, then clipped to 0…255, not rounded.
  */
 import type { RgbImage } from '../types.js'
-import { resampleWindows, type Windows } from './resize.js'
+import { resampleWindows, type Windows } from './resample-weights.js'
 
 const FILTER = 'bicubic'
 const windows = new Map<string, Windows>()

@@ -7,7 +7,7 @@
  */
 import type { RgbImage } from '../types.js'
 import { ensureMemory, onceWasm, type WasmMemory } from '../wasm.js'
-import type { Coefficients } from './resize.js'
+import type { Coefficients } from './resample-weights.js'
 import { RESIZE_SIMD_WASM } from './resize-simd-bytes.js'
 
 interface ResizeModule {

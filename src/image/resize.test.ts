@@ -3,7 +3,8 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { RgbImage } from '../types.js'
-import { coefficients, FILTERS, type Filter, resizePillow, resizeReference } from './resize.js'
+import { coefficients, FILTERS, type Filter } from './resample-weights.js'
+import { resizePillow, resizeReference } from './resize.js'
 import { resizeSimd } from './resize-simd.js'
 
 /** Noise with flat parts and extremes, the same for the same seed. */

@@ -12,7 +12,8 @@
 import { usageError } from '../errors.js'
 import { RejectError, type RgbImage } from '../types.js'
 import { flipHorizontal } from './flip.js'
-import { FILTERS, type Filter, resizePillow } from './resize.js'
+import { FILTERS, type Filter } from './resample-weights.js'
+import { resizePillow } from './resize.js'
 import { roundHalfEven } from './round.js'
 
 export type Step =

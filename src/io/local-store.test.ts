@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { describeStore } from '../../test/support/store-conformance.js'
-import { openStore, type Store } from './store.js'
+import { openStore } from './open-store.js'
+import type { Store } from './store.js'
 
 vi.mock('node:fs/promises', { spy: true })
 

@@ -3,9 +3,7 @@
  * slashes. Every store passes the same conformance suite (test/support/store-conformance.ts). Retrying and counting
  * requests belong to the S3 client (io/s3/client.ts), because only it can tell what may be tried again.
  */
-import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'
-import { openLocalStore } from './local-store.js'
 import { shownAddress } from './redact.js'
 
 export interface StoreEntry {
@@ -51,14 +49,6 @@ export interface Store {
   /** A local folder for files on their way into this store. Its contents are worthless after a crash. */
   tempDir(): Promise<string>
   close(): Promise<void>
-}
-
-/** Opens a folder (made when it is absent, on the first write) or a URI. Throws usage error `unsupported_scheme`. */
-export async function openStore(uri: string): Promise<Store> {
-  const scheme = uriScheme(uri)
-  if (scheme === undefined || scheme === 'file') return openLocalStore(scheme ? fileURLToPath(uri) : uri)
-  if (scheme === 's3') return (await import('./s3-store.js')).openS3Store(uri)
-  throw unsupportedScheme(uri, scheme)
 }
 
 /** "s3" for "s3://bucket/key"; undefined for paths. */

@@ -3,21 +3,12 @@
  * writes (the restricted reader in src/io/torch: no code runs), or NumPy's.
  */
 import { usageError } from '../errors.js'
+import type { TensorFile } from './named-tensors.js'
 import { isNumpyName, openNumpyTensors } from './numpy/tensors.js'
 import { DTYPE_BYTES, openSafetensors, widenToFloat32 } from './safetensors.js'
 import { isTensor, openStateDict, openTorchFile } from './torch/file.js'
 
-export interface TensorFile {
-  readonly path: string
-  readonly shapes: ReadonlyMap<string, readonly number[]>
-  /** Element types as the file calls them: F32 (safetensors), float32 (torch), <f4 (NumPy). */
-  readonly dtypes: ReadonlyMap<string, string>
-  /** Values in C order, or a range of them, widened to float32. Throws VtpError `bad_dtype` for integers. */
-  readFloat32(name: string, range?: { start: number; count: number }): Promise<Float32Array>
-  /** Values of an integer tensor. Throws usage error `bad_dtype` for floats. */
-  readIntegers(name: string): Promise<number[]>
-  close(): Promise<void>
-}
+export type { TensorFile }
 
 const INTEGERS: Record<string, (bytes: Uint8Array) => number[]> = {
   I64: (b) => Array.from(new BigInt64Array(b.buffer, b.byteOffset, b.length / 8), Number),

@@ -2,8 +2,8 @@
 import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { errorText, usageError, VtpError } from '../../errors.js'
+import type { TensorFile } from '../named-tensors.js'
 import { readFully } from '../read-fully.js'
-import type { TensorFile } from '../tensor-file.js'
 import { NPY_BYTES, npyHeaderBytes, npyToFloat64, parseNpyHeader } from './npy.js'
 import { openNpz } from './npz.js'
 

@@ -4,8 +4,8 @@ import { AsyncByteQueue, RecordBatchFileWriter } from 'apache-arrow'
 import { temporaryName } from '../atomic.js'
 import { shardSchema, toRecordBatch } from './arrow-schema.js'
 import { openFileSink } from './file-sink.js'
-import type { FormatWriter, ShardSpec } from './index.js'
 import { createRebatcher, rowsPerBatch } from './rebatch.js'
+import type { FormatWriter, ShardSpec } from './types.js'
 
 /** Bytes of a record batch: small enough to bound memory, large enough to be read at full speed. */
 const BATCH_BYTES = 8 * 2 ** 20

@@ -12,9 +12,9 @@ import { temporaryName } from '../atomic.js'
 import { encodeNpyHeader, npyHeaderBytes, parseNpyHeader } from '../numpy/npy.js'
 import { readFully } from '../read-fully.js'
 import { type FileSink, openFileSink } from './file-sink.js'
-import type { FinishedFile, FormatWriter, ShardSpec } from './index.js'
 import { openParquetWriter } from './parquet.js'
-import { openParquet, type Shard } from './read.js'
+import { openParquet } from './read-parquet.js'
+import type { FinishedFile, FormatWriter, Shard, ShardSpec } from './types.js'
 
 const DTYPES = { float16: '<f2', float32: '<f4' } as const
 

@@ -17,8 +17,8 @@ import type { RowBatch, TensorColumn } from '../../types.js'
 import { temporaryName } from '../atomic.js'
 import { shardSchema } from './arrow-schema.js'
 import { openFileSink } from './file-sink.js'
-import type { FormatWriter, ShardSpec } from './index.js'
 import { columnSize, createRebatcher, rowsPerBatch } from './rebatch.js'
+import type { FormatWriter, ShardSpec } from './types.js'
 
 /** Bytes of tensors in a row group. */
 const ROW_GROUP_BYTES = 16 * 2 ** 20

@@ -2,38 +2,19 @@
  * Reading shards back, batch by batch: Arrow and Parquet of ours, safetensors of ours and of the reference.
  * Shards in a bucket come to a temporary file first: whoever reads one reads most of it.
  */
-import { openAsBlob } from 'node:fs'
-import { open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
-import {
-  type DataType,
-  type FixedSizeList,
-  type RecordBatch,
-  RecordBatchReader,
-  type Schema,
-  tableFromIPC,
-} from 'apache-arrow'
 import { errorText, usageError, VtpError } from '../../errors.js'
 import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js'
+import { openStore } from '../open-store.js'
 import { openSafetensors, type SafetensorsFile } from '../safetensors.js'
-import { openStore, uriScheme } from '../store.js'
+import { uriScheme } from '../store.js'
 import { makeTempFolder } from '../temp-folder.js'
-import { columnSize, emptyTensor, TENSOR_ARRAYS } from './rebatch.js'
-
-export interface Shard {
-  readonly path: string
-  readonly rows: number
-  /** Tensor columns. */
-  readonly columns: TensorColumn[]
-  readonly provenance: Record<string, string>
-  /** Row metadata and the named tensors, in batches of at most `batchRows` rows. */
-  read(columns: string[], batchRows: number): AsyncGenerator<RowBatch>
-  /** Record batches, row groups or runs of rows that `readGroup` takes; absent in formats without them. */
-  readonly groups?: number
-  /** All rows of one group. */
-  readGroup?(index: number, columns: string[]): Promise<RowBatch>
-  close(): Promise<void>
-}
+import { openArrow } from './read-arrow.js'
+import { openParquet } from './read-parquet.js'
+import { columnSize, TENSOR_ARRAYS } from './rebatch.js'
+import { pick } from './record-batches.js'
+import type { Shard } from './types.js'
 
 const SHARD_FILE = /\.(arrow|parquet|safetensors|npy)$/
 
@@ -116,166 +97,6 @@ export async function openShard(file: string): Promise<Shard> {
     })
   }
   throw usageError('unknown_shard', `${file} is not a shard (.arrow, .parquet, .safetensors or .npy)`)
-}
-
-/** Tensor columns of an Arrow schema: those of the extension type, and plain fixed-size lists. */
-function tensorColumns(schema: Schema): TensorColumn[] {
-  const columns: TensorColumn[] = []
-  for (const field of schema.fields) {
-    const list = field.type as FixedSizeList
-    if (!('listSize' in list) || !Array.isArray(list.children)) continue
-    const item = String(list.children[0]?.type as DataType)
-    const dtype = ({ Float16: 'float16', Float32: 'float32', Uint8: 'uint8', Int32: 'int32' } as const)[item]
-    if (!dtype) continue
-    const extension = field.metadata.get('ARROW:extension:metadata')
-    const shape = extension ? (JSON.parse(extension) as { shape: number[] }).shape : [list.listSize]
-    columns.push({ name: field.name, dtype, shape })
-  }
-  return columns
-}
-
-/** Rows of an Arrow record batch, with the named tensors; values are views. */
-function fromRecordBatch(batch: RecordBatch, wanted: TensorColumn[]): RowBatch {
-  const child = (name: string) => batch.getChild(name)
-  const fields = child('metadata')
-  const rows: RowMeta[] = []
-  for (let i = 0; i < batch.numRows; i++) {
-    rows.push({
-      key: String(child('key')?.get(i) ?? i),
-      uri: String(child('uri')?.get(i) ?? ''),
-      label: (child('label')?.get(i) as number | null | undefined) ?? null,
-      caption: (child('caption')?.get(i) as string | null | undefined) ?? null,
-      ...(fields ? { metadata: (fields.get(i) as string | null | undefined) ?? null } : {}),
-      width: Number(child('width')?.get(i) ?? 0),
-      height: Number(child('height')?.get(i) ?? 0),
-      sha256: (child('sha256')?.get(i) as Uint8Array | null) ?? new Uint8Array(32),
-    })
-  }
-  const tensors: Record<string, TensorData> = {}
-  for (const column of wanted) {
-    const size = columnSize(column)
-    const list = child(column.name)!.data[0]!
-    const values = list.children[0]!
-    tensors[column.name] = (values.values as TensorData).subarray(
-      list.offset * size,
-      (list.offset + batch.numRows) * size,
-    )
-  }
-  return { rows, tensors }
-}
-
-function pick(columns: TensorColumn[], names: string[], file: string): TensorColumn[] {
-  return names.map((name) => {
-    const column = columns.find((c) => c.name === name)
-    if (!column)
-      throw usageError('no_column', `${file} has no tensor column "${name}"`, [
-        `it has ${columns.map((c) => c.name).join(', ')}`,
-      ])
-    return column
-  })
-}
-
-function* slices(batch: RowBatch, columns: TensorColumn[], batchRows: number): Generator<RowBatch> {
-  for (let start = 0; start < batch.rows.length; start += batchRows) {
-    const end = Math.min(start + batchRows, batch.rows.length)
-    const tensors = columns.map((c) => [
-      c.name,
-      batch.tensors[c.name]!.subarray(start * columnSize(c), end * columnSize(c)),
-    ])
-    yield { rows: batch.rows.slice(start, end), tensors: Object.fromEntries(tensors) }
-  }
-}
-
-function joinBatches(parts: RowBatch[], columns: TensorColumn[]): RowBatch {
-  if (parts.length === 1) return parts[0]!
-  const rows = parts.flatMap((part) => part.rows)
-  const tensors = columns.map((column): [string, TensorData] => {
-    const size = columnSize(column)
-    const out = emptyTensor(column, rows.length)
-    let at = 0
-    for (const part of parts) {
-      out.set(part.tensors[column.name]!, at)
-      at += part.rows.length * size
-    }
-    return [column.name, out]
-  })
-  return { rows, tensors: Object.fromEntries(tensors) }
-}
-
-async function openArrow(file: string): Promise<Shard> {
-  const handle = await open(file)
-  try {
-    const reader = await RecordBatchReader.from(handle)
-    await reader.open()
-    if (!reader.isFile()) throw new VtpError(`${file} is no Arrow IPC file`, { code: 'bad_shard' })
-    const { schema } = reader
-    const columns = tensorColumns(schema)
-    let rows = 0
-    for (let i = 0; i < reader.numRecordBatches; i++) rows += (await reader.readRecordBatch(i))?.numRows ?? 0
-    return {
-      path: file,
-      rows,
-      columns,
-      provenance: Object.fromEntries(schema.metadata),
-      async *read(names, batchRows) {
-        const wanted = pick(columns, names, file)
-        for (let i = 0; i < reader.numRecordBatches; i++) {
-          const batch = await reader.readRecordBatch(i)
-          if (batch) yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
-        }
-      },
-      groups: reader.numRecordBatches,
-      async readGroup(index, names) {
-        const batch = await reader.readRecordBatch(index)
-        if (!batch) throw new VtpError(`${file} has no record batch ${index}`, { code: 'bad_shard' })
-        return fromRecordBatch(batch, pick(columns, names, file))
-      },
-      close: async () => {
-        await reader.cancel()
-        await handle.close().catch(() => {})
-      },
-    }
-  } catch (error) {
-    await handle.close().catch(() => {})
-    throw error
-  }
-}
-
-export async function openParquet(file: string): Promise<Shard> {
-  const { ParquetFile } = await import('parquet-wasm')
-  const parquet = await ParquetFile.fromFile(await openAsBlob(file))
-  const schema = tableFromIPC(parquet.schema().intoIPCStream()).schema
-  const columns = tensorColumns(schema)
-  const metadata = parquet.metadata()
-  const provenance = Object.fromEntries(metadata.fileMetadata().keyValueMetadata()) as Record<string, string>
-  const metas = ['key', 'uri', 'label', 'caption', 'metadata', 'width', 'height', 'sha256'].filter((name) =>
-    schema.fields.some((f) => f.name === name),
-  )
-  return {
-    path: file,
-    rows: metadata.fileMetadata().numRows(),
-    columns,
-    provenance: { ...Object.fromEntries(schema.metadata), ...provenance },
-    async *read(names, batchRows) {
-      const wanted = pick(columns, names, file)
-      const stream = await parquet.stream({ columns: [...metas, ...names], batchSize: batchRows })
-      const reader = stream.getReader()
-      for (;;) {
-        const { done, value } = await reader.read()
-        if (done) return
-        for (const batch of tableFromIPC(value.intoIPCStream()).batches)
-          yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
-      }
-    },
-    groups: metadata.numRowGroups(),
-    async readGroup(index, names) {
-      const wanted = pick(columns, names, file)
-      const table = await parquet.read({ columns: [...metas, ...names], rowGroups: [index] })
-      const parts = tableFromIPC(table.intoIPCStream()).batches.map((batch) => fromRecordBatch(batch, wanted))
-      return joinBatches(parts, wanted)
-    },
-    close: async () => parquet.free(),
-  }
 }
 
 const DTYPES: Record<string, TensorColumn['dtype']> = { F16: 'float16', F32: 'float32', U8: 'uint8', I32: 'int32' }

@@ -12,7 +12,7 @@ import path from 'node:path'
 import { temporaryName } from '../atomic.js'
 import { encodeSafetensorsHeader, type HeaderEntry } from '../safetensors.js'
 import { type FileSink, openFileSink } from './file-sink.js'
-import type { FinishedFile, FormatWriter, ShardSpec } from './index.js'
+import type { FinishedFile, FormatWriter, ShardSpec } from './types.js'
 
 const DTYPES = { float16: 'F16', float32: 'F32', uint8: 'U8', int32: 'I32' } as const
 const TORCH = {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { errorText, systemCode } from '../../errors.js'
 import { type ListingEntry, type Location, RejectError } from '../../types.js'
 import { uriScheme } from '../store.js'
+import type { ReadOptions } from './read-options.js'
 
 /** Largest source file of one image. */
 export const DEFAULT_MAX_BYTES = 256 * 2 ** 20
@@ -35,17 +36,6 @@ async function openPatiently(file: string | Buffer): Promise<FileHandle> {
       await sleep(20 * 2 ** attempt)
     }
   }
-}
-
-export interface ReadOptions {
-  /** Largest file of one image in bytes. */
-  maxBytes?: number
-  /** Whether http(s) addresses of private networks may be read. */
-  allowPrivateUrls?: boolean
-  /** Whether entries name buckets of their own, as those of lists do: a bucket that is not there is then one bad entry. */
-  ownBuckets?: boolean
-  /** Ends the read, with the signal's reason. */
-  signal?: AbortSignal
 }
 
 /** Reads a file or a byte range of one, wherever it lies. Throws RejectError (stage `read`). */

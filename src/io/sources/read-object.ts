@@ -3,7 +3,7 @@ import { VtpError } from '../../errors.js'
 import { type RejectCode, RejectError } from '../../types.js'
 import { getObject } from '../s3/objects.js'
 import { parseS3Uri } from '../s3/uri.js'
-import type { ReadOptions } from './read-file.js'
+import type { ReadOptions } from './read-options.js'
 
 /** Failures that concern one object; anything else would concern all of them, and no image must be lost to it. */
 const REJECTS: Record<string, [RejectCode, string]> = {

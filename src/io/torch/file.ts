@@ -10,14 +10,13 @@ import { readFully } from '../read-fully.js'
 import { isZip, readZipDirectory, readZipMember } from '../zip.js'
 import { openLegacy } from './legacy.js'
 import { readPickle } from './pickle.js'
+import { type Container, storageTable } from './storages.js'
 import {
   badTorchFile,
   isGlobal,
   lookUp,
-  type StackValue,
   stateDict,
   TORCH_DTYPE_BYTES,
-  type TorchStorage,
   type TorchTensor,
   type TorchValue,
 } from './values.js'
@@ -46,12 +45,6 @@ export interface TorchFile {
   /** A float tensor widened to float32 (float64 is rounded). Throws VtpError `bad_dtype` for other types. */
   readFloat32(tensor: TorchTensor): Promise<Float32Array>
   close(): Promise<void>
-}
-
-/** Where the storages' bytes lie in the file, by key. */
-export interface Container {
-  root: StackValue
-  offsets: Map<string, number>
 }
 
 const MAX_PICKLE_BYTES = 200_000_000
@@ -122,25 +115,6 @@ async function openZip(handle: FileHandle, path: string): Promise<Container> {
     return { root: readPickle(pickle, 0, { file: path, persistent: storages }).value, offsets }
   } catch (error) {
     throw error instanceof VtpError ? error : badTorchFile(path, 'its pickle ends early')
-  }
-}
-
-/** Persistent ids ('storage', class, key, location, count, …) → storages, one per key. */
-export function storageTable(file: string, onNew: (storage: TorchStorage) => void): (id: StackValue) => StackValue {
-  const seen = new Map<string, TorchStorage>()
-  return (id) => {
-    const [kind, type, key, , count, view] = Array.isArray(id) ? (id as unknown[]) : []
-    if (view !== undefined && view !== null) throw badTorchFile(file, 'it has storage views, which PyTorch 0.x wrote')
-    if (kind !== 'storage' || !isGlobal(type) || typeof key !== 'string' || !Number.isSafeInteger(count))
-      throw badTorchFile(file, 'a storage in it is malformed')
-    const bytes = (count as number) * (type.dtype ? TORCH_DTYPE_BYTES[type.dtype] : 1)
-    if (bytes < 0) throw badTorchFile(file, 'a storage in it is malformed')
-    const known = seen.get(key)
-    if (known && known.bytes >= bytes) return known.dtype === type.dtype ? known : { ...known, dtype: type.dtype }
-    const storage: TorchStorage = { kind: 'storage', key, dtype: type.dtype, bytes }
-    onNew(storage)
-    seen.set(key, storage)
-    return storage
   }
 }
 

@@ -6,8 +6,8 @@
 import type { FileHandle } from 'node:fs/promises'
 import { VtpError } from '../../errors.js'
 import { readFully } from '../read-fully.js'
-import { type Container, storageTable } from './file.js'
 import { PickleTruncated, readPickle } from './pickle.js'
+import { type Container, storageTable } from './storages.js'
 import {
   badTorchFile,
   lookUp,

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { openStore, uriScheme } from '../../io/store.js'
+import { openStore } from '../../io/open-store.js'
+import { uriScheme } from '../../io/store.js'
 
 /** Size and time of change; nothing for what is no local file, where the listing's own word counts. */
 export async function fileStamp(name: string): Promise<string> {

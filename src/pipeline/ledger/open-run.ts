@@ -5,7 +5,8 @@
 import { lstat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
-import { openStore, type Store, uriScheme } from '../../io/store.js'
+import { openStore } from '../../io/open-store.js'
+import { type Store, uriScheme } from '../../io/store.js'
 import { FOLDERS } from './layout.js'
 import { loadOutline, loadPlan, type Plan, type RunOutline } from './plan.js'
 
