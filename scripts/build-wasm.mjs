@@ -1,21 +1,12 @@
-// Builds what runs in WebAssembly and writes the modules into TypeScript files: the .wat files of src are
-// assembled, wasm/jpeg (AssemblyScript) is compiled. `--check` only compares.
+// Compiles what runs in WebAssembly (wasm/, AssemblyScript) and writes the modules into TypeScript files. `--check`
+// only compares.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import wabtFactory from 'wabt'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const wabt = await wabtFactory()
-
-function assemble(source) {
-  const features = { simd: true }
-  const module = wabt.parseWat(source, readFileSync(path.join(root, source), 'utf8'), features)
-  module.validate(features)
-  return module.toBinary({}).buffer
-}
 
 function compile(source) {
   const scratch = mkdtempSync(path.join(tmpdir(), 'vtp-wasm-'))
@@ -44,11 +35,11 @@ ${lines.map((line) => `  '${line}',`).join('\n')}
   }
 }
 
-for (const [target, name, source, build] of [
-  ['src/image/resize-simd-bytes.ts', 'RESIZE_SIMD_WASM', 'src/image/resize-simd.wat', assemble],
-  ['src/metrics/linalg/kernels-bytes.ts', 'KERNELS_WASM', 'src/metrics/linalg/kernels.wat', assemble],
-  ['src/image/jpeg/wasm-bytes.ts', 'JPEG_WASM', 'wasm/jpeg/decoder.ts', compile],
-  ['src/train/adamw-bytes.ts', 'ADAMW_WASM', 'wasm/adamw/adamw.ts', compile],
+for (const [target, name, source] of [
+  ['src/image/resize-simd-bytes.ts', 'RESIZE_SIMD_WASM', 'wasm/resize/resize.ts'],
+  ['src/metrics/linalg/kernels-bytes.ts', 'KERNELS_WASM', 'wasm/linalg/kernels.ts'],
+  ['src/image/jpeg/wasm-bytes.ts', 'JPEG_WASM', 'wasm/jpeg/decoder.ts'],
+  ['src/train/adamw-bytes.ts', 'ADAMW_WASM', 'wasm/adamw/adamw.ts'],
 ]) {
-  write(target, name, source, build(source))
+  write(target, name, source, compile(source))
 }

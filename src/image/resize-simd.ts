@@ -1,5 +1,5 @@
 /**
- * Pillow's resampling in WebAssembly with 128-bit vectors (resize-simd.wat): the same bytes as the
+ * Pillow's resampling in WebAssembly with 128-bit vectors (wasm/resize/resize.ts): the same bytes as the
  * TypeScript in resize.ts, which is the reference, several times faster. Tall images go through the
  * horizontal pass in bands, so that the module's memory holds the intermediate image but never the input.
  *
@@ -34,7 +34,7 @@ const loadModule = onceWasm<ResizeModule>(RESIZE_SIMD_WASM)
 
 const tables = new WeakMap<Coefficients, Uint8Array>()
 
-/** The weights of one axis in the layout of resize-simd.wat. */
+/** The weights of one axis in the layout of wasm/resize/resize.ts. */
 function tableOf(coefficients: Coefficients): Uint8Array {
   const known = tables.get(coefficients)
   if (known) return known

@@ -1,5 +1,5 @@
 /**
- * Room for one matrix and a few vectors in the memory of the kernels (kernels.wat), which are several times
+ * Room for one matrix and a few vectors in the memory of the kernels (wasm/linalg/kernels.ts), which are several times
  * faster than loops over typed arrays. A workspace lives as long as one factorisation: its memory goes
  * with it. Rows and vectors are padded to a multiple of four elements, with zeros.
  */
