@@ -65,6 +65,8 @@ export interface TextSpec {
   outputs?: ('clip' | 'features')[]
   /** Default fp32. */
   precision?: Precision
+  /** `ids` may have fewer columns than the model's length. Only where the tower has `tokensNeeded`. Default false. */
+  anyLength?: boolean
 }
 
 /** What one session keeps on a device, and what one row of a pass adds to it. Estimates. */
@@ -112,9 +114,14 @@ export interface TextTower {
   readonly dim: number
   /** Ids per text. */
   readonly length: number
+  /**
+   * How many leading ids of a text decide its embedding; columns behind them change no bit of it. Absent where all of
+   * them always do.
+   */
+  readonly tokensNeeded?: (ids: BigInt64Array) => number
   /** Throws a usage error where the checkpoint's vocabulary has no known tokenizer. */
   openTokenizer(): Promise<Tokenizer>
-  /** Input `ids` int64 [N, length]; output `clip` float32 [N, dim], L2-normalised. */
+  /** Input `ids` int64 [N, length], or shorter by `anyLength`; output `clip` float32 [N, dim], L2-normalised. */
   compile(spec?: TextSpec): Promise<GraphFile>
   readonly probabilities: Probabilities
   /** logits = scale · cosine + bias. */

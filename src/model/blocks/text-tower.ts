@@ -6,7 +6,7 @@ import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { activationWeight, addCast } from '../../graph/linear.js'
 import { activationDtype } from '../../graph/precision.js'
 import { transpose } from '../../graph/transpose.js'
-import type { TextSpec } from '../image-model.js'
+import type { TextSpec, TextTower } from '../image-model.js'
 import { addL2Normalize } from './pooling.js'
 import {
   addLayerNorm,
@@ -42,7 +42,42 @@ export interface TextTowerTensors {
   projection?: LinearTensors & { stored?: 'in-out' }
 }
 
-/** Builds the tower. Input `ids` int64 [N, L]; outputs float32 [N, E]. */
+/**
+ * How many leading ids decide a text's embedding: up to the token that stands for it, where tokens see only those
+ * before them. Undefined where all ids always count.
+ */
+export function tokensNeeded(pool: TextPool, causal: boolean): TextTower['tokensNeeded'] {
+  if (!causal || pool === 'last') return undefined
+  if (pool === 'first') return () => 1
+  return (ids) => {
+    if (pool !== 'argmax') return Math.max(0, ids.indexOf(BigInt(pool.firstOf))) + 1
+    let largest = 0
+    for (let i = 1; i < ids.length; i++) if (ids[i]! > ids[largest]!) largest = i
+    return largest + 1
+  }
+}
+
+/** What the tokens of a batch of texts are reshaped to, [N, L, D], and their rows of the table of positions. */
+export function textShape(
+  graph: GraphBuilder,
+  positions: Value,
+  length: number,
+  dim: number,
+  anyLength: boolean | undefined,
+): { ids: Value; positions: Value; shape: Value } {
+  const ids = graph.input({ name: 'ids', dtype: 'int64', shape: ['N', anyLength ? 'L' : length] })
+  if (!anyLength) return { ids, positions, shape: graph.ints([-1, length, dim]) }
+  const size = graph.op('Shape', [ids])
+  const [zero, one] = [graph.constant([0], [], 'int64'), graph.constant([1], [], 'int64')]
+  const places = graph.op('Range', [zero, graph.op('Gather', [size, one]), one])
+  return {
+    ids,
+    positions: graph.op('Gather', [positions, places]),
+    shape: graph.op('Concat', [size, graph.ints([dim])], { axis: 0 }),
+  }
+}
+
+/** Builds the tower. Input `ids` int64 [N, length], or [N, L] for any L up to it; outputs float32 [N, E]. */
 export async function buildTextTower(graph: GraphBuilder, tower: TextTowerTensors, spec: TextSpec = {}): Promise<void> {
   const { shape, length, embedding, projection } = tower
   const { dim } = shape
@@ -50,8 +85,8 @@ export async function buildTextTower(graph: GraphBuilder, tower: TextTowerTensor
   const transformer: Transformer = { graph, precision, shape, prefix: 'text' }
   const own = (name: string, dims: number[], make: () => Promise<Float32Array>): Value =>
     activationWeight(graph, precision, name, dims, make)
-  const table = own('text.tokens', [tower.vocabulary, dim], tower.tokens)
-  const positions = own('text.positions', [length, dim], tower.positions)
+  const words = own('text.tokens', [tower.vocabulary, dim], tower.tokens)
+  const table = own('text.positions', [length, dim], tower.positions)
   const blocks = registerTransformer(transformer, tower.blocks)
   const finalNorm = registerNorm(transformer, 'text.norm', tower.finalNorm)
   const matrix =
@@ -62,10 +97,10 @@ export async function buildTextTower(graph: GraphBuilder, tower: TextTowerTensor
     })
   const bias = projection?.bias && own('text.projection.bias', [embedding], projection.bias)
 
-  const ids = graph.input({ name: 'ids', dtype: 'int64', shape: ['N', length] })
-  const embedded = graph.op('Add', [graph.op('Gather', [table, ids]), positions]) // [N, L, W]
-  const { sum } = blocks.add(graph.op('Reshape', [embedded, graph.ints([-1, dim])]), { length })
-  const tokens = graph.op('Reshape', [sum, graph.ints([-1, length, dim])])
+  const { ids, positions, shape: whole } = textShape(graph, table, length, dim, spec.anyLength)
+  const embedded = graph.op('Add', [graph.op('Gather', [words, ids]), positions]) // [N, L, W]
+  const { sum } = blocks.add(graph.op('Reshape', [embedded, graph.ints([-1, dim])]), { length: whole })
+  const tokens = graph.op('Reshape', [sum, whole])
   let features = addLayerNorm(transformer, poolTokens(graph, tower, tokens, ids), finalNorm) // [N, W]
   if (matrix) features = graph.op('MatMul', [features, matrix])
   if (bias) features = graph.op('Add', [features, bias])

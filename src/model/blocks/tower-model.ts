@@ -8,7 +8,7 @@ import type { EncoderSpec, ImageModel, ImageSize, Job, Probabilities, TextTower,
 import { blockActivations, countElements, networkLoad } from '../memory.js'
 import { compilePart } from '../parts.js'
 import { gridOf } from './patches.js'
-import { buildTextTower, type TextTowerTensors } from './text-tower.js'
+import { buildTextTower, type TextTowerTensors, tokensNeeded } from './text-tower.js'
 import type { TransformerShape } from './transformer.js'
 
 export interface TowerModel {
@@ -114,6 +114,7 @@ export function textTowerOf(
     dim: tower.embedding,
     length: tower.length,
     probabilities,
+    tokensNeeded: tokensNeeded(tower.pool, tower.shape.causal ?? false),
     openTokenizer,
     compile: (spec = {}) =>
       compilePart({

@@ -205,10 +205,9 @@ function addResidual(tower: Transformer, branch: Value, residual: Value, bias: V
   return { normed: outputs[0]!, sum: outputs[3]! }
 }
 
-function addBlock(tower: Transformer, block: Block, stream: Required<Stream>, length: number, next?: Value[]): Stream {
+function addBlock(tower: Transformer, block: Block, stream: Required<Stream>, flat: Value, next?: Value[]): Stream {
   const { graph, precision, shape } = tower
   const { dim, heads } = shape
-  const flat = graph.ints([-1, length, dim])
   const rows = prepareRows(graph, precision, stream.normed)
   const [q, k, v] = [block.q, block.k, block.v].map((part) =>
     graph.op('Reshape', [addProduct(graph, rows, part), flat]),
@@ -242,8 +241,8 @@ export interface RegisteredTransformer {
 }
 
 export interface RunOptions {
-  /** Tokens of a row. */
-  length: number
+  /** Tokens of a row; where only a run knows them, the shape [N, L, D] as a value. */
+  length: number | Value
   finalNorm?: Value[]
   taps?: readonly number[]
   /** Blocks to run; default all. */
@@ -259,11 +258,12 @@ export function registerTransformer(tower: Transformer, blocks: readonly BlockTe
     add(tokens, { length, finalNorm, taps: wanted = [], depth = registered.length, rawTaps = false }) {
       const taps = new Map<number, Value>()
       if (depth === 0) return { sum: tokens, normed: finalNorm && addLayerNorm(tower, tokens, finalNorm), taps }
+      const flat = typeof length === 'number' ? tower.graph.ints([-1, length, tower.shape.dim]) : length
       let stream: Stream = { sum: tokens, normed: addLayerNorm(tower, tokens, registered[0]!.norm1) }
       for (let i = 0; i < depth; i++) {
         const last = i === depth - 1
         const next = last ? finalNorm : registered[i + 1]!.norm1
-        stream = addBlock(tower, registered[i]!, stream as Required<Stream>, length, next)
+        stream = addBlock(tower, registered[i]!, stream as Required<Stream>, flat, next)
         if (!wanted.includes(i)) continue
         if (rawTaps || !finalNorm) taps.set(i, stream.sum)
         else taps.set(i, last ? stream.normed! : addLayerNorm(tower, stream.sum, finalNorm))

@@ -1,6 +1,7 @@
 /** VTP (MiniMax-AI/VTP 5ce1eb6) as a family: what its configuration means to the rest of the program. */
 import { usageError } from '../../errors.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../../image/normalize.js'
+import { tokensNeeded } from '../blocks/text-tower.js'
 import type { Family, LocalCheckpoint, OpenContext } from '../family.js'
 import type { ImageModel, ImageSize, Job, ParameterCount, PixelDecoder, TextTower } from '../image-model.js'
 import { blockActivations, countElements, networkLoad } from '../memory.js'
@@ -95,6 +96,8 @@ function openText(base: Base, { config, weights }: VtpCheckpoint): TextTower {
     dim: config.text_embed_dim,
     length: textLength(config),
     probabilities: 'softmax',
+    tokensNeeded:
+      config.text_pool_type === 'none' ? undefined : tokensNeeded(config.text_pool_type, !config.text_no_causal_mask),
     async openTokenizer() {
       const { createTokenizer, VOCAB_SIZE } = await import('../text/tokenizer.js')
       if (config.text_vocab_size !== VOCAB_SIZE) {

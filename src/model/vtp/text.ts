@@ -10,6 +10,7 @@ import { activationDtype } from '../../graph/precision.js'
 import type { ReadTensor } from '../../graph/read-tensor.js'
 import { transpose } from '../../graph/transpose.js'
 import { addL2Normalize } from '../blocks/pooling.js'
+import { textShape } from '../blocks/text-tower.js'
 import type { TextSpec } from '../image-model.js'
 import { textLength, type VtpConfig } from './config.js'
 
@@ -40,7 +41,7 @@ export async function buildText(
     })
 
   const embedding = own('token_embedding.weight', [config.text_vocab_size, dim])
-  const positions = own('positional_embedding', [length, dim])
+  const table = own('positional_embedding', [length, dim])
   const blocks = Array.from({ length: config.text_depth }, (_, i) => {
     const base = `text_transformer.resblocks.${i}`
     const part = (name: string, at: number): Linear =>
@@ -78,10 +79,9 @@ export async function buildText(
     } else projection = own('text_projection', [dim, dim]) // used as x @ P
   }
 
-  const ids = graph.input({ name: 'ids', dtype: 'int64', shape: ['N', length] })
+  const { ids, positions, shape: flat } = textShape(graph, table, length, dim, spec.anyLength)
   const embedded = graph.op('Add', [graph.op('Gather', [embedding, ids]), positions]) // [N, L, D]
   let x = graph.op('Reshape', [embedded, graph.ints([-1, dim])])
-  const flat = graph.ints([-1, length, dim])
   const branch = (value: Value, scale: Value | undefined): Value => (scale ? graph.op('Mul', [value, scale]) : value)
   for (const block of blocks) {
     const normed = graph.op('LayerNormalization', [x, ...block.ln1], { axis: -1, epsilon: EPSILON })
@@ -108,7 +108,7 @@ export async function buildText(
   }
 
   // ln_final works on each token by itself, so pooling comes first.
-  const pooled = poolTokens(graph, config, x, ids, length, dim)
+  const pooled = poolTokens(graph, config, graph.op('Reshape', [x, flat]), ids, length)
   let features = graph.op('LayerNormalization', [pooled, ...lnFinal], { axis: -1, epsilon: EPSILON })
   if (projection) features = graph.op('MatMul', [features, projection])
   if (projectionBias) features = graph.op('Add', [features, projectionBias])
@@ -126,8 +126,7 @@ export async function buildText(
     graph.output(features, { name: 'features', dtype: 'float32', shape: ['N', ...tokens, dim] })
 }
 
-function poolTokens(graph: GraphBuilder, config: VtpConfig, x: Value, ids: Value, length: number, dim: number): Value {
-  const tokens = graph.op('Reshape', [x, graph.ints([-1, length, dim])])
+function poolTokens(graph: GraphBuilder, config: VtpConfig, tokens: Value, ids: Value, length: number): Value {
   const at = (index: number): Value => graph.op('Gather', [tokens, graph.constant([index], [], 'int64')], { axis: 1 })
   switch (config.text_pool_type) {
     case 'first':
