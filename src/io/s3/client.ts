@@ -6,8 +6,8 @@
  * Environment: AWS_ENDPOINT_URL (path style then), AWS_REGION, AWS_PROFILE and so on as in every AWS tool;
  * AWS_MAX_ATTEMPTS; AWS_NO_SIGN_REQUEST=YES for public buckets and AWS_REQUEST_PAYER=requester as in GDAL.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
+import { backoff, jittered, retry } from '../../async/retry.js'
 import { classifyFailure, hasRole, isUncertain, isUnreachable, isWithoutCredentials, s3Error } from './errors.js'
 import { createPacer } from './pacer.js'
 
@@ -129,8 +129,9 @@ function timeLimit(): { signal: AbortSignal; expect(bytes: number): void; clear(
 export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Promise<T>): Promise<T> {
   let uncertain = false
   let renewed = 0
-  for (let attempt = 1; ; attempt++) {
-    const limit = timeLimit()
+  let limit: ReturnType<typeof timeLimit>
+  const attempt = async (): Promise<T> => {
+    limit = timeLimit()
     try {
       const result = await pacer.run(async () => {
         call.stop?.throwIfAborted()
@@ -142,30 +143,30 @@ export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Prom
       pacer.succeeded()
       everReached = true
       return result
-    } catch (error) {
-      call.stop?.throwIfAborted()
-      const kind = classifyFailure(error)
-      if (isUncertain(error)) uncertain = true
-      // A request that takes for ever is a service (or a line) with too much to do.
-      if (kind === 'throttled' || limit.signal.aborted) {
-        counters.slowDowns++
-        pacer.slowDown()
-      }
-      if (kind === 'expired' && renewed++ < 2) await closeS3()
-      else if (kind === 'expired') throw s3Error(call.action, call.uri, error)
-      const known = isWithoutCredentials(error) && (everReached || hasRole(process.env))
-      if (known) await closeS3()
-      const patience = known
-        ? Math.min(maxAttempts(), CREDENTIAL_ATTEMPTS)
-        : isUnreachable(error) && !everReached
-          ? UNREACHABLE_ATTEMPTS
-          : maxAttempts()
-      if ((kind === 'lasting' && !known) || attempt >= patience) throw s3Error(call.action, call.uri, error, known)
-      counters.retries++
-      const delay = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempt - 1))
-      await sleep(delay * (0.5 + Math.random() / 2), undefined, { signal: call.stop }).catch(() => {})
     } finally {
       limit.clear()
     }
   }
+  const again = async (error: unknown, attempts: number): Promise<number> => {
+    const kind = classifyFailure(error)
+    if (isUncertain(error)) uncertain = true
+    // A request that takes for ever is a service (or a line) with too much to do.
+    if (kind === 'throttled' || limit.signal.aborted) {
+      counters.slowDowns++
+      pacer.slowDown()
+    }
+    if (kind === 'expired' && renewed++ < 2) await closeS3()
+    else if (kind === 'expired') throw s3Error(call.action, call.uri, error)
+    const known = isWithoutCredentials(error) && (everReached || hasRole(process.env))
+    if (known) await closeS3()
+    const patience = known
+      ? Math.min(maxAttempts(), CREDENTIAL_ATTEMPTS)
+      : isUnreachable(error) && !everReached
+        ? UNREACHABLE_ATTEMPTS
+        : maxAttempts()
+    if ((kind === 'lasting' && !known) || attempts >= patience) throw s3Error(call.action, call.uri, error, known)
+    counters.retries++
+    return jittered(backoff(attempts, FIRST_DELAY_MS, LONGEST_DELAY_MS))
+  }
+  return retry(attempt, { again, signal: call.stop })
 }

@@ -2,6 +2,7 @@
  * One pacer per process stands before all requests to object storage: it bounds how many run at once, and
  * adapts the bound to what the service bears (additive increase, multiplicative decrease, as TCP does).
  */
+import pLimit from 'p-limit'
 
 export interface Pacer {
   /** Runs `fn` when there is room for it. */
@@ -26,37 +27,23 @@ const ONE_EVENT_MS = 250
 
 export function createPacer({ initial, max, now = performance.now.bind(performance) }: PacerOptions): Pacer {
   let limit = initial
-  let active = 0
   let lastCutAt = Number.NEGATIVE_INFINITY
-  const waiting: (() => void)[] = []
-  const admit = (): void => {
-    while (waiting.length > 0 && active < Math.max(1, Math.floor(limit))) {
-      active++
-      waiting.shift()!()
-    }
+  const gate = pLimit(initial)
+  const setLimit = (value: number): void => {
+    limit = value
+    const whole = Math.max(1, Math.floor(limit))
+    if (gate.concurrency !== whole) gate.concurrency = whole
   }
   return {
-    async run(fn) {
-      await new Promise<void>((resolve) => {
-        waiting.push(resolve)
-        admit()
-      })
-      try {
-        return await fn()
-      } finally {
-        active--
-        admit()
-      }
-    },
+    run: (fn) => gate(fn),
     slowDown() {
       const time = now()
       if (time - lastCutAt < ONE_EVENT_MS) return
       lastCutAt = time
-      limit = Math.max(1, limit / 2)
+      setLimit(Math.max(1, limit / 2))
     },
     succeeded() {
-      limit = Math.min(max, limit + 1 / limit)
-      admit()
+      setLimit(Math.min(max, limit + 1 / limit))
     },
     get limit() {
       return limit

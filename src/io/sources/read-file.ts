@@ -1,6 +1,6 @@
 /** Reading one image's bytes: local files here, objects and web addresses by their own modules. What is wrong with one image is a RejectError. */
 import { type FileHandle, open, stat } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoff, retry } from '../../async/retry.js'
 import { errorText, systemCode } from '../../errors.js'
 import { type ListingEntry, type Location, RejectError } from '../../types.js'
 import { uriScheme } from '../store.js'
@@ -27,15 +27,11 @@ export async function sourceBytes(at: Location): Promise<number | undefined> {
 }
 
 /** Too many open files is a passing state of this process: wait for others to close. */
-async function openPatiently(file: string | Buffer): Promise<FileHandle> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await open(file)
-    } catch (error) {
-      if (!['EMFILE', 'ENFILE'].includes(systemCode(error) ?? '') || attempt === 8) throw error
-      await sleep(20 * 2 ** attempt)
-    }
-  }
+function openPatiently(file: string | Buffer): Promise<FileHandle> {
+  return retry(() => open(file), {
+    again: (error, attempt) =>
+      ['EMFILE', 'ENFILE'].includes(systemCode(error) ?? '') && attempt <= 8 ? backoff(attempt, 20) : undefined,
+  })
 }
 
 /** Reads a file or a byte range of one, wherever it lies. Throws RejectError (stage `read`). */

@@ -8,11 +8,12 @@ import { lookup as dnsLookup } from 'node:dns'
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoff, jittered, retry } from '../../async/retry.js'
 import { systemCode } from '../../errors.js'
 import { RejectError } from '../../types.js'
 
 const ATTEMPTS = 5
+const FIRST_DELAY_MS = 200
 const REDIRECTS = 5
 const TIMEOUT_MS = 60_000
 const CONNECTIONS_PER_HOST = 16
@@ -97,19 +98,17 @@ class Passing extends Error {
 
 /** The bytes behind an address. Throws RejectErrors only (stage `read`). */
 export async function readHttp(url: string, options: HttpReadOptions): Promise<Uint8Array> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await readOnce(url, options)
-    } catch (error) {
-      if (error instanceof RejectError) throw error
-      if (options.signal?.aborted) throw error
-      const message =
-        error instanceof Passing ? error.message : `the connection failed (${systemCode(error) ?? 'error'})`
+  const { signal } = options
+  return retry(() => readOnce(url, options), {
+    signal,
+    again(error, attempt) {
+      if (error instanceof RejectError) return undefined
+      const passing = error instanceof Passing ? error : undefined
+      const message = passing?.message ?? `the connection failed (${systemCode(error) ?? 'error'})`
       if (attempt === ATTEMPTS) throw fail('unreadable', `${message}, ${ATTEMPTS} times`)
-      const wait = error instanceof Passing ? error.afterMs : 0
-      await sleep(Math.max(wait, 200 * 2 ** (attempt - 1) * (0.5 + Math.random() / 2)))
-    }
-  }
+      return Math.max(passing?.afterMs ?? 0, jittered(backoff(attempt, FIRST_DELAY_MS)))
+    },
+  })
 }
 
 async function readOnce(start: string, options: HttpReadOptions): Promise<Uint8Array> {

@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { type FileHandle, mkdir, open, rm, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoff, retry } from '../../async/retry.js'
 import { systemCode, VtpError } from '../../errors.js'
 import { settle } from '../../io/atomic.js'
 import { claimWhenFree } from '../../io/claim.js'
@@ -73,32 +73,39 @@ async function sizeOf(file: string): Promise<number | undefined> {
 async function fill(file: RemoteFile, blob: string, options: DownloadOptions): Promise<void> {
   const incomplete = `${blob}.incomplete`
   let damaged = false
+  let before = 0
   let fruitless = 0
-  for (;;) {
-    const before = (await sizeOf(incomplete)) ?? 0
-    try {
-      if (before < file.size || file.size === 0) await fetchRest(file, incomplete, before, options)
-      const size = await sizeOf(incomplete)
-      if (size !== file.size) throw new HubNetworkError(file.url, new Error(`${size} of ${file.size} bytes came`))
-      if ((await blobHash(incomplete, file.size, file.hash)) === file.etag) {
-        await settle(incomplete, blob)
-        return
-      }
-      await rm(incomplete, { force: true })
+  /** Whether the blob is there now; false: its bytes were damaged. */
+  const attempt = async (): Promise<boolean> => {
+    before = (await sizeOf(incomplete)) ?? 0
+    if (before < file.size || file.size === 0) await fetchRest(file, incomplete, before, options)
+    const size = await sizeOf(incomplete)
+    if (size !== file.size) throw new HubNetworkError(file.url, new Error(`${size} of ${file.size} bytes came`))
+    if ((await blobHash(incomplete, file.size, file.hash)) === file.etag) {
+      await settle(incomplete, blob)
+      return true
+    }
+    await rm(incomplete, { force: true })
+    return false
+  }
+  const again = async (error: unknown): Promise<number | undefined> => {
+    if (!isPassing(error)) return undefined
+    const after = (await sizeOf(incomplete)) ?? 0
+    fruitless = after > before ? 0 : fruitless + 1
+    if (fruitless >= FRUITLESS_TRIES) return undefined
+    options.onNote?.(`${file.name}: ${(error as Error).message}; resuming at ${after} of ${file.size} bytes`)
+    return backoff(fruitless + 1, options.retryDelayMs ?? 1000)
+  }
+  try {
+    while (!(await retry(attempt, { again, signal: options.signal }))) {
       if (damaged) throw integrityError(file)
       damaged = true
       options.onNote?.(`${file.name}: the bytes do not match their checksum; downloading it again`)
-    } catch (error) {
-      options.signal?.throwIfAborted()
-      // Two processes that found the same lock abandoned: the other one was faster.
-      if (systemCode(error) === 'ENOENT' && (await sizeOf(blob)) === file.size) return
-      if (!isPassing(error)) throw error
-      const after = (await sizeOf(incomplete)) ?? 0
-      fruitless = after > before ? 0 : fruitless + 1
-      if (fruitless >= FRUITLESS_TRIES) throw error
-      options.onNote?.(`${file.name}: ${(error as Error).message}; resuming at ${after} of ${file.size} bytes`)
-      await sleep((options.retryDelayMs ?? 1000) * 2 ** fruitless, undefined, { signal: options.signal })
     }
+  } catch (error) {
+    // Two processes that found the same lock abandoned: the other one was faster.
+    if (systemCode(error) === 'ENOENT' && (await sizeOf(blob)) === file.size) return
+    throw error
   }
 }
 

@@ -1,12 +1,11 @@
 /**
  * Models from a Hugging Face hub: `org/name[@revision]` → the folder of a snapshot in the standard cache.
  * Only the files that the model's family needs are taken. The hub is asked which commit a branch points to;
- * when it does not answer, the snapshot that is on this disk is used. Metadata requests go through
- * @huggingface/hub; downloads are ours (hub-download.ts), because the library neither resumes nor checks.
+ * when it does not answer, the snapshot that is on this disk is used.
  */
 import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoff, retry } from '../../async/retry.js'
 import { EXIT, usageError, VtpError } from '../../errors.js'
 import { vtpVersion } from '../../version.js'
 import { remoteCandidate } from '../candidate.js'
@@ -23,6 +22,7 @@ import {
 } from './cache.js'
 import { blobHash, downloadBlob, type RemoteFile } from './download.js'
 import { HubNetworkError, HubStatusError, hubError, isPassing } from './errors.js'
+import { commitOf, filesOf } from './metadata.js'
 import { type HubOptions, type HubSettings, hubSettings } from './settings.js'
 
 export interface ResolveOptions extends HubOptions {
@@ -100,14 +100,15 @@ async function downloadSnapshot(
   options: ResolveOptions,
 ): Promise<string> {
   const hubFetch = createHubFetch(settings, options.signal)
-  const { listFiles, modelInfo } = await import('@huggingface/hub')
-  const common = { hubUrl: settings.endpoint, fetch: hubFetch }
+  const hub = { endpoint: settings.endpoint, fetch: hubFetch }
   // With a copy at hand one short try is enough.
   const tries = cached ? 1 : METADATA_TRIES
-  const info = await retry(tries, options, () =>
-    modelInfo({ ...common, name: repo, revision, additionalFields: ['sha'] }),
-  )
-  const commit = info.sha
+  const patience = {
+    signal: options.signal,
+    again: (error: unknown, attempt: number) =>
+      isPassing(error) && attempt < tries ? backoff(attempt, options.retryDelayMs ?? 1000) : undefined,
+  }
+  const commit = await retry(() => commitOf(hub, repo, revision), patience)
   if (!isCommit(commit))
     throw new HubNetworkError(settings.endpoint, new Error(`the hub answered no commit for ${ref}`))
   const snapshot = path.join(repoDir, 'snapshots', commit)
@@ -115,19 +116,7 @@ async function downloadSnapshot(
     await writeRef(repoDir, revision, commit)
     return snapshot
   }
-  const remote = new Map<string, RemoteFile>()
-  await retry(tries, options, async () => {
-    for await (const entry of listFiles({ ...common, repo, revision: commit, recursive: true })) {
-      if (entry.type !== 'file' || !entry.oid) continue
-      remote.set(entry.path, {
-        name: entry.path,
-        url: `${settings.endpoint}/${repo}/resolve/${commit}/${entry.path}`,
-        size: entry.lfs?.size ?? entry.size,
-        etag: entry.lfs?.oid ?? entry.oid,
-        hash: entry.lfs ? 'sha256' : 'git-sha1',
-      })
-    }
-  })
+  const remote = await retry(() => filesOf(hub, repo, commit), patience)
 
   const take = async (name: string): Promise<string> => {
     const file = remote.get(name)!
@@ -215,16 +204,5 @@ function jsonError(text: string): string | undefined {
     return typeof error === 'string' ? error : undefined
   } catch {
     return undefined
-  }
-}
-
-async function retry<T>(tries: number, options: ResolveOptions, ask: () => Promise<T>): Promise<T> {
-  for (let n = 1; ; n++) {
-    try {
-      return await ask()
-    } catch (error) {
-      if (!isPassing(error) || n >= tries) throw error
-      await sleep((options.retryDelayMs ?? 1000) * 2 ** (n - 1), undefined, { signal: options.signal })
-    }
   }
 }
