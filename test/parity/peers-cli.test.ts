@@ -1,0 +1,166 @@
+/** Every family through the built program: what users get from PNG files and latents is within the reference's tolerances. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import sharp from 'sharp'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { encodePng } from '../../src/image/png.js'
+import { encodeSafetensorsHeader } from '../../src/io/safetensors.js'
+import { goldenPath } from '../golden.js'
+import { runCli, sharedTempDir } from '../support/cli.js'
+import { outputHashes, readTensor } from '../support/parts.js'
+import { openPeerCase, type PeerCase, relativeErrors } from '../support/peers.js'
+
+const FORMATS = ['arrow', 'parquet', 'arrow', 'parquet', 'arrow'] as const
+
+/** The file that is given where a folder alone would do as well, or does not. */
+const CASES: [name: string, file?: string][] = [
+  ['clip_hf_gelu'],
+  ['clip_hf_quickgelu'],
+  ['openclip_fullvocab'],
+  ['openclip_gelu'],
+  ['openclip_quickgelu_fp16_bin'],
+  ['openclip_wide_ratio_rect'],
+  ['siglip_hf'],
+  ['siglip_hf_so400m_like'],
+  ['siglip_openclip_gelu'],
+  ['siglip2_openclip_tanh'],
+  ['dinov2_hf'],
+  ['dinov2_hf_reg_swiglu'],
+  ['dinov2_hub'],
+  ['dinov2_hub_native', 'dinov2_vitl14_reg4_pretrain.pth'],
+  ['dinov2_hub_reg_swiglu'],
+  ['mae_pretrain'],
+  ['mae_full', 'mae_visualize_vit_large.pth'],
+  ['mae_finetuned', 'mae_finetuned_vit_large.pth'],
+  ['mae_hf'],
+  ['rae_dinov2'],
+  ['rae_siglip2'],
+  ['rae_mae', 'config.yaml'],
+  ['vavae'],
+  ['vavae_training_ckpt', 'vavae-imagenet256-f16d64-dinov2-50ep.ckpt'],
+  ['vilau'],
+  ['vilau_shared_resized'],
+]
+
+/** Names of the reference data that shards do not hold. */
+const HIDDEN =
+  /^(layer_|text|logits_per|registers|pos_embed_used|decoded|sample_noise|latents_sample|resized|codes_embedded|pre_quant|clip_features|pooled|logvar|encoder_tokens|quant_features|latents_tokens)/
+
+const root = sharedTempDir()
+
+/** Stops with what the program said. */
+async function vtp(...args: string[]): Promise<void> {
+  const { code, stderr } = await runCli(args)
+  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.any(String) })
+}
+
+async function integers({ golden }: PeerCase, key: string): Promise<number[]> {
+  return Array.from(new BigInt64Array((await golden.readBytes(key)).slice().buffer), Number)
+}
+
+/** PNG files `0.png` … of the images that a case was made of. */
+async function writeImages({ golden }: PeerCase, folder: string): Promise<{ height: number; width: number }> {
+  const [count = 0, height = 0, width = 0] = golden.tensors.get('in.pixels_u8')!.shape
+  const bytes = await golden.readBytes('in.pixels_u8')
+  const size = height * width * 3
+  mkdirSync(folder, { recursive: true })
+  for (let i = 0; i < count; i++) {
+    const data = bytes.slice(i * size, (i + 1) * size)
+    writeFileSync(path.join(folder, `${i}.png`), await encodePng({ data, height, width }))
+  }
+  return { height, width }
+}
+
+/** A safetensors shard, as any other program would write latents. */
+function writeLatents(file: string, values: Float32Array, shape: readonly number[]): void {
+  const { bytes } = encodeSafetensorsHeader([{ name: 'latents', dtype: 'F32', shape: [...shape] }])
+  mkdirSync(path.dirname(file), { recursive: true })
+  writeFileSync(file, Buffer.concat([bytes, Buffer.from(values.buffer, values.byteOffset, values.byteLength)]))
+}
+
+describe.each(CASES)('%s', (name, file) => {
+  const model = goldenPath('peers', name, ...(file ? [file] : []))
+  const images = path.join(root, name, 'images')
+  const dest = path.join(root, name, 'rows')
+  let peer: PeerCase
+  let keys: string[]
+  let common: string[]
+  beforeAll(async () => {
+    peer = await openPeerCase(name)
+    const { height, width } = await writeImages(peer, images)
+    keys = Object.keys(peer.expected.outputs).filter(
+      (key) => !HIDDEN.test(key) || /^layer_\d+_(cls|patches)$/.test(key),
+    )
+    const layers = peer.expected.spec.layers ?? []
+    const outputs = [...new Set(keys.map((key) => (key.startsWith('layer_') ? 'layers' : key)))]
+    common = [
+      '--model',
+      model,
+      '--transform',
+      `center-crop(${height},${width})`,
+      '--outputs',
+      outputs.join(','),
+      '--dtype',
+      'float32',
+      '--workers',
+      '1',
+    ]
+    if (layers.length > 0 && outputs.includes('layers')) common.push('--layers', `${layers.join(',')},`)
+    const format = FORMATS[CASES.findIndex(([each]) => each === name) % FORMATS.length]!
+    await vtp('encode', images, '--out', dest, '--format', format, ...common)
+  }, 120_000)
+
+  it('encode gives every output within its tolerance, whole numbers exactly', async () => {
+    expect(keys.length).toBeGreaterThan(0)
+    for (const key of keys) {
+      const actual = [...(await readTensor(dest, key)).values()].flat()
+      if (key === 'codes') {
+        expect(actual).toEqual(await integers(peer, key))
+        continue
+      }
+      const { tolerance } = peer.expected.outputs[key]!
+      const error = relativeErrors(actual, await peer.golden.readFloat32(key))
+      expect(error.rel_l2, `${key} rel_l2`).toBeLessThanOrEqual(tolerance!.rel_l2)
+      expect(error.rel_max, `${key} rel_max`).toBeLessThanOrEqual(tolerance!.rel_max)
+    }
+  })
+
+  it('other batches and threads give the same bytes', async () => {
+    const again = path.join(root, name, 'again')
+    const format = FORMATS[CASES.findIndex(([each]) => each === name) % FORMATS.length]!
+    await vtp('encode', images, '--out', again, '--format', format, '--batch-size', '1', ...common)
+    expect(outputHashes(again)).toEqual(outputHashes(dest))
+  }, 60_000)
+
+  it('decode gives the pictures that its script saves', async () => {
+    const wanted = peer.golden.tensors.get('decoded_u8')
+    if (!wanted) return expect(Object.keys(peer.expected.outputs)).not.toContain('latents')
+    const out = path.join(root, name, 'pictures')
+    const latents = peer.golden.tensors.get('latents')
+    const shard = path.join(root, name, 'latents', 'latents_rank00_shard000.safetensors')
+    const shape = latents?.shape ?? [1, 4, 2, 2]
+    writeLatents(shard, latents ? await peer.golden.readFloat32('latents') : new Float32Array(16), shape)
+    await vtp('decode', shard, '--model', model, '--out', out)
+    const [count = 0, height = 0, width = 0] = wanted.shape
+    const names = Array.from({ length: count }, (_, i) => i)
+    const made = await Promise.all(
+      names.map(async (i) => {
+        const { data, info } = await sharp(path.join(out, `latents_rank00_shard000/${String(i).padStart(6, '0')}.png`))
+          .raw()
+          .toBuffer({ resolveWithObject: true })
+        expect([info.height, info.width]).toEqual([height, width])
+        return data
+      }),
+    )
+    const actual = Buffer.concat(made)
+    const bytes = await peer.golden.readBytes('decoded_u8')
+    const { levels, fraction } = peer.expected.outputs.decoded_u8!.tolerance as unknown as {
+      levels: number
+      fraction: number
+    }
+    const off = Array.from(bytes, (value, i) => Math.abs(value - actual[i]!))
+    expect(actual.length).toBe(bytes.length)
+    expect(Math.max(...off)).toBeLessThanOrEqual(levels)
+    expect(off.filter((value) => value > 0).length / off.length).toBeLessThanOrEqual(fraction)
+  }, 60_000)
+})
