@@ -34,6 +34,10 @@ export interface PlanOptions {
   layersNorm?: boolean
   /** Add the outputs of the mirrored image, in columns with the suffix `_flip`; on by default for safetensors. */
   flip?: boolean
+  /** Of a model that gives a distribution (VA-VAE): its `mean` (the default), or a `sample` by `seed` and key. */
+  latents?: 'mean' | 'sample'
+  /** Of `latents: 'sample'`; default 0. */
+  seed?: number
   /** Default `arrow`. */
   format?: PlanRequest['format']
   /** Default `float16`, and `float32` for safetensors. */
@@ -145,6 +149,7 @@ export function planRequest(options: PlanOptions, device: Pick<Device, 'kind' | 
     captionsToo: options.captionsToo,
     layers,
     layersNorm: options.layersNorm ?? true,
+    ...(options.latents === 'sample' ? { sampleSeed: options.seed ?? 0 } : {}),
     flip: options.flip ?? format === 'safetensors',
     format,
     dtype: options.dtype ?? (format === 'safetensors' ? 'float32' : 'float16'),

@@ -16,6 +16,8 @@ export interface ImageEncoderOptions {
   layers?: number[]
   /** Whether the final norm is applied to layers; default true. */
   layersNorm?: boolean
+  /** Element type of the pixels; default uint8. */
+  pixels?: EncoderSpec['pixels']
   /** Element type of the float outputs; default float32. */
   dtype?: 'float16' | 'float32'
   /** Default: the device's. */
@@ -42,7 +44,7 @@ export interface ImageEncoder {
   /** What the graph gives for an image, by name. */
   readonly shapes: ReadonlyMap<string, number[]>
   /** `pixels` uint8 [count, H, W, 3], which may lie in shared memory; other memory is transferred away. `only` limits the outputs. */
-  encode(pixels: Uint8Array, count: number, only?: string[]): Promise<EncodedImages>
+  encode(pixels: Uint8Array | Float32Array, count: number, only?: string[]): Promise<EncodedImages>
   close(): Promise<void>
 }
 
@@ -51,7 +53,18 @@ export async function openImageEncoder(model: ImageModel, options: ImageEncoderO
   const { device, size, outputs, layers, layersNorm, dtype = 'float32', onNote } = options
   const { height, width } = size
   const precision = options.precision ?? device.precision
-  const spec: EncoderSpec = { height, width, outputs, layers, layersNorm, dtype, precision, device: device.kind }
+  const pixels = options.pixels === 'float32' ? ({ pixels: 'float32' } as const) : {}
+  const spec: EncoderSpec = {
+    height,
+    width,
+    ...pixels,
+    outputs,
+    layers,
+    layersNorm,
+    dtype,
+    precision,
+    device: device.kind,
+  }
   const graph = await model.compileEncoder(spec)
   const load = model.encoderLoad(size, precision)
   const most = Math.min(device.batchSize, options.images ?? Number.POSITIVE_INFINITY)
@@ -63,7 +76,7 @@ export async function openImageEncoder(model: ImageModel, options: ImageEncoderO
     batchSize,
     shapes: rowShapes(graph),
     async encode(pixels, count, only) {
-      const input = { data: pixels, dtype: 'uint8', dims: [count, height, width, 3] }
+      const input = { data: pixels, dtype: options.pixels ?? 'uint8', dims: [count, height, width, 3] }
       const result = await session.run({ pixels: input }, only)
       const tensors = Object.entries(result.outputs).map(([name, { data }]) => [name, data as TensorData])
       return { tensors: Object.fromEntries(tensors), seconds: result.seconds }

@@ -4,8 +4,9 @@ import { describe, expect, it } from 'vitest'
 import { tempDir } from '../../test/support/cli.js'
 import { encodeNpy } from '../io/numpy/npy.js'
 import { encodeNpz } from '../io/numpy/npz.js'
+import { philox4x32 } from '../math/philox.js'
 import { assignLabels, parseClasses } from './labels.js'
-import { philox4x32, sampleChoice, sampleNoise } from './noise.js'
+import { sampleChoice, sampleNoise } from './noise.js'
 import { openNoiseFile, readLabelFile } from './noise-source.js'
 
 const hex = (words: number[]): string => words.map((word) => word.toString(16).padStart(8, '0')).join(' ')

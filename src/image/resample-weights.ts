@@ -97,6 +97,34 @@ export function resampleWindows(inSize: number, outSize: number, filter: Filter)
   return { size, starts, lengths, weights }
 }
 
+/** The same in float32, step by step as torch computes windows and weights for tensors. */
+export function floatWindows(inSize: number, outSize: number, filter: Filter): Windows {
+  const f = Math.fround
+  const kernel = KERNELS[filter]
+  const scale = f(inSize / outSize)
+  const support = scale >= 1 ? f(kernel.support * scale) : kernel.support
+  const inverse = scale >= 1 ? f(1 / scale) : 1
+  const size = Math.ceil(support) * 2 + 1
+  const starts = new Int32Array(outSize)
+  const lengths = new Int32Array(outSize)
+  const weights = new Float64Array(outSize * size)
+  for (let x = 0; x < outSize; x++) {
+    const center = f(scale * (x + 0.5))
+    const first = Math.max(0, Math.trunc(f(center - support) + 0.5))
+    const length = Math.min(inSize, Math.trunc(f(center + support) + 0.5)) - first
+    let total = 0
+    for (let i = 0; i < length; i++) {
+      const w = f(kernel.weight(f(f(f(i + first - center) + 0.5) * inverse)))
+      weights[x * size + i] = w
+      total = f(total + w)
+    }
+    if (total !== 0) for (let i = 0; i < length; i++) weights[x * size + i] = f(weights[x * size + i]! / total)
+    starts[x] = first
+    lengths[x] = length
+  }
+  return { size, starts, lengths, weights }
+}
+
 function computeCoefficients(inSize: number, outSize: number, filter: Filter): Coefficients {
   const windows = resampleWindows(inSize, outSize, filter)
   const weights = Int32Array.from(windows.weights, (w) => {

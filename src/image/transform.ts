@@ -6,12 +6,15 @@
  *   center-crop(S | H,W)   torchvision CenterCrop, zero padding when the image is smaller
  *   adm-crop(S)            center_crop_arr of ADM: box halvings, bicubic, centre crop
  *   hflip                  mirrored
+ *   float-resize(S[,FILTER]) torchvision Resize(S) of a float tensor with antialiasing: nothing is rounded to 8 bits
+ *                          (first step; crops may follow; for evaluations of reconstructions)
  *
  * The output size follows from the spec alone.
  */
 import { usageError } from '../errors.js'
 import { RejectError, type RgbImage } from '../types.js'
 import { flipHorizontal } from './flip.js'
+import { cropFloat, FLOAT_FILTERS, type FloatFilter, type FloatImage, resizeFloat } from './float-image.js'
 import { FILTERS, type Filter } from './resample-weights.js'
 import { resizePillow } from './resize.js'
 import { roundHalfEven } from './round.js'
@@ -22,6 +25,7 @@ export type Step =
   | { kind: 'center-crop'; height: number; width: number }
   | { kind: 'adm-crop'; size: number }
   | { kind: 'hflip' }
+  | { kind: 'float-resize'; size: number; filter: FloatFilter }
 
 export interface Transform {
   /** Canonical text: equal transforms have equal text. */
@@ -30,14 +34,26 @@ export interface Transform {
   /** Size of the output in pixels. */
   readonly height: number
   readonly width: number
+  /** Its pixels are float32 in 0…1, not rounded to 8 bits. */
+  readonly isFloat: boolean
 }
 
 const MAX_SIDE = 8192
-const SYNTAX = 'steps are resize(H,W,FILTER), resize(S,FILTER), center-crop(S), adm-crop(S), hflip, joined by "|"'
+const SYNTAX =
+  'steps are resize(H,W,FILTER), resize(S,FILTER), center-crop(S), adm-crop(S), hflip, float-resize(S,FILTER), joined by "|"'
 const EXAMPLE = 'examples: "resize(256,256,bilinear)", "adm-crop(256)", "resize(256,bicubic)|center-crop(224)"'
 
 function bad(spec: string, what: string, suggestion = SYNTAX): Error {
   return usageError('bad_transform', `The transform "${spec}" is not understood: ${what}`, [suggestion, EXAMPLE])
+}
+
+/** Parses a spec whose pixels are 8 bits. Throws usage errors `bad_transform` and `float_transform`. */
+export function parsePixelTransform(spec: string): Transform {
+  const transform = parseTransform(spec)
+  if (!transform.isFloat) return transform
+  throw usageError('float_transform', `${transform.spec} gives pixels that are not rounded to 8 bits`, [
+    'it is for `vtp eval-recon`; use resize instead of float-resize here',
+  ])
 }
 
 /** Parses a spec. Throws a usage error `bad_transform` that says what is possible. */
@@ -47,7 +63,7 @@ export function parseTransform(spec: string): Transform {
   for (const step of steps) {
     if (step.kind === 'resize' || step.kind === 'center-crop') size = { height: step.height, width: step.width }
     else if (step.kind === 'adm-crop') size = { height: step.size, width: step.size }
-    else if (step.kind === 'resize-short') size = undefined
+    else if (step.kind === 'resize-short' || step.kind === 'float-resize') size = undefined
   }
   if (!size) {
     throw bad(
@@ -56,7 +72,10 @@ export function parseTransform(spec: string): Transform {
       'end it with center-crop(S), or give resize two numbers',
     )
   }
-  return { spec: steps.map(stepText).join('|'), steps, ...size }
+  const isFloat = steps.some(({ kind }) => kind === 'float-resize')
+  if (isFloat && steps.some(({ kind }, i) => (kind === 'float-resize') !== (i === 0) || !/float|center/.test(kind)))
+    throw bad(spec, 'float-resize comes first, and only center-crop can follow it')
+  return { spec: steps.map(stepText).join('|'), steps, ...size, isFloat }
 }
 
 function parseStep(spec: string, text: string): Step {
@@ -95,6 +114,13 @@ function parseStep(spec: string, text: string): Step {
     case 'adm-crop':
       expect([1], 0)
       return { kind: 'adm-crop', size: first }
+    case 'float-resize': {
+      expect([1], 1)
+      const filter = (words[0] ?? 'bilinear') as FloatFilter
+      if (!FLOAT_FILTERS.includes(filter))
+        throw bad(spec, `float-resize has the filters ${FLOAT_FILTERS.join(', ')}, not "${filter}"`)
+      return { kind: 'float-resize', size: first, filter }
+    }
     case 'hflip':
       expect([0], 0)
       return { kind: 'hflip' }
@@ -115,6 +141,8 @@ function stepText(step: Step): string {
       return `adm-crop(${step.size})`
     case 'hflip':
       return 'hflip'
+    case 'float-resize':
+      return `float-resize(${step.size},${step.filter})`
   }
 }
 
@@ -135,16 +163,36 @@ function applyStep(image: RgbImage, step: Step): RgbImage {
       return admCrop(image, step.size)
     case 'hflip':
       return flipHorizontal(image)
+    case 'float-resize':
+      throw new Error('floats go through applyFloatTransform')
   }
+}
+
+/** Applies a transform whose pixels are floats: uint8 [H, W, 3] → float32 [height, width, 3] in 0…1. */
+export function applyFloatTransform(image: RgbImage, { steps }: Transform): FloatImage {
+  let floats: FloatImage = { ...image, data: Float32Array.from(image.data, (value) => value / 255) }
+  for (const step of steps) {
+    if (step.kind === 'center-crop') floats = cropFloat(floats, step.height, step.width)
+    else if (step.kind === 'float-resize') {
+      const { width, height } = shortSize(image, step.size)
+      if (width * Math.max(height, image.height) > MAX_INTERMEDIATE_PIXELS) throw tooLarge(image, width, height)
+      floats = resizeFloat(floats, width, height, step.filter)
+    }
+  }
+  return floats
 }
 
 /** Largest image that a step may make on the way: a long thin image grows with its longer side. */
 const MAX_INTERMEDIATE_PIXELS = 64_000_000
 
+function tooLarge(image: ImageSides, width: number, height: number): RejectError {
+  const message = `${image.width}×${image.height} pixels would become ${width}×${height} on the way to its crop`
+  return new RejectError('too_many_pixels', 'transform', message)
+}
+
 function resizeWithin(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
   if (width * height > MAX_INTERMEDIATE_PIXELS) {
-    const message = `${image.width}×${image.height} pixels would become ${width}×${height} on the way to its crop`
-    throw new RejectError('too_many_pixels', 'transform', message)
+    throw tooLarge(image, width, height)
   }
   return resizeBounded(image, width, height, filter)
 }
@@ -160,11 +208,17 @@ function resizeBounded(image: RgbImage, width: number, height: number, filter: F
   return resizePillow(image, width, height, filter)
 }
 
+type ImageSides = Pick<RgbImage, 'width' | 'height'>
+
+/** Sides when the shorter one becomes `size`, as torchvision's Resize computes them. */
+function shortSize({ width, height }: ImageSides, size: number): ImageSides {
+  const long = Math.trunc((size * Math.max(width, height)) / Math.min(width, height))
+  return width <= height ? { width: size, height: long } : { width: long, height: size }
+}
+
 function resizeShort(image: RgbImage, size: number, filter: Filter): RgbImage {
-  const { width, height } = image
-  const short = Math.min(width, height)
-  const long = Math.trunc((size * Math.max(width, height)) / short)
-  return width <= height ? resizeWithin(image, size, long, filter) : resizeWithin(image, long, size, filter)
+  const { width, height } = shortSize(image, size)
+  return resizeWithin(image, width, height, filter)
 }
 
 /** A rectangle of the image; it must lie inside. */

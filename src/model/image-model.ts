@@ -38,6 +38,8 @@ export interface EncoderSpec extends ImageSize {
   layers?: number[]
   /** Whether the final norm is applied to them; default true. */
   layersNorm?: boolean
+  /** Element type of the input; float32 is of 0…1, for models that take it (`takesFloats`). Default uint8. */
+  pixels?: 'uint8' | 'float32'
   /** Element type of the float outputs; `codes` is always int32. */
   dtype: 'float16' | 'float32'
   precision: Precision
@@ -147,6 +149,8 @@ export interface ImageModel {
 
   /** The input that it was trained for. */
   readonly imageSize: ImageSize
+  /** Whether the encoder also takes pixels that were not rounded to 8 bits. */
+  readonly takesFloats?: boolean
   /** Spec of the default preprocessing for a job, at another size than the trained one if given. */
   transform(job: Job, size?: ImageSize): string
   /** Throws usage error `bad_image_size` for a size that the encoder cannot take, and says which are near. */
@@ -157,6 +161,8 @@ export interface ImageModel {
   outputs(size: ImageSize, layers?: readonly number[]): TensorColumn[]
   /** What a probe reads of a block (`cls`), or of the whole (`pooled`); undefined where nothing stands for an image. */
   readonly probed: 'cls' | 'pooled' | undefined
+  /** The latents are the mean of a distribution whose hidden output `logvar` says how wide it is: they can be drawn. */
+  readonly drawsLatents?: boolean
   /** What a protocol must say about an output, e.g. `latents: mean of the posterior`. */
   readonly protocol: Readonly<Partial<Record<ModelOutput | OptionalPart, string>>>
   /** Why this model has no graphs of a precision, e.g. int8 that was not shown to pay; undefined where it has. */

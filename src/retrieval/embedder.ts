@@ -4,7 +4,7 @@ import { type ImageEncoder, openImageEncoder } from '../engine/image-encoder.js'
 import { openTextEncoder, type TextEncoder } from '../engine/text-encoder.js'
 import { usageError } from '../errors.js'
 import { onePicture, openPixelPool, type PixelPool } from '../image/pool/pool.js'
-import { parseTransform } from '../image/transform.js'
+import { parsePixelTransform } from '../image/transform.js'
 import { assertOutput, type ImageModel, openModel, type Precision } from '../model/index.js'
 import type { Manifest } from './manifest.js'
 
@@ -40,7 +40,7 @@ export async function openEmbedder(options: EmbedderOptions): Promise<Embedder> 
     await model.close()
     throw error
   }
-  const transform = parseTransform(options.transform ?? model.transform('encode'))
+  const transform = parsePixelTransform(options.transform ?? model.transform('encode'))
   const { device = cpuDevice({ cores: 1 }), precision = device.precision } = options
   let text: Promise<TextEncoder> | undefined
   let vision: Promise<ImageEncoder> | undefined

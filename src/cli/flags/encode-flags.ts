@@ -16,9 +16,10 @@ export const ENCODE_FLAGS = declareFlags({
   model: MODEL_FLAG,
   outputs: valueFlag(parseOutputs, {
     default: 'latents',
-    summary: 'What to write: a comma-separated list of latents, clip, text, cls, patches, layers, pixels.',
+    summary:
+      'What to write: a comma-separated list of latents, clip, text, cls, patches, layers, codes, logits, pixels.',
     description:
-      'All of them leave one pass of the model. latents [C,h,w]; clip [D], L2-normalised; text: the same of the caption, in column clip_text; cls [D] and patches [N,D] of the last block after the final norm; layers: cls and patches of the blocks chosen by --layers; pixels uint8 [H,W,3], the preprocessed image.',
+      'All of them leave one pass of the model. latents [C,h,w]; clip [D], L2-normalised; text: the same of the caption, in column clip_text; cls [D] and patches [N,D] of the last block after the final norm; layers: cls and patches of the blocks chosen by --layers; codes int32, of quantised models; logits of a classification head; pixels uint8 [H,W,3], the preprocessed image. What a model lacks is refused.',
     helpValue: 'LIST',
   }),
   layers: valueFlag(parseLayers, {
@@ -30,6 +31,12 @@ export const ENCODE_FLAGS = declareFlags({
     allowNo: true,
     summary: "Apply the model's final norm to the layers (the reference's default).",
   }),
+  latents: Flags.option({
+    options: ['mean', 'sample'] as const,
+    summary: 'Of a model that gives a distribution (VA-VAE): its mean (the default), or a sample of it.',
+    description: 'The reference of VA-VAE draws samples, unseeded. Here a sample is a function of --seed and the key.',
+  })(),
+  seed: Flags.integer({ default: 0, min: 0, summary: 'Seed of --latents sample.', helpValue: 'N' }),
   flip: Flags.boolean({
     allowNo: true,
     summary:
@@ -115,7 +122,19 @@ export const SHOW_FLAGS = declareFlags({
   precision: RUN_FLAGS.precision,
 })
 
-const { out, model, outputs, layers, 'layers-norm': layersNorm, flip, format, dtype, transform } = ENCODE_FLAGS
+const {
+  out,
+  model,
+  outputs,
+  layers,
+  'layers-norm': layersNorm,
+  latents,
+  seed,
+  flip,
+  format,
+  dtype,
+  transform,
+} = ENCODE_FLAGS
 
 /** Of `vtp plan`: those of `vtp encode` that the plan depends on. */
 export const PLAN_FLAGS = declareFlags({
@@ -124,6 +143,8 @@ export const PLAN_FLAGS = declareFlags({
   outputs,
   layers,
   'layers-norm': layersNorm,
+  latents,
+  seed,
   flip,
   format,
   dtype,

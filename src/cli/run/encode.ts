@@ -23,7 +23,10 @@ import { onStopSignals } from '../terminal/signals.js'
 import { openTelemetry } from '../terminal/telemetry.js'
 import { resolveWorker } from './worker.js'
 
-export interface EncodeFlags extends Omit<FlagValues<typeof ENCODE_FLAGS>, 'format'> {
+/** How latents are made: `vtp embed` and `vtp classify` make none. */
+type LatentFlags = Partial<Pick<FlagValues<typeof ENCODE_FLAGS>, 'latents' | 'seed'>>
+
+export interface EncodeFlags extends Omit<FlagValues<typeof ENCODE_FLAGS>, 'format' | keyof LatentFlags>, LatentFlags {
   source: string
   format: PlanRequest['format']
   /** Whether the source is lines of text. */
@@ -41,7 +44,8 @@ export interface EncodeJson extends EncodeSummary {
 export type ExitReason = 'done' | 'too_many_rejects' | 'interrupted'
 
 /** What of the flags decides the plan. */
-export type PlanFlags = Omit<FlagValues<typeof PLAN_FLAGS>, 'format'> &
+export type PlanFlags = Omit<FlagValues<typeof PLAN_FLAGS>, 'format' | keyof LatentFlags> &
+  LatentFlags &
   Pick<EncodeFlags, 'format' | 'source' | 'texts' | 'captionsToo'>
 
 /** The flags under the names of the library. */
@@ -57,6 +61,8 @@ export function planOptions(flags: PlanFlags): PlanOptions {
       metadata: flags.metadata,
     },
     layersNorm: flags['layers-norm'],
+    latents: flags.latents,
+    seed: flags.seed,
     imageSize: flags['image-size'],
     shardRows: flags['shard-rows'],
   }

@@ -7,7 +7,7 @@ import { RejectError, type RgbImage } from '../../types.js'
 import { augment } from '../augment.js'
 import { flipHorizontal } from '../flip.js'
 import { resizeForCleanFid } from '../resize-float.js'
-import { applyTransform, parseTransform, type Transform } from '../transform.js'
+import { applyFloatTransform, applyTransform, parseTransform, type Transform } from '../transform.js'
 
 export type View =
   /** By a canonical transform spec; `mirrored`: left to right. */
@@ -52,6 +52,7 @@ export function makePictures(image: RgbImage, views: readonly View[]): Picture[]
   const make = (view: View): Picture => {
     switch (view.kind) {
       case 'transform':
+        if (transformOf(view.spec).isFloat) return applyFloatTransform(image, transformOf(view.spec))
         return view.mirrored ? flipHorizontal(transformed(view.spec)) : transformed(view.spec)
       case 'augmented':
         return augment(image, view.size, createRandom(view.seed))

@@ -6,8 +6,8 @@ import type { PairMetrics, PairScores } from './scores.js'
 import { assertSsimSize } from './ssim.js'
 
 export interface PairBatch {
-  /** The preprocessed originals, uint8 [N, H, W, 3]. */
-  pixels: Uint8Array
+  /** The preprocessed originals, [N, H, W, 3]; floats are in 0…1. */
+  pixels: Uint8Array | Float32Array
   /** The decoder's output, float32 [N, 3, H, W], normalised. */
   image: Float32Array
   count: number
@@ -44,7 +44,11 @@ export async function comparePairs(session: Session, pool: ScorePool, batch: Pai
   const runPairs = async (start: number, end: number): Promise<PairScores[]> => {
     const part = (data: Uint8Array | Float32Array) => data.slice(start * size, end * size)
     const inputs = {
-      pixels: { data: part(batch.pixels), dtype: 'uint8', dims: [end - start, height, width, 3] },
+      pixels: {
+        data: part(batch.pixels),
+        dtype: batch.pixels instanceof Float32Array ? 'float32' : 'uint8',
+        dims: [end - start, height, width, 3],
+      },
       image: { data: part(batch.image), dtype: 'float32', dims: [end - start, 3, height, width] },
     }
     const { outputs } = await session.run(inputs, fetches)

@@ -38,7 +38,7 @@ export async function openPreparedSet(
   const views = runViews(transform.spec, false)
   const pool = openPixelPool(threads)
   const limit = createLimiter(pool.capacity)
-  const buffers = createPixelBuffers(batchSize, height * width * 3, false)
+  const buffers = createPixelBuffers(batchSize, height * width * 3 * (transform.isFloat ? 4 : 1), false)
   const widths = { read: 1, preprocess: 1, encode: 1, write: 1 }
   const meter = createMeter({ total, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
   const prepare = async (entries: ListingEntry[], start: number): Promise<ImageBatch> => {
@@ -47,7 +47,9 @@ export async function openPreparedSet(
     const batch = await prepareBatch(fetched, { pool: () => pool, views, limits, limit, buffers, meter })
     const count = batch.rows.length
     return {
-      data: new Uint8Array(batch.pixels.memory, 0, count * batch.pixels.imageBytes),
+      data: transform.isFloat
+        ? new Float32Array(batch.pixels.memory, 0, count * height * width * 3)
+        : new Uint8Array(batch.pixels.memory, 0, count * batch.pixels.imageBytes),
       count,
       height,
       width,

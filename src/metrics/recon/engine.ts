@@ -51,8 +51,6 @@ export async function openReconEngine(
     ssim: request.metrics.includes('ssim'),
     lpips: request.metrics.includes('lpips'),
   }
-  const pairs = await openPairs({ lpips: metrics.lpips, decoded: comparison(pixelDecoder) }, { ...network, batchSize })
-  closers.push(() => pairs.session.close())
   const scores = openScorePool(request.device.cores)
   closers.push(() => scores.close())
   let inception: OpenNetwork | undefined
@@ -68,7 +66,18 @@ export async function openReconEngine(
     maxPixels: request.maxPixels,
   })
   closers.push(() => set.close())
-  const { height, width } = set.transform
+  const { height, width, isFloat } = set.transform
+  const decoded = comparison(pixelDecoder)
+  if (isFloat && !(model.takesFloats && decoded)) {
+    throw usageError(
+      'float_transform',
+      `${model.name} takes 8-bit pixels; ${set.transform.spec} does not round to them`,
+      ['use resize instead of float-resize'],
+    )
+  }
+  const pairSpec = { lpips: metrics.lpips, decoded, ...(isFloat ? { pixels: 'float32' as const } : {}) }
+  const pairs = await openPairs(pairSpec, { ...network, batchSize })
+  closers.push(() => pairs.session.close())
   const [, gridHeight, gridWidth] = pixelDecoder.latentShape(set.transform)
   const grid = { height: gridHeight, width: gridWidth }
   const made = pixelDecoder.imageSize(grid)
@@ -83,6 +92,7 @@ export async function openReconEngine(
   const encoder = await openImageEncoder(model, {
     device,
     size: set.transform,
+    pixels: isFloat ? 'float32' : 'uint8',
     outputs: ['latents'],
     precision: request.precision,
     images: batchSize,
@@ -103,7 +113,7 @@ function comparison({ comparesNormalised, mean, std, rounding }: PixelDecoder): 
 /** Reconstructs and compares the pixels of a batch. */
 export async function reconstructBatch(engine: ReconEngine, batch: ImageBatch): Promise<ComparedBatch> {
   const { count, height, width } = batch
-  const pixels = batch.data as Uint8Array
+  const pixels = batch.data
   const { tensors } = await engine.encoder.encode(pixels, count)
   const image = await engine.decoder.decode(tensors.latents as Float32Array, count)
   return comparePairs(engine.pairs.session, engine.scores, {

@@ -4,6 +4,7 @@ import { type Device, firstProvider, runsInFlight } from '../../engine/device.js
 import { openImageEncoder } from '../../engine/image-encoder.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
+import { parsePixelTransform } from '../../image/transform.js'
 import type { FieldNames } from '../../io/sources/options.js'
 import { assertOutput, type ImageModel, openModel, type Precision, textOf } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
@@ -72,7 +73,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
     assertOutput(model, 'clip')
     const set = await openPreparedSet(listing, {
       ...request,
-      transform: request.transform ?? model.transform('zeroshot'),
+      transform: parsePixelTransform(request.transform ?? model.transform('zeroshot')).spec,
       threads: request.device.cores,
     })
     closers.push(() => set.close())

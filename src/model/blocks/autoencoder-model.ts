@@ -26,6 +26,8 @@ export interface AutoencoderModel {
   depth?: number
   probed?: ImageModel['probed']
   protocol: ImageModel['protocol']
+  drawsLatents?: boolean
+  takesFloats?: boolean
   buildEncoder: (graph: GraphBuilder, spec: EncoderSpec) => Promise<void>
   /** Activations that one image needs at the widest place of the encoder and of the decoder. */
   activations: (size: ImageSize) => number
@@ -71,6 +73,8 @@ export function autoencoderModel(source: AutoencoderModel): ImageModel {
     outputs: (size, layers = []) => source.columns(size, layers),
     probed: source.probed,
     protocol: source.protocol,
+    ...(source.drawsLatents ? { drawsLatents: true } : {}),
+    ...(source.takesFloats ? { takesFloats: true } : {}),
     compileEncoder: (spec) =>
       compilePart({
         model: base,

@@ -9,6 +9,7 @@ import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { activationWeight } from '../../graph/linear.js'
 import { transpose } from '../../graph/transpose.js'
 import type { Shapes } from '../check-tensors.js'
+import type { EncoderSpec } from '../image-model.js'
 import {
   addConvolution,
   addGroupNorm,
@@ -142,11 +143,15 @@ export function registerVqganDecoder(context: ConvContext, base: string, names: 
   }
 }
 
-/** Adds −1…1 pixels of [N, 3, H, W] from the input `pixels`, uint8 [N, H, W, 3]. */
-export function addSignedPixels(graph: GraphBuilder, height: number, width: number): Value {
-  const pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', height, width, 3] })
-  const planes = graph.op('Transpose', [graph.op('Cast', [pixels], { to: 1 })], { perm: [0, 3, 1, 2] })
-  const unit = graph.op('Div', [planes, graph.scalar(255)])
+/** Adds −1…1 pixels of [N, 3, H, W] from the input `pixels`, uint8 [N, H, W, 3], or float32 in 0…1. */
+export function addSignedPixels(
+  graph: GraphBuilder,
+  { height, width, pixels: dtype = 'uint8' }: Pick<EncoderSpec, 'height' | 'width' | 'pixels'>,
+): Value {
+  const pixels = graph.input({ name: 'pixels', dtype, shape: ['N', height, width, 3] })
+  const floats = dtype === 'float32' ? pixels : graph.op('Cast', [pixels], { to: 1 })
+  const planes = graph.op('Transpose', [floats], { perm: [0, 3, 1, 2] })
+  const unit = dtype === 'float32' ? planes : graph.op('Div', [planes, graph.scalar(255)])
   return graph.op('Div', [graph.op('Sub', [unit, graph.scalar(0.5)]), graph.scalar(0.5)])
 }
 

@@ -51,6 +51,8 @@ export interface PairSpec {
   lpips: boolean
   /** How a decoder's `image` becomes 0…1 and 8 bits, where not as in VTP's script; originals are then taken as they are. */
   decoded?: { mean: readonly number[]; std: readonly number[]; rounding: PixelRounding }
+  /** Element type of the originals, where not uint8; float32 is in 0…1, for specs with `decoded`. */
+  pixels?: 'float32'
 }
 
 /**
@@ -60,12 +62,13 @@ export interface PairSpec {
  */
 export async function buildPair(graph: GraphBuilder, read: ReadTensor, spec: PairSpec): Promise<void> {
   const perChannel = (values: number[]): Value => graph.constant(values, [1, 3, 1, 1])
-  const pixels = graph.input({ name: 'pixels', dtype: 'uint8', shape: ['N', 'H', 'W', 3] })
+  const pixels = graph.input({ name: 'pixels', dtype: spec.pixels ?? 'uint8', shape: ['N', 'H', 'W', 3] })
   const image = graph.input({ name: 'image', dtype: 'float32', shape: ['N', 3, 'H', 'W'] })
 
   // VTP's script normalises the originals and brings them back: that does not undo it exactly, and it counts.
-  const planes = graph.op('Transpose', [graph.op('Cast', [pixels], { to: 1 })], { perm: [0, 3, 1, 2] })
-  const unit = graph.op('Div', [planes, graph.scalar(255)])
+  const floats = spec.pixels ? pixels : graph.op('Cast', [pixels], { to: 1 })
+  const planes = graph.op('Transpose', [floats], { perm: [0, 3, 1, 2] })
+  const unit = spec.pixels ? planes : graph.op('Div', [planes, graph.scalar(255)])
   const { mean: means, std: stds, rounding } = spec.decoded ?? VTP_SCRIPT
   const mean = perChannel(means.map((m, c) => -m / stds[c]!))
   const std = perChannel(stds.map((s) => 1 / s))
@@ -85,7 +88,11 @@ export async function buildPair(graph: GraphBuilder, read: ReadTensor, spec: Pai
     const scaled = graph.op('Mul', [graph.op('Transpose', [value], { perm: [0, 2, 3, 1] }), graph.scalar(255)])
     const bytes = graph.op(
       'Cast',
-      [name === 'reference' && spec.decoded ? round(graph, scaled, 'half-even') : round(graph, scaled, rounding)],
+      [
+        name === 'reference' && spec.decoded && !spec.pixels
+          ? round(graph, scaled, 'half-even')
+          : round(graph, scaled, rounding),
+      ],
       { to: 2 },
     )
     graph.output(bytes, { name: `${name}_u8`, dtype: 'uint8', shape: ['N', 'H', 'W', 3] })

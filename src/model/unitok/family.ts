@@ -85,6 +85,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
         ]
       },
       protocol: { latents: 'quantised vectors', patches: 'quantised tokens, projected back' },
+      takesFloats: true,
       buildEncoder: (graph, spec) => buildUnitokEncoder(graph, config, weights, spec),
       activations: ({ height, width }) =>
         Math.max(

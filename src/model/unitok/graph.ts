@@ -128,7 +128,7 @@ export async function buildUnitokEncoder(
   const poolNorm = registerNorm(transformer, 'fc_norm', normNamed(read, 'fc_norm'))
   const project = registerLinear(transformer, 'projection', [dim, embedding], linearNamed(read, 'projection'))
 
-  const { rows, h, w } = stem(addCast(graph, addSignedPixels(graph, spec.height, spec.width), 'float32', float))
+  const { rows, h, w } = stem(addCast(graph, addSignedPixels(graph, spec), 'float32', float))
   const count = h * w
   const length = queries + count
   let tokens = graph.op('Reshape', [rows, graph.ints([-1, count, dim])])

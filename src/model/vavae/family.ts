@@ -83,11 +83,13 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
         height !== width
           ? `resize(${height},${width},bilinear)`
           : job === 'reconstruction'
-            ? `resize(${height},bilinear)|center-crop(${height})`
+            ? `float-resize(${height},bilinear)|center-crop(${height})`
             : `adm-crop(${height})`,
       assertSize: ({ height, width }) => assertHolds(height, width, factor),
       columns: (size) => [{ name: 'latents', dtype: 'float32', shape: [channels, ...grid(size)] }],
       protocol: { latents: 'mean of the posterior (the reference samples it)' },
+      drawsLatents: true,
+      takesFloats: true,
       buildEncoder: async (graph, spec) => buildEncoder(graph, weights, spec, channels),
       activations: ({ height, width: columns }) => 4 * width * height * columns,
       latentShape: (size) => [channels, ...grid(size)],
@@ -180,7 +182,7 @@ function buildEncoder(graph: GraphBuilder, weights: Weights, spec: EncoderSpec, 
   const context = contextOf(graph, weights, precision)
   const encoder = registerVqganEncoder(context, 'encoder', new Set(weights.tensors.keys()))
   const quant = registerConvolution(context, 'quant_conv')
-  const image = addSignedPixels(graph, spec.height, spec.width)
+  const image = addSignedPixels(graph, spec)
   const moments = addConvolution(graph, encoder(addCast(graph, image, 'float32', activationDtype(precision))), quant)
   const wide = addCast(graph, moments, activationDtype(precision), 'float32')
   const [, , h, w] = wide.shape as [unknown, unknown, number, number]

@@ -130,6 +130,12 @@ async function assertFilesThere(store: Store, files: ManifestFile[]): Promise<vo
 }
 
 /** What every shard says of its origin. No timestamps and no paths of this machine: bytes must repeat. */
+/** `mean of the posterior`, or how it was drawn from. */
+function describeLatents({ draw, seed }: NonNullable<Plan['latents']>): string {
+  if (draw === 'mean') return 'mean of the posterior'
+  return `mean + exp(logvar/2) · Philox4x32-10 noise by seed ${seed} and key`
+}
+
 export function provenance(plan: Plan): Record<string, string> {
   return {
     'vtp.plan': plan.hash,
@@ -137,6 +143,7 @@ export function provenance(plan: Plan): Record<string, string> {
     'vtp.model_digest': plan.model.digest,
     'vtp.transform': plan.transform,
     'vtp.outputs': plan.outputs.join(','),
+    ...(plan.latents ? { 'vtp.latents': describeLatents(plan.latents) } : {}),
     'vtp.precision': plan.precision,
     'vtp.device': plan.device,
     'vtp.engine': plan.engine,

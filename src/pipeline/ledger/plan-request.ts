@@ -3,7 +3,7 @@
  * transform. Everything impossible is a usage error that says what is possible.
  */
 import { usageError } from '../../errors.js'
-import { parseTransform, type Transform } from '../../image/transform.js'
+import { parsePixelTransform, type Transform } from '../../image/transform.js'
 import type { ShardFormat } from '../../io/shards/index.js'
 import type { SourceOptions } from '../../io/sources/index.js'
 import { assertOutput, type ImageModel, type ImageSize, textOf } from '../../model/index.js'
@@ -26,6 +26,8 @@ export interface PlanRequest {
   layers?: number[] | { last: number }
   /** Whether the final norm is applied to intermediate layers (as the reference's default). */
   layersNorm: boolean
+  /** Draw latents of a model that gives a distribution, with this seed; default its mean. */
+  sampleSeed?: number
   flip: boolean
   format: ShardFormat
   dtype: 'float16' | 'float32'
@@ -99,6 +101,23 @@ export function planColumns(
   return columns
 }
 
+/** How the plan's latents are made: only said of models that give a distribution. Throws usage error `no_distribution`. */
+export function planLatents(
+  model: ImageModel,
+  { outputs, sampleSeed }: Pick<PlanRequest, 'outputs' | 'sampleSeed'>,
+): { draw: 'mean' | 'sample'; seed?: number } | undefined {
+  if (outputs.includes('latents') && model.drawsLatents)
+    return sampleSeed === undefined ? { draw: 'mean' } : { draw: 'sample', seed: sampleSeed }
+  if (sampleSeed === undefined) return undefined
+  throw usageError(
+    'no_distribution',
+    outputs.includes('latents')
+      ? `--latents sample: ${model.name} gives latents, not a distribution to draw them from`
+      : '--latents sample needs the output "latents"',
+    ['leave --latents out', "VA-VAE and MAR's KL autoencoder give a distribution"],
+  )
+}
+
 function textColumn(model: ImageModel, request: PlanRequest): TensorColumn {
   return { name: request.texts ? 'clip' : CAPTION_COLUMN, dtype: request.dtype, shape: [textOf(model).dim] }
 }
@@ -110,7 +129,7 @@ export function planTransform(
   needsModel: boolean,
 ): Transform {
   const size: ImageSize | undefined = request.imageSize
-  const transform = parseTransform(request.transform ?? model.transform('encode', size))
+  const transform = parsePixelTransform(request.transform ?? model.transform('encode', size))
   if (size && (transform.height !== size.height || transform.width !== size.width)) {
     throw usageError(
       'size_conflict',

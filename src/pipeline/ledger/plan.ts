@@ -43,6 +43,8 @@ const settingsSchema = z.object({
   layersNorm: z.boolean(),
   flip: z.boolean(),
   format: z.enum(['arrow', 'parquet', 'safetensors', 'npy']),
+  /** How latents come out of a model that gives a distribution; absent for other models. */
+  latents: z.object({ draw: z.enum(['mean', 'sample']), seed: z.int().optional() }).optional(),
   columns: z.array(column),
   precision: z.string(),
   device: z.string(),
@@ -268,6 +270,7 @@ export function planDifferences(there: PlanSettings, now: PlanSettings): string[
     'outputs',
     'layers',
     'layersNorm',
+    'latents',
     'flip',
     'format',
     'precision',

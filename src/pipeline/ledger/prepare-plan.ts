@@ -32,7 +32,7 @@ import {
   planHash,
   writeListing,
 } from './plan.js'
-import { type PlanRequest, planColumns, planTransform, resolveLayers } from './plan-request.js'
+import { type PlanRequest, planColumns, planLatents, planTransform, resolveLayers } from './plan-request.js'
 import { renameOldRejects } from './rejects.js'
 
 export interface PreparedPlan {
@@ -122,6 +122,7 @@ async function planSource(
     )
   }
   const wanted = new Set(request.outputs)
+  const latents = planLatents(model, request)
   planColumns(model, request, transform, layers) // wrong outputs are told before the listing
   if (request.format === 'npy' && request.outputs.some((output) => output !== 'clip' && output !== 'text')) {
     throw usageError('format_needs_clip', 'The npy format is for embeddings: it holds clip and text, nothing else', [
@@ -198,6 +199,7 @@ async function planSource(
       layers,
       layersNorm: request.layersNorm,
       flip: request.flip,
+      ...(latents ? { latents } : {}),
       format: request.format,
       columns,
       precision: request.precision,

@@ -7,7 +7,7 @@ import type { PreparedPlan } from '../ledger/prepare-plan.js'
 import type { BatchJob, EncodedBatch } from './batch.js'
 import { createPixelBuffers, encodeBatch, fetchBatch, prepareBatch, runViews } from './batches.js'
 import { createMeter } from './meter.js'
-import { closeModels, openModels } from './models.js'
+import { closeModels, openModels, sampleSeedOf } from './models.js'
 import { encodeTextBatch } from './texts.js'
 
 export interface BatchEncoder {
@@ -33,7 +33,7 @@ export async function openBatchEncoder(
   const buffers = createPixelBuffers(request.batchSize, height * width * 3, plan.flip)
   const widths = { preprocess: 1, encode: 1, write: 1 }
   const meter = createMeter({ total: 0, doneBefore: 0, unitsBefore: 0, unitsTotal: 1, widths })
-  const context = { ...models, columns: plan.columns, flip: plan.flip, buffers, meter }
+  const context = { ...models, columns: plan.columns, flip: plan.flip, sampleSeed: sampleSeedOf(plan), buffers, meter }
   return {
     async encode(batch) {
       if (source.kind === 'text') return encodeTextBatch(batch, models.texts!, plan.columns[0]!, meter)

@@ -27,6 +27,7 @@ import type { PlacedReject } from '../ledger/rejects.js'
 import type { BatchJob, EncodedBatch, FetchedBatch, PixelBuffer, PreparedBatch } from './batch.js'
 import { rejectOf } from './entry-pixels.js'
 import type { Meter } from './meter.js'
+import { sampleBatch } from './sample-latents.js'
 import { CAPTION_COLUMN, embedCaptions } from './texts.js'
 
 /** Hands out pixel buffers and takes them back; as many exist as are in use at once. `take` throws `batch_too_large`. */
@@ -217,6 +218,8 @@ export interface EncodeContext {
   texts?: TextEncoder
   columns: TensorColumn[]
   flip: boolean
+  /** Draw the latents of the model's distribution with this seed. */
+  sampleSeed?: number
   buffers: PixelBuffers
   meter: Meter
 }
@@ -235,8 +238,16 @@ export async function encodeBatch(prepared: PreparedBatch, context: EncodeContex
     const base = (name: string): string => name.slice(0, name.length - suffix.length)
     const fetches = wanted.map((c) => base(c.name)).filter((name) => name !== 'pixels')
     if (encoder && fetches.length > 0) {
-      const encoded = await meter.clocks.encode.time(() => encoder.encode(view, count, fetches))
+      const { sampleSeed: seed } = context
+      const asked = seed === undefined ? fetches : [...fetches, 'logvar']
+      const encoded = await meter.clocks.encode.time(() => encoder.encode(view, count, asked))
       for (const name of fetches) tensors[name + suffix] = encoded.tensors[name]!
+      if (seed !== undefined) {
+        const column = wanted.find((c) => c.name === `latents${suffix}`)!
+        const posterior = { mean: encoded.tensors.latents!, logvar: encoded.tensors.logvar! }
+        const keys = prepared.rows.map(({ key }) => key)
+        tensors[column.name] = sampleBatch(posterior, keys, { seed, column, mirrored: suffix !== '' })
+      }
     }
     if (fetches.length < wanted.length) tensors[`pixels${suffix}`] = view.slice()
   }

@@ -29,7 +29,7 @@ import {
 } from './batches.js'
 import { createCommitter, type OpenUnit } from './committer.js'
 import type { Meter } from './meter.js'
-import { closeModels, openModels } from './models.js'
+import { closeModels, openModels, sampleSeedOf } from './models.js'
 import { prefetch } from './prefetch.js'
 import { encodeTextBatch } from './texts.js'
 import { createUnitWriter } from './unit-writer.js'
@@ -163,7 +163,13 @@ export async function encodeUnits(
     },
   })
   const encodeImages = (): AsyncIterable<Step<EncodedBatch>> => {
-    const context = { columns: plan.columns, flip: plan.flip, buffers, meter }
+    const context = {
+      columns: plan.columns,
+      flip: plan.flip,
+      sampleSeed: sampleSeedOf(plan),
+      buffers,
+      meter,
+    }
     const limit = createLimiter(request.threads.preprocess * 2)
     const rowBytes = tensorBytes(plan.columns)
     const fetched = prefetch(

@@ -33,14 +33,16 @@ async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Prom
   const { plan, model, transform } = prepared
   const outputs = plan.outputs.filter((name): name is ModelOutput => name !== 'pixels' && name !== 'text')
   if (outputs.length === 0) return undefined
+  const draws = plan.latents?.draw === 'sample'
   const { dtype = 'float32' } = plan.columns.find((column) => column.dtype.startsWith('float')) ?? {}
   return openImageEncoder(model, {
     device: request.engine,
     size: transform,
-    outputs,
+    outputs: draws ? [...outputs, 'logvar'] : outputs,
     layers: plan.layers,
     layersNorm: plan.layersNorm,
-    dtype: dtype as 'float16' | 'float32',
+    // What is drawn is rounded once.
+    dtype: draws ? 'float32' : (dtype as 'float16' | 'float32'),
     precision: plan.precision as Precision,
     batchSize: request.batchSize,
     onNote: request.onNote,
@@ -50,4 +52,9 @@ async function openEncoder(prepared: PreparedPlan, request: EncodeRequest): Prom
 async function openTexts({ plan, model }: PreparedPlan, { engine }: EncodeRequest): Promise<TextEncoder | undefined> {
   if (!plan.outputs.includes('text')) return undefined
   return openTextEncoder(model, { device: engine, precision: plan.precision as Precision, many: true })
+}
+
+/** The seed that the plan's latents are drawn with; undefined where they are not drawn. */
+export function sampleSeedOf({ latents }: PreparedPlan['plan']): number | undefined {
+  return latents?.draw === 'sample' ? (latents.seed ?? 0) : undefined
 }
