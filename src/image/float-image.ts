@@ -17,6 +17,7 @@ export interface FloatImage {
   height: number
 }
 
+/** Products are not rounded before they are added: torch's compiler fuses the two. */
 const f = Math.fround
 
 export function resizeFloat(image: FloatImage, width: number, height: number, filter: FloatFilter): FloatImage {

@@ -1,12 +1,12 @@
 /** Every family through the built program: what users get from PNG files and latents is within the reference's tolerances. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { encodePng } from '../../src/image/png.js'
 import { encodeSafetensorsHeader } from '../../src/io/safetensors.js'
 import { goldenPath } from '../golden.js'
-import { runCli, sharedTempDir } from '../support/cli.js'
+import { repoRoot, runCli, sharedTempDir } from '../support/cli.js'
 import { outputHashes, readTensor } from '../support/parts.js'
 import { openPeerCase, type PeerCase, relativeErrors } from '../support/peers.js'
 
@@ -38,6 +38,8 @@ const CASES: [name: string, file?: string][] = [
   ['rae_mae', 'config.yaml'],
   ['vavae'],
   ['vavae_training_ckpt', 'vavae-imagenet256-f16d64-dinov2-50ep.ckpt'],
+  ['unitok_attn'],
+  ['unitok_linear_query', 'unitok_tokenizer.pth'],
   ['vilau'],
   ['vilau_shared_resized'],
 ]
@@ -163,4 +165,38 @@ describe.each(CASES)('%s', (name, file) => {
     expect(Math.max(...off)).toBeLessThanOrEqual(levels)
     expect(off.filter((value) => value > 0).length / off.length).toBeLessThanOrEqual(fraction)
   }, 60_000)
+})
+
+describe('vtp encode --latents sample', () => {
+  const model = goldenPath('peers', 'vavae')
+  it('draws by seed and key, the same in every batch and format, and says so', async () => {
+    const images = path.join(root, 'drawn', 'images')
+    await writeImages(await openPeerCase('vavae'), images)
+    const encode = async (name: string, ...more: string[]): Promise<Record<string, string>> => {
+      const out = path.join(root, 'drawn', name)
+      const size = ['--image-size', '64', '--dtype', 'float32', '--workers', '1']
+      await vtp('encode', images, '--out', out, '--model', model, ...size, ...more)
+      return outputHashes(out)
+    }
+    const mean = await encode('mean')
+    const drawn = await encode('drawn', '--latents', 'sample', '--seed', '3')
+    expect(await encode('again', '--latents', 'sample', '--seed', '3', '--batch-size', '1')).toEqual(drawn)
+    expect(drawn['part-00000.arrow']).not.toBe(mean['part-00000.arrow'])
+    const latents = await readTensor(path.join(root, 'drawn', 'drawn'), 'latents')
+    const means = await readTensor(path.join(root, 'drawn', 'mean'), 'latents')
+    for (const [key, values] of latents) expect(relativeErrors(values, means.get(key)!).rel_l2).toBeGreaterThan(0.001)
+    const manifest = readFileSync(path.join(root, 'drawn', 'drawn', '_manifest.json'), 'utf8')
+    expect(manifest).toContain('noise by seed 3 and key')
+    const other = ['encode', images, '--out', path.join(root, 'drawn', 'drawn'), '--model', model]
+    const { code, stderr } = await runCli([...other, '--image-size', '64', '--dtype', 'float32'])
+    expect(code).toBe(2)
+    expect(stderr).toMatch(/latents: .*sample.* there, .*mean.* now/)
+  }, 120_000)
+
+  it('is refused for a model without a distribution', async () => {
+    const images = path.join(repoRoot, 'fixtures', 'images')
+    const { code, stderr } = await runCli(['encode', images, '--out', path.join(root, 'none'), '--latents', 'sample'])
+    expect(code).toBe(2)
+    expect(stderr).toContain('not a distribution')
+  })
 })
