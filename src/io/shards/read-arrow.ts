@@ -1,16 +1,47 @@
-/** Arrow shards, record batch by record batch. */
-import { open } from 'node:fs/promises'
+/**
+ * Arrow shards, record batch by record batch. Lists of the footer and of every message are checked before the
+ * library runs through them: a damaged file is an error in a moment, not a process without memory.
+ */
+import { type FileHandle, open } from 'node:fs/promises'
 import { RecordBatchReader } from 'apache-arrow'
 import { VtpError } from '../../errors.js'
+import { checkArrowFooter, checkArrowMessage } from '../arrow-message.js'
+import { readFully } from '../read-fully.js'
 import { fromRecordBatch, pick, slices, tensorColumns } from './record-batches.js'
 import type { Shard } from './types.js'
+
+const MAGIC = 'ARROW1'
+/** Length of the footer and the magic at the end. */
+const TAIL_BYTES = 10
+const CONTINUATION = 0xffffffff
+
+/** Throws an Error where a list of the file claims more than there is. */
+async function checkFile(handle: FileHandle): Promise<void> {
+  const { size } = await handle.stat()
+  const read = async (offset: number, bytes: number): Promise<Buffer> => {
+    if (!(offset >= 0 && bytes >= 0 && offset + bytes <= size)) throw new Error('it ends early')
+    const into = Buffer.alloc(bytes)
+    if (!(await readFully(handle, into, offset))) throw new Error('it ends early')
+    return into
+  }
+  const tail = await read(size - TAIL_BYTES, TAIL_BYTES)
+  if (tail.toString('latin1', 4) !== MAGIC) throw new Error('the end of an Arrow file is missing')
+  const footerBytes = tail.readInt32LE(0)
+  const footer = await read(size - TAIL_BYTES - footerBytes, footerBytes)
+  for (const { offset, headerBytes, bodyBytes } of checkArrowFooter(footer)) {
+    const front = await read(offset, headerBytes)
+    if (!(bodyBytes >= 0 && offset + headerBytes + bodyBytes <= size)) throw new Error('a record batch is cut off')
+    checkArrowMessage(front.subarray(front.readUInt32LE(0) === CONTINUATION ? 8 : 4), bodyBytes)
+  }
+}
 
 export async function openArrow(file: string): Promise<Shard> {
   const handle = await open(file)
   try {
+    await checkFile(handle)
     const reader = await RecordBatchReader.from(handle)
     await reader.open()
-    if (!reader.isFile()) throw new VtpError(`${file} is no Arrow IPC file`, { code: 'bad_shard' })
+    if (!reader.isFile()) throw new VtpError(`${file} is not an Arrow IPC file`, { code: 'bad_shard' })
     const { schema } = reader
     const columns = tensorColumns(schema)
     let rows = 0

@@ -80,23 +80,53 @@ async function openRemoteShard(uri: string): Promise<Shard> {
   }
 }
 
-/** Opens a shard. Throws VtpError `bad_shard` for damaged files. */
+/** Opens a shard. Throws VtpError `bad_shard` for damaged files, and so does reading it. */
 export async function openShard(file: string): Promise<Shard> {
   if (uriScheme(file) === 's3') return openRemoteShard(file)
-  try {
-    if (file.endsWith('.arrow')) return await openArrow(file)
-    if (file.endsWith('.parquet')) return await openParquet(file)
-    if (file.endsWith('.npy')) return await (await import('./npy.js')).openNpyShard(file)
-    if (file.endsWith('.safetensors')) return await openSafetensorsShard(file)
-  } catch (error) {
-    if (error instanceof VtpError) throw error
-    throw new VtpError(`${file} cannot be read: ${errorText(error)}`, {
-      code: 'bad_shard',
-      suggestions: ['the file may be truncated: make it again, or copy it again'],
-      cause: error,
-    })
+  const shard = await openFormat(file).catch((error: unknown) => {
+    throw damaged(file, error)
+  })
+  const { readGroup } = shard
+  return {
+    ...shard,
+    async *read(columns, batchRows) {
+      const batches = shard.read(columns, batchRows)
+      try {
+        for (;;) {
+          const next = await batches.next().catch((error: unknown) => {
+            throw damaged(file, error)
+          })
+          if (next.done) return
+          yield next.value
+        }
+      } finally {
+        await batches.return(undefined)
+      }
+    },
+    ...(readGroup && {
+      readGroup: (index, columns) =>
+        readGroup(index, columns).catch((error: unknown) => {
+          throw damaged(file, error)
+        }),
+    }),
   }
+}
+
+async function openFormat(file: string): Promise<Shard> {
+  if (file.endsWith('.arrow')) return openArrow(file)
+  if (file.endsWith('.parquet')) return openParquet(file)
+  if (file.endsWith('.npy')) return (await import('./npy.js')).openNpyShard(file)
+  if (file.endsWith('.safetensors')) return openSafetensorsShard(file)
   throw usageError('unknown_shard', `${file} is not a shard (.arrow, .parquet, .safetensors or .npy)`)
+}
+
+function damaged(file: string, error: unknown): VtpError {
+  if (error instanceof VtpError) return error
+  return new VtpError(`${file} cannot be read: ${errorText(error)}`, {
+    code: 'bad_shard',
+    suggestions: ['the file may be truncated: make it again, or copy it again'],
+    cause: error,
+  })
 }
 
 const DTYPES: Record<string, TensorColumn['dtype']> = { F16: 'float16', F32: 'float32', U8: 'uint8', I32: 'int32' }

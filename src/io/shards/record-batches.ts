@@ -1,6 +1,6 @@
 /** Rows of ours out of Arrow's record batches, and batches cut and joined; what the readers of shards share. */
 import type { DataType, FixedSizeList, RecordBatch, Schema } from 'apache-arrow'
-import { usageError } from '../../errors.js'
+import { usageError, VtpError } from '../../errors.js'
 import type { RowBatch, RowMeta, TensorColumn, TensorData } from '../../types.js'
 import { columnSize, emptyTensor } from './rebatch.js'
 
@@ -42,10 +42,13 @@ export function fromRecordBatch(batch: RecordBatch, wanted: TensorColumn[]): Row
     const size = columnSize(column)
     const list = child(column.name)!.data[0]!
     const values = list.children[0]!
-    tensors[column.name] = (values.values as TensorData).subarray(
-      list.offset * size,
-      (list.offset + batch.numRows) * size,
-    )
+    const data = (values.values as TensorData).subarray(list.offset * size, (list.offset + batch.numRows) * size)
+    if (data.length !== batch.numRows * size)
+      throw new VtpError(`A column "${column.name}" of ${batch.numRows} rows holds ${data.length / size} of them`, {
+        code: 'bad_shard',
+        suggestions: ['the file is damaged: make it again, or copy it again'],
+      })
+    tensors[column.name] = data
   }
   return { rows, tensors }
 }

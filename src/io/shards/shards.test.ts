@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { VtpError } from '../../errors.js'
 import type { RowBatch, RowMeta, TensorColumn } from '../../types.js'
 import { openSafetensors } from '../safetensors.js'
 import { FORMATS, openShard, openShardWriter, type ShardFiles, type ShardSpec } from './index.js'
@@ -129,6 +130,55 @@ describe.each(FORMATS)('%s', (format) => {
     await writer.abort()
     const { readdir } = await import('node:fs/promises')
     expect(await readdir(dir)).toEqual([])
+  })
+})
+
+describe.each(['arrow', 'parquet'] as const)('a damaged or cut off %s shard', (format) => {
+  it('is an error of its own or gives all its rows, and the next shard is read as ever', async () => {
+    const { files } = await write(format, 9, [])
+    const [file] = files.files
+    const sound = await readFile(file!.path)
+    const other = path.join(path.dirname(file!.path), `other.${format}`)
+    const columns = COLUMNS.map((c) => c.name)
+    const rowsOf = async (name: string): Promise<number> => {
+      const shard = await openShard(name)
+      try {
+        let rows = 0
+        for await (const batch of shard.read(columns, 4)) {
+          rows += batch.rows.length
+          for (const column of COLUMNS)
+            expect(batch.tensors[column.name]!.length).toBe(batch.rows.length * columnSize(column))
+        }
+        return rows
+      } finally {
+        await shard.close()
+      }
+    }
+    const spot = fc.oneof(
+      fc.integer({ min: 0, max: sound.length - 1 }),
+      // Where the footer lies: what a reader believes.
+      fc.integer({ min: sound.length - 2000, max: sound.length - 1 }),
+    )
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(
+          // Parquet is cut off only: wrong bytes inside its pages are beyond what can be seen before it is read.
+          ...(format === 'arrow'
+            ? [fc.array(fc.tuple(spot, fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 4 })]
+            : []),
+          fc.integer({ min: 0, max: sound.length - 1 }),
+        ),
+        async (damage) => {
+          const bytes = Buffer.from(typeof damage === 'number' ? sound.subarray(0, damage) : sound)
+          if (typeof damage !== 'number') for (const [at, value] of damage) bytes[Math.max(0, at)] = value
+          await writeFile(other, bytes)
+          const result = await rowsOf(other).catch((error: unknown) => error)
+          if (typeof result !== 'number') expect(result).toBeInstanceOf(VtpError)
+        },
+      ),
+      { numRuns: 100 },
+    )
+    expect(await rowsOf(file!.path)).toBe(9)
   })
 })
 
