@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { binPath, repoRoot } from './cli.js'
+import { random } from './random.js'
 
 export interface ClusterOptions {
   /** Arguments of every worker, without its place. */
@@ -51,7 +52,7 @@ function start(args: string[], env: Record<string, string>): Running {
   return { child, ended }
 }
 
-const between = ([low, high]: [number, number]): number => low + Math.random() * (high - low)
+const between = ([low, high]: [number, number]): number => low + random() * (high - low)
 
 /** Runs until every worker has ended by itself. Kills that come too late for a fast worker are not counted. */
 export async function runCluster(options: ClusterOptions): Promise<ClusterResult> {

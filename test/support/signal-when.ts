@@ -5,12 +5,13 @@
 import type { ChildProcess } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { random } from './random.js'
 
 const LOOK_EVERY_MS = 4
 
 /** A whole number from `low` to `high`. */
 export function randomInteger(low: number, high: number): number {
-  return low + Math.floor(Math.random() * (high - low + 1))
+  return low + Math.floor(random() * (high - low + 1))
 }
 
 /**
@@ -22,7 +23,7 @@ export function signalWhen(signal: NodeJS.Signals, reached: () => boolean, sprea
     const runs = (): boolean => child.exitCode === null && child.signalCode === null
     void (async () => {
       while (runs() && !reached()) await sleep(LOOK_EVERY_MS)
-      if (spreadMs > 0) await sleep(Math.random() * spreadMs)
+      if (spreadMs > 0) await sleep(random() * spreadMs)
       if (runs()) child.kill(signal)
     })()
   }
