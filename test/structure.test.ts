@@ -10,6 +10,7 @@ const LAYERS = [
   'cli',
   'api',
   'retrieval',
+  'pretrain',
   'train',
   'generate',
   'metrics',

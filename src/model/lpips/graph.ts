@@ -99,33 +99,53 @@ export async function buildPair(graph: GraphBuilder, read: ReadTensor, spec: Pai
   }
   if (!spec.lpips) return
 
-  const scaled = (x: Value): Value => {
-    const y = graph.op('Sub', [graph.op('Mul', [x, graph.scalar(2)]), graph.scalar(1)])
-    return graph.op('Div', [graph.op('Sub', [y, perChannel(SHIFT)]), perChannel(SCALE)])
-  }
-  let [a, b] = [scaled(reference), scaled(reconstruction)]
-  for (const [k, slice] of SLICES.entries()) {
+  const centred = (x: Value): Value => graph.op('Sub', [graph.op('Mul', [x, graph.scalar(2)]), graph.scalar(1)])
+  const own = (name: string, shape: number[]): Value =>
+    graph.weight(name, shape, () => read(name.startsWith('lin') ? `${name}.model.1.weight` : name))
+  addLpipsMaps(graph, own, centred(reference), centred(reconstruction)).forEach((map, k) => {
+    graph.output(map, { name: `lpips.${k}`, dtype: 'float32', shape: ['N', 1, `h${k}`, `w${k}`] })
+  })
+}
+
+/** Smallest sum of squares of a place's features where their gradient is wanted: the root of 0 has none. */
+const LEAST_SQUARES = 1e-20
+
+/**
+ * The five maps of LPIPS [N, 1, h, w] of two batches of planes in −1…1. `weight` gives `features.I.weight`,
+ * `features.I.bias` and `linK` [1, C, 1, 1]. With `guarded` the gradient is 0, not NaN, where all channels are 0.
+ */
+export function addLpipsMaps(
+  graph: GraphBuilder,
+  weight: (name: string, shape: number[]) => Value,
+  first: Value,
+  second: Value,
+  guarded = false,
+): Value[] {
+  const scaled = (x: Value): Value =>
+    graph.op('Div', [graph.op('Sub', [x, graph.constant(SHIFT, [1, 3, 1, 1])]), graph.constant(SCALE, [1, 3, 1, 1])])
+  let [a, b] = [scaled(first), scaled(second)]
+  return SLICES.map((slice, k) => {
     if (k > 0) [a, b] = [pool(graph, a), pool(graph, b)]
     for (const [index, inner, out] of slice) {
       const name = `features.${index}`
-      const weight = graph.weight(`${name}.weight`, [out, inner, 3, 3], () => read(`${name}.weight`))
-      const bias = graph.weight(`${name}.bias`, [out], () => read(`${name}.bias`))
+      const kernel = weight(`${name}.weight`, [out, inner, 3, 3])
+      const bias = weight(`${name}.bias`, [out])
       const conv = (x: Value): Value =>
-        graph.op('Relu', [graph.op('Conv', [x, weight, bias], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] })])
+        graph.op('Relu', [graph.op('Conv', [x, kernel, bias], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] })])
       ;[a, b] = [conv(a), conv(b)]
     }
     const channels = slice.at(-1)![2]
-    const head = graph.weight(`lin${k}`, [1, channels, 1, 1], () => read(`lin${k}.model.1.weight`))
+    const head = weight(`lin${k}`, [1, channels, 1, 1])
     const ones = graph.constant(new Float32Array(channels).fill(1), [1, channels, 1, 1])
     // Sums over channels are 1 × 1 convolutions: their order does not depend on the batch.
     const unitLength = (x: Value): Value => {
-      const squares = graph.op('Conv', [graph.op('Mul', [x, x]), ones], { kernel_shape: [1, 1] })
+      const sums = graph.op('Conv', [graph.op('Mul', [x, x]), ones], { kernel_shape: [1, 1] })
+      const squares = guarded ? graph.op('Max', [sums, graph.scalar(LEAST_SQUARES)]) : sums
       return graph.op('Div', [x, graph.op('Add', [graph.op('Sqrt', [squares]), graph.scalar(1e-10)])])
     }
     const difference = graph.op('Sub', [unitLength(a), unitLength(b)])
-    const map = graph.op('Conv', [graph.op('Mul', [difference, difference]), head], { kernel_shape: [1, 1] })
-    graph.output(map, { name: `lpips.${k}`, dtype: 'float32', shape: ['N', 1, `h${k}`, `w${k}`] })
-  }
+    return graph.op('Conv', [graph.op('Mul', [difference, difference]), head], { kernel_shape: [1, 1] })
+  })
 }
 
 /** Floats of 0…255 as the numbers that a cast to uint8, which cuts off, then keeps. */

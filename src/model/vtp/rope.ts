@@ -1,9 +1,10 @@
 /**
  * Rotary position embedding in the reference's arithmetic (vtp/models/layers/embeddings.py and
  * attention.py): everything in bfloat16, rounded to nearest even after every single operation, even when
- * the model runs in float32. The tables equal the official ones bit for bit.
+ * the model runs in float32. The tables equal the official ones bit for bit. Training may ask for float32 tables, as
+ * the official class makes them of float32 periods: `round` is then Math.fround.
  */
-import { roundToBfloat16 as bf16 } from '../../math/half.js'
+import { roundToBfloat16 } from '../../math/half.js'
 
 export interface RopeTables {
   /** Values of bfloat16 precision, row-major over the grid: [h·w, d]. */
@@ -12,11 +13,11 @@ export interface RopeTables {
 }
 
 /** Cell centres of an axis of `n` cells in [-1, 1]. */
-export function ropeCoordinates(n: number): Float32Array {
+export function ropeCoordinates(n: number, round: (value: number) => number = roundToBfloat16): Float32Array {
   const out = new Float32Array(n)
   for (let j = 0; j < n; j++) {
-    const unit = bf16(Math.fround(bf16(0.5 + j) / n))
-    out[j] = bf16(bf16(2 * unit) - 1)
+    const unit = round(Math.fround(round(0.5 + j) / n))
+    out[j] = round(round(2 * unit) - 1)
   }
   return out
 }
@@ -24,15 +25,20 @@ export function ropeCoordinates(n: number): Float32Array {
 const TWO_PI = Math.fround(2 * Math.PI)
 
 /** Tables for a grid of h × w patches; `periods` are the checkpoint's d/4 stored values. */
-export function ropeTables(periods: Float32Array, h: number, w: number): RopeTables {
+export function ropeTables(
+  periods: Float32Array,
+  h: number,
+  w: number,
+  round: (value: number) => number = roundToBfloat16,
+): RopeTables {
   const quarter = periods.length
   const d = quarter * 4
   const sin = new Float32Array(h * w * d)
   const cos = new Float32Array(h * w * d)
-  const rows = ropeCoordinates(h)
-  const columns = ropeCoordinates(w)
+  const rows = ropeCoordinates(h, round)
+  const columns = ropeCoordinates(w, round)
   const angle = (coordinate: number, i: number): number =>
-    bf16(Math.fround(bf16(Math.fround(TWO_PI * coordinate)) / periods[i]!))
+    round(Math.fround(round(Math.fround(TWO_PI * coordinate)) / periods[i]!))
   for (let y = 0; y < h; y++) {
     for (let x = 0; x < w; x++) {
       const base = (y * w + x) * d
@@ -42,8 +48,8 @@ export function ropeTables(periods: Float32Array, h: number, w: number): RopeTab
           [i, angle(rows[y]!, i)],
           [quarter + i, angle(columns[x]!, i)],
         ] as const) {
-          const s = bf16(Math.fround(Math.sin(a)))
-          const c = bf16(Math.fround(Math.cos(a)))
+          const s = round(Math.fround(Math.sin(a)))
+          const c = round(Math.fround(Math.cos(a)))
           sin[base + k] = s
           sin[base + 2 * quarter + k] = s
           cos[base + k] = c
