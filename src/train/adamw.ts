@@ -91,7 +91,7 @@ export function globalNorm(gradients: readonly Float32Array[]): number {
 }
 
 /** What gradients are multiplied by: torch.nn.utils.clip_grad_norm_. */
-export function clipFactor(norm: number, { maxGradNorm }: OptimizerSettings): number {
+export function clipFactor(norm: number, { maxGradNorm }: Pick<OptimizerSettings, 'maxGradNorm'>): number {
   return maxGradNorm === undefined ? 1 : Math.min(1, maxGradNorm / (norm + 1e-6))
 }
 

@@ -69,20 +69,10 @@ export async function openInception(spec: InceptionSpec, options: NetworkOptions
 
 /** Opens the graph of pairs (lpips.ts); without LPIPS it needs no weights. */
 export async function openPairs(spec: PairSpec, options: NetworkOptions): Promise<OpenNetwork> {
-  const weights: WeightsFile[] = []
-  const readers: Reader[] = []
+  const perceptual = spec.lpips ? await openPerceptual(options) : undefined
+  const weights = perceptual?.weights ?? []
   try {
-    if (spec.lpips) {
-      for (const [name, needed] of [
-        ['vgg16', VGG_TENSORS],
-        ['lpips', LPIPS_TENSORS],
-      ] as const) {
-        const file = await resolveWeights(name, options)
-        weights.push(file)
-        readers.push(await openReader(file, needed))
-      }
-    }
-    const read: ReadTensor = (name) => readers[name.startsWith('lin') ? 1 : 0]!.read(name)
+    const read: ReadTensor = (name) => perceptual!.read(name)
     const digest = createHash('sha256')
       .update(weights.map((file) => file.sha256).join(' '))
       .digest('hex')
@@ -95,6 +85,31 @@ export async function openPairs(spec: PairSpec, options: NetworkOptions): Promis
     })
     return { session: await openNetwork(graph, options), weights }
   } finally {
-    await Promise.all(readers.map((reader) => reader.close()))
+    await perceptual?.close()
   }
+}
+
+export interface PerceptualWeights extends Reader {
+  weights: WeightsFile[]
+}
+
+/** The weights of LPIPS: VGG16's and the linear layers'. Throws VtpError `weights_missing` and the like. */
+export async function openPerceptual(options: WeightsOptions): Promise<PerceptualWeights> {
+  const weights: WeightsFile[] = []
+  const readers: Reader[] = []
+  const close = async (): Promise<void> => void (await Promise.all(readers.map((reader) => reader.close())))
+  try {
+    for (const [name, needed] of [
+      ['vgg16', VGG_TENSORS],
+      ['lpips', LPIPS_TENSORS],
+    ] as const) {
+      const file = await resolveWeights(name, options)
+      weights.push(file)
+      readers.push(await openReader(file, needed))
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { weights, read: (name) => readers[name.startsWith('lin') ? 1 : 0]!.read(name), close }
 }

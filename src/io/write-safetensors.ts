@@ -1,0 +1,40 @@
+/** Writes a whole safetensors file at once, atomically, laid out as the official writer does it. */
+import { open } from 'node:fs/promises'
+import { float32ToBfloat16, float32ToFloat16 } from '../math/half.js'
+import { writeAtomically } from './atomic.js'
+import { encodeSafetensorsHeader } from './safetensors.js'
+
+export interface FloatTensor {
+  name: string
+  shape: readonly number[]
+  values: Float32Array
+  /** Default: F32. */
+  dtype?: 'F32' | 'F16' | 'BF16'
+}
+
+function bytesOf({ values, dtype = 'F32' }: FloatTensor): Uint8Array {
+  const stored = dtype === 'F32' ? values : dtype === 'F16' ? float32ToFloat16(values) : float32ToBfloat16(values)
+  return new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength)
+}
+
+/** Makes or replaces `file`. Tensors are read one after the other, so that `values` may be getters. */
+export async function writeSafetensors(
+  file: string,
+  tensors: readonly FloatTensor[],
+  metadata: Record<string, string> = {},
+): Promise<void> {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]))
+  const header = encodeSafetensorsHeader(
+    tensors.map(({ name, shape, dtype = 'F32' }) => ({ name, dtype, shape: [...shape] })),
+    metadata,
+  )
+  await writeAtomically(file, async (tmp) => {
+    const out = await open(tmp, 'w')
+    try {
+      await out.writeFile(header.bytes)
+      for (const { name } of header.order) await out.writeFile(bytesOf(byName.get(name)!))
+    } finally {
+      await out.close()
+    }
+  })
+}

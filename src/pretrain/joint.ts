@@ -1,0 +1,221 @@
+/**
+ * The state of joint pre-training and its steps. Order of a step: schedules; teacher and student forward, gradients of
+ * the weighted sum; their global norm, and clipping by it; AdamW with each parameter's rate and decay; the logit scale
+ * kept in 0…ln 100; the teacher follows with this step's momentum. A step is a pure function of (state, batch,
+ * iteration, recipe): nothing is drawn here. Moments go on while the head's last layer has the rate 0.
+ */
+
+import * as ort from '../engine/runtime.js'
+import { VtpError } from '../errors.js'
+import type { VtpConfig } from '../model/vtp/config.js'
+import type { TrainingModel } from '../model/vtp/training.js'
+import { clipFactor, globalNorm, updateTensor } from '../train/adamw.js'
+import { groupOf, type ParameterGroup } from './groups.js'
+import { buildJointGraph, type JointGraph } from './joint-graph.js'
+import type { HyperParameters, PretrainRecipe } from './recipe.js'
+import { cosineAt } from './schedules.js'
+import { HEAD, hasTeacher, type Shapes, TEACHER, trainedTensors } from './state.js'
+
+const LARGEST_LOGIT_SCALE = Math.log(100)
+
+/** What a state begins with. */
+export interface JointInitial {
+  config: VtpConfig
+  /** Shapes of `dino_head.*`; empty without the self-supervised branch. */
+  head: Shapes
+  /** By the student's names, and `teacher_…`. */
+  read(name: string): Promise<Float32Array>
+  periods: TrainingModel['periods']
+  /** Weights of LPIPS by name, where the recipe uses them. */
+  perceptual?: ReadonlyMap<string, Float32Array>
+}
+
+/** A batch's tensors by the names of joint-graph.ts's inputs. */
+export type JointBatch = ReadonlyMap<string, ort.Tensor>
+
+export interface JointLog {
+  iteration: number
+  lr: number
+  last_layer_lr: number
+  weight_decay: number
+  momentum: number
+  teacher_temp: number
+  grad_norm: number
+  total: number
+  [loss: string]: number
+}
+
+interface Trained {
+  name: string
+  shape: readonly number[]
+  group: ParameterGroup
+  parameter: Float32Array
+  expAvg: Float32Array
+  expAvgSq: Float32Array
+  teacher?: Float32Array
+}
+
+export interface JointState {
+  trained: readonly Trained[]
+  /** Moving centres by `dino` and `ibot`, [K]. */
+  centres: ReadonlyMap<string, Float32Array>
+}
+
+export interface JointTrainer {
+  readonly state: JointState
+  /** One step; `iteration` is the schedules' number. Throws VtpError `not_finite`, and the state is as it was. */
+  step(batch: JointBatch, iteration: number): Promise<JointLog>
+  close(): Promise<void>
+}
+
+export interface JointOptions {
+  threads: number
+  /** Shapes of every batch's tensors. */
+  batch: Shapes
+}
+
+/** The schedules' values at a step. */
+export function ratesAt({ schedules, freeze_last_layer_iters: frozen }: HyperParameters, iteration: number) {
+  const lr = cosineAt(schedules.lr, iteration)
+  return {
+    lr,
+    last_layer_lr: iteration < frozen ? 0 : lr,
+    weight_decay: cosineAt(schedules.weight_decay, iteration),
+    momentum: cosineAt(schedules.momentum, iteration),
+    teacher_temp: cosineAt(schedules.teacher_temp, iteration),
+  }
+}
+
+export async function openJointTrainer(
+  initial: JointInitial,
+  recipe: PretrainRecipe,
+  { threads, batch }: JointOptions,
+): Promise<JointTrainer> {
+  const { config } = initial
+  const given = recipe.hyper_parameters
+  const shapes = trainedTensors(config, initial.head, given)
+  const selfSupervised = given.w_ssl > 0
+  const trained: Trained[] = []
+  for (const [name, shape] of shapes) {
+    const parameter = (await initial.read(name)).slice()
+    trained.push({
+      name,
+      shape,
+      group: groupOf(name, shape, config, given),
+      parameter,
+      expAvg: new Float32Array(parameter.length),
+      expAvgSq: new Float32Array(parameter.length),
+      ...(selfSupervised && hasTeacher(name) && { teacher: (await initial.read(`${TEACHER}${name}`)).slice() }),
+    })
+  }
+  const teacher = new Map(
+    trained
+      .filter(({ name, teacher }) => teacher && name !== 'visual_proj.weight')
+      .map(({ name, shape }) => [name, shape]),
+  )
+  const built = buildJointGraph({ config, recipe, periods: initial.periods, trained: shapes, teacher, batch })
+  const session = await openSession(built, threads)
+  const centres = new Map([...built.centres.keys()].map((name) => [name, new Float32Array(prototypes(initial.head))]))
+  const scratch = new Float32Array(Math.max(...trained.map(({ parameter }) => parameter.length)))
+  let updates = 0
+
+  const feedsOf = (tensors: JointBatch, temperature: number): Record<string, ort.Tensor> => {
+    const float = (values: Float32Array, dims: readonly number[]) => new ort.Tensor('float32', values, dims)
+    const all = new Map<string, ort.Tensor>(tensors)
+    all.set('teacher_temp', float(Float32Array.of(temperature), []))
+    for (const [name, values] of centres) all.set(`center.${name}`, float(values, [1, values.length]))
+    for (const { name, shape, parameter, teacher: average } of trained) {
+      all.set(`w.${name}`, float(parameter, shape))
+      if (average) all.set(`t.${name}`, float(average, shape))
+    }
+    const inputs = built.graph.inputs.map(({ name, shape }) => {
+      const values = name.startsWith('v.') ? initial.perceptual?.get(name.slice(2)) : undefined
+      return [name, values ? float(values, shape as number[]) : all.get(name)!] as const
+    })
+    return Object.fromEntries(inputs)
+  }
+
+  return {
+    state: { trained, centres },
+    async step(tensors, iteration) {
+      const rates = ratesAt(given, iteration)
+      const results = await session.run(feedsOf(tensors, rates.teacher_temp))
+      const values = (name: string): Float32Array => results[name]!.data as Float32Array
+      const gradients = new Map([...built.gradients].map(([name, output]) => [name, values(output)]))
+      const found = Object.fromEntries([...built.losses].map(([name, output]) => [name, values(output)[0]!]))
+      const log: JointLog = {
+        iteration,
+        ...rates,
+        grad_norm: globalNorm([...gradients.values()]),
+        total: found.total!,
+        ...found,
+      }
+      assertFinite(log)
+      updates++
+      const gradientScale = clipFactor(log.grad_norm, { maxGradNorm: given.clip_grad ?? undefined })
+      for (const tensor of trained) update(tensor, gradients.get(tensor.name)!, { ...rates, gradientScale })
+      for (const [name, output] of built.centres) centres.get(name)!.set(values(output))
+      return log
+    },
+    close: () => session.release(),
+  }
+
+  function update(
+    tensor: Trained,
+    gradient: Float32Array,
+    rates: ReturnType<typeof ratesAt> & { gradientScale: number },
+  ): void {
+    const { group, name, parameter } = tensor
+    const lr = (group.is_last_layer ? rates.last_layer_lr : rates.lr) * group.lr_multiplier
+    updateTensor(
+      { ...tensor, ema: tensor.teacher ?? scratch.subarray(0, parameter.length) },
+      gradient,
+      {
+        beta1: given.betas[0],
+        beta2: given.betas[1],
+        epsilon: given.eps,
+        weightDecay: rates.weight_decay * group.wd_multiplier,
+        emaDecay: rates.momentum,
+      },
+      { lr, step: updates, gradientScale: rates.gradientScale },
+    )
+    if (name === 'logit_scale')
+      parameter.forEach((value, i) => {
+        parameter[i] = Math.min(Math.max(value, 0), LARGEST_LOGIT_SCALE)
+      })
+  }
+}
+
+/** Number of prototypes. */
+function prototypes(head: Shapes): number {
+  const last = head.get(`${HEAD}last_layer.weight_v`) ?? head.get(`${HEAD}last_layer.weight`)
+  return last?.[0] ?? 0
+}
+
+async function openSession(built: JointGraph, threads: number): Promise<ort.InferenceSession> {
+  try {
+    return await ort.InferenceSession.create(built.graph.encode(''), {
+      executionProviders: ['cpu'],
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      graphOptimizationLevel: 'all',
+      enableMemPattern: false,
+      logSeverityLevel: 3,
+    })
+  } catch (error) {
+    throw new VtpError(`The training graph could not be opened: ${(error as Error).message}`, {
+      code: 'engine_open_failed',
+      cause: error,
+    })
+  }
+}
+
+function assertFinite(log: JointLog): void {
+  const bad = Object.entries(log).filter(([, value]) => !Number.isFinite(value))
+  if (bad.length === 0) return
+  const seen = bad.map(([name, value]) => `${name} = ${value}`).join(', ')
+  throw new VtpError(`Step ${log.iteration} is not finite: ${seen}`, {
+    code: 'not_finite',
+    suggestions: ['lower the learning rate, or clip gradients (clip_grad)', 'raise the teacher temperature'],
+  })
+}
