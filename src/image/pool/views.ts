@@ -8,12 +8,15 @@ import { augment } from '../augment.js'
 import { flipHorizontal } from '../flip.js'
 import { resizeForCleanFid } from '../resize-float.js'
 import { applyFloatTransform, applyTransform, parseTransform, type Transform } from '../transform.js'
+import { applyView, type ViewStep } from '../view-steps.js'
 
 export type View =
   /** By a canonical transform spec; `mirrored`: left to right. */
   | { kind: 'transform'; spec: string; mirrored?: boolean }
   /** A random resized crop and flip of training, drawn from a seed. */
   | { kind: 'augmented'; size: number; seed: number }
+  /** By operations whose parameters were drawn beforehand. */
+  | { kind: 'steps'; steps: readonly ViewStep[] }
   /** As it is, at its own size. */
   | { kind: 'original' }
   /** As clean-fid resizes for its network: float32 [3, side, side] of 0…255. */
@@ -56,6 +59,8 @@ export function makePictures(image: RgbImage, views: readonly View[]): Picture[]
         return view.mirrored ? flipHorizontal(transformed(view.spec)) : transformed(view.spec)
       case 'augmented':
         return augment(image, view.size, createRandom(view.seed))
+      case 'steps':
+        return applyView(image, view.steps)
       case 'original':
         return image
       case 'clean-fid':
