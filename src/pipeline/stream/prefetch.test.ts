@@ -1,4 +1,4 @@
-import { setTimeout as sleep, setImmediate as tick } from 'node:timers/promises'
+import { setImmediate as tick } from 'node:timers/promises'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { prefetch } from './prefetch.js'
@@ -6,14 +6,22 @@ import { prefetch } from './prefetch.js'
 async function* count(to: number): AsyncGenerator<number> {
   for (let i = 0; i < to; i++) yield i
 }
-const sizes = { min: 2, max: 32, maxBytes: 1e9, sizeOf: () => 1 }
+let clock = 0
+/** So many turns of the event loop, each a millisecond of the clock: nothing depends on how fast the machine is. */
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    await tick()
+    clock++
+  }
+}
+const sizes = { min: 2, max: 32, maxBytes: 1e9, sizeOf: () => 1, now: () => clock }
 
 it('keeps the order whatever takes how long, and gives every item once', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 40 }), async (delays) => {
       const out: number[] = []
       const fetch = async (i: number): Promise<number> => {
-        for (let k = 0; k < delays[i]!; k++) await tick()
+        await turns(delays[i]!)
         return i
       }
       for await (const item of prefetch(count(delays.length), fetch, sizes)) out.push(item)
@@ -24,16 +32,16 @@ it('keeps the order whatever takes how long, and gives every item once', async (
 })
 
 it('goes further ahead when the consumer starves, up to its bound, and not when everything is near', async () => {
-  const mostInFlight = async (latencyMs: number, workMs: number): Promise<number> => {
+  const mostInFlight = async (latency: number, work: number): Promise<number> => {
     let active = 0
     let most = 0
     const fetch = async (i: number): Promise<number> => {
       most = Math.max(most, ++active)
-      if (latencyMs > 0) await sleep(latencyMs)
+      await turns(latency)
       active--
       return i
     }
-    for await (const _ of prefetch(count(80), fetch, sizes)) if (workMs > 0) await sleep(workMs)
+    for await (const _ of prefetch(count(80), fetch, sizes)) await turns(work)
     return most
   }
   const far = await mostInFlight(60, 0)
@@ -46,7 +54,7 @@ it('holds no more bytes than it may, and one item more', async () => {
   let held = 0
   let most = 0
   const fetch = async (i: number): Promise<number> => {
-    await sleep(5)
+    await turns(5)
     most = Math.max(most, ++held)
     return i
   }
@@ -60,7 +68,7 @@ it('takes room for an item before it is fetched: all in flight at once are no mo
   const fetch = async (i: number): Promise<number> => {
     held += 3
     most = Math.max(most, held)
-    await sleep(10)
+    await turns(10)
     return i
   }
   const options = { ...sizes, min: 16, sizeOf: () => 3, maxBytes: 9, expectedSize: () => 3 }
@@ -72,7 +80,7 @@ it('ends with the error of the first item that failed, after those before it, an
   let active = 0
   const fetch = async (i: number): Promise<number> => {
     active++
-    await sleep(i === 5 ? 1 : 10)
+    await turns(i === 5 ? 1 : 10)
     active--
     if (i === 5) throw new Error('item 5')
     return i

@@ -16,6 +16,8 @@ export interface PrefetchOptions<In, Out> {
   expectedSize?(item: In): number | undefined
   /** Told how long the consumer had to wait. */
   onStarved?: (seconds: number) => void
+  /** Milliseconds; for tests. */
+  now?: () => number
 }
 
 /** Waits shorter than this are scheduling, not starvation. */
@@ -28,7 +30,7 @@ export async function* prefetch<In, Out>(
   fetch: (item: In) => Promise<Out>,
   options: PrefetchOptions<In, Out>,
 ): AsyncGenerator<Out, void, undefined> {
-  const { min, max, maxBytes, sizeOf, expectedSize, onStarved } = options
+  const { min, max, maxBytes, sizeOf, expectedSize, onStarved, now = performance.now.bind(performance) } = options
   const iterator = input[Symbol.asyncIterator]()
   const queue: Promise<Out>[] = []
   let depth = min
@@ -82,7 +84,7 @@ export async function* prefetch<In, Out>(
   const pumping = pump()
   try {
     for (;;) {
-      const began = performance.now()
+      const began = now()
       const allReady = ready === queue.length
       while (queue.length === 0 && !ended) {
         await new Promise<void>((resolve) => {
@@ -95,7 +97,7 @@ export async function* prefetch<In, Out>(
         return
       }
       const item = await head
-      const waitedMs = performance.now() - began
+      const waitedMs = now() - began
       if (waitedMs > NOTICEABLE_MS) {
         onStarved?.(waitedMs / 1000)
         calm = 0
