@@ -10,7 +10,17 @@
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { randomDit, vtpStyle } from '../../bench/support/random-dit.js'
@@ -21,7 +31,17 @@ import { hashWeightsFolder } from '../support/hash-weights.js'
 const bin = path.resolve(process.argv[2] ?? binPath)
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp-same-'))
 const at = (name: string): string => path.join(dir, name)
-const images = path.join(repoRoot, 'fixtures', 'images')
+/** The bundled images in one folder: class names lie in a shard's metadata, whose words are not what is compared. */
+const images = at('images')
+mkdirSync(images)
+for (const name of readdirSync(path.join(repoRoot, 'fixtures', 'images'), { recursive: true }) as string[]) {
+  const file = path.join(repoRoot, 'fixtures', 'images', name)
+  if (statSync(file).isFile()) copyFileSync(file, path.join(images, path.basename(name)))
+}
+/** Two classes for the probe. */
+const classes = at('classes')
+for (const name of ['things', 'textures and sky'])
+  cpSync(path.join(repoRoot, 'fixtures', 'images', name), path.join(classes, name), { recursive: true })
 
 const sha = (data: string | Buffer): string => createHash('sha256').update(data).digest('hex').slice(0, 16)
 
@@ -72,13 +92,13 @@ try {
   check(['dedup', at('photos.index'), '--threshold', '0.5', '--json'])
   check(['classify', images, '--labels', at('captions.txt'), '--json'])
   check(['decode', at('latents'), '--out', at('pictures')], 'pictures')
-  const photo = path.join(images, 'things', 'coffee.webp')
+  const photo = path.join(images, 'coffee.webp')
   check(['decode', photo, '--out', at('coffee.png'), '--side-by-side'], 'coffee.png')
   check(['stats', at('latents'), '--json'])
   const weights = hashWeightsFolder()
   check(['eval-recon', images, '--weights', weights, '--json'])
   check(['eval-zeroshot', images, '--classnames', at('captions.txt'), '--json'])
-  check(['eval-probe', '--train', images, '--val', images, '--epochs', '1', '--epoch-length', '4', '--json'])
+  check(['eval-probe', '--train', classes, '--val', classes, '--epochs', '1', '--epoch-length', '4', '--json'])
   check(['fid', images, at('pictures'), '--weights', weights, '--json'])
   const dit = await randomDit(dir, 'small', vtpStyle({ hiddenSize: 96, depth: 3, numHeads: 4 }))
   const stats = encodeLatentsStats(new Float32Array(64).fill(0.1), new Float32Array(64).fill(1.5))
