@@ -10,17 +10,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import {
-  copyFileSync,
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { randomDit, vtpStyle } from '../../bench/support/random-dit.js'
@@ -29,7 +19,10 @@ import { binPath, repoRoot } from '../support/cli.js'
 import { hashWeightsFolder } from '../support/hash-weights.js'
 
 const bin = path.resolve(process.argv[2] ?? binPath)
-const dir = mkdtempSync(path.join(tmpdir(), 'vtp-same-'))
+// Always the same place: shards hold the addresses of their images.
+const dir = path.join(tmpdir(), 'vtp-same-outputs')
+rmSync(dir, { recursive: true, force: true })
+mkdirSync(dir)
 const at = (name: string): string => path.join(dir, name)
 /** The bundled images in one folder: class names lie in a shard's metadata, whose words are not what is compared. */
 const images = at('images')
@@ -97,7 +90,8 @@ try {
   check(['stats', at('latents'), '--json'])
   const weights = hashWeightsFolder()
   check(['eval-recon', images, '--weights', weights, '--json'])
-  check(['eval-zeroshot', images, '--classnames', at('captions.txt'), '--json'])
+  writeFileSync(at('names.txt'), 'sky\nthing\n')
+  check(['eval-zeroshot', classes, '--classnames', at('names.txt'), '--json'])
   check(['eval-probe', '--train', classes, '--val', classes, '--epochs', '1', '--epoch-length', '4', '--json'])
   check(['fid', images, at('pictures'), '--weights', weights, '--json'])
   const dit = await randomDit(dir, 'small', vtpStyle({ hiddenSize: 96, depth: 3, numHeads: 4 }))
