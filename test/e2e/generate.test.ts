@@ -224,7 +224,7 @@ vae: {hf_model_path: /path/to/pretrained/vtp, normalize_type: imagenet}
     for (const flag of ['--dit-config', '--config']) {
       await refused(
         ['generate', '--dit', dit, flag, at('recipe.yaml'), '--num', '1', '--out', at('no')],
-        /no checkpoint of LightningDiT-XL\/1 .*pos_embed is \[1,256,96\], not \[1,256,1152\].*and \d+ more/,
+        /is not a checkpoint of LightningDiT-XL\/1 .*pos_embed is \[1,256,96\], not \[1,256,1152\].*and \d+ more/,
       )
     }
   })

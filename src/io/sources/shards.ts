@@ -6,7 +6,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parquetMetadataAsync } from 'hyparquet'
-import { errorText, usageError } from '../../errors.js'
+import { errorText, usageError, VtpError } from '../../errors.js'
 import { packRawRgb } from '../../image/raw-rgb.js'
 import { RejectError, type RowBatch, type Source } from '../../types.js'
 import { openStore } from '../open-store.js'
@@ -36,7 +36,12 @@ export async function isRunFolder(folder: string): Promise<boolean> {
   }
   const store = await openStore(folder)
   try {
-    if (await store.stat(PLAN)) return !isGenerated(Buffer.from(await store.get(PLAN)).toString())
+    // A GET, since the answer to a HEAD has no words: why access is denied would be lost.
+    const plan = await store.get(PLAN).catch((error: unknown) => {
+      if (error instanceof VtpError && error.code === 'not_found') return undefined
+      throw error
+    })
+    if (plan) return !isGenerated(Buffer.from(plan).toString())
     const names: string[] = []
     for (const prefix of ['part-', 'latents_rank']) for await (const name of store.names(prefix)) names.push(name)
     return await holdPixels(folder.replace(/\/+$/, ''), names)
