@@ -123,6 +123,12 @@ function timeLimit(): { signal: AbortSignal; expect(bytes: number): void; clear(
 }
 
 /**
+ * What said last that credentials have expired; nothing after a success. Renewing them closes the connections of every
+ * call, so that those fail with other words.
+ */
+let expiry: unknown
+
+/**
  * Makes a request, with patience: passing failures are tried again with growing, random delays. Throws
  * VtpErrors (errors.ts).
  */
@@ -142,6 +148,7 @@ export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Prom
       })
       pacer.succeeded()
       everReached = true
+      expiry = undefined
       return result
     } finally {
       limit.clear()
@@ -155,6 +162,7 @@ export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Prom
       counters.slowDowns++
       pacer.slowDown()
     }
+    if (kind === 'expired') expiry = error
     if (kind === 'expired' && renewed++ < 2) await closeS3()
     else if (kind === 'expired') throw s3Error(call.action, call.uri, error)
     const known = isWithoutCredentials(error) && (everReached || hasRole(process.env))
@@ -164,7 +172,8 @@ export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Prom
       : isUnreachable(error) && !everReached
         ? UNREACHABLE_ATTEMPTS
         : maxAttempts()
-    if ((kind === 'lasting' && !known) || attempts >= patience) throw s3Error(call.action, call.uri, error, known)
+    if (kind === 'lasting' && !known) throw s3Error(call.action, call.uri, error)
+    if (attempts >= patience) throw s3Error(call.action, call.uri, expiry ?? error, known)
     counters.retries++
     return jittered(backoff(attempts, FIRST_DELAY_MS, LONGEST_DELAY_MS))
   }
