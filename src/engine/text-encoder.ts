@@ -6,6 +6,7 @@
  * needed token changes no bit of its embedding (`tokensNeeded`), texts of about the same length are encoded together
  * at that length.
  */
+import { mapOrdered } from '../async/map-ordered.js'
 import { type ImageModel, type Precision, type TextTower, textOf } from '../model/index.js'
 import { cpuDevice, type Device } from './device.js'
 import { openNetwork } from './session-pool.js'
@@ -21,6 +22,8 @@ const COARSE = 32
 const SHORTEST = 16
 /** Texts whose ids are held at once, in batches: among so many, those of a length fill batches. */
 const WINDOW = 64
+/** One runs while the next is made. */
+const RUNS_IN_FLIGHT = 2
 
 export interface TextEncoderOptions {
   /** Default: a single thread. */
@@ -45,6 +48,19 @@ export interface TextEncoder {
 export function runLength(needed: number, length: number): number {
   const step = needed > COARSE ? 2 * STEP : STEP
   return Math.min(length, Math.max(SHORTEST, Math.ceil(needed / step) * step))
+}
+
+/** Rows in the order of their lengths → batches of one length. */
+function* sameLength<T extends { columns: number }>(rows: readonly T[], most: number): Generator<T[]> {
+  let batch: T[] = []
+  for (const row of rows) {
+    if (batch.length === most || (batch.length > 0 && batch[0]!.columns !== row.columns)) {
+      yield batch
+      batch = []
+    }
+    batch.push(row)
+  }
+  if (batch.length > 0) yield batch
 }
 
 /** Opens the text tower. Throws usage errors for models without one, or with a vocabulary that no tokenizer has. */
@@ -74,14 +90,14 @@ export async function openTextEncoder(model: ImageModel, options: TextEncoderOpt
       return { at, row, columns: tokensNeeded ? runLength(tokensNeeded(row), length) : length }
     })
     rows.sort((a, b) => a.columns - b.columns || a.at - b.at)
-    for (let start = 0; start < rows.length; start += batchSize) {
-      const batch = rows.slice(start, start + batchSize)
+    const runs = mapOrdered(sameLength(rows, batchSize), RUNS_IN_FLIGHT, async (batch) => {
       const found = await runBatch(
         batch.map(({ row }) => row),
-        batch.at(-1)!.columns,
+        batch[0]!.columns,
       )
       for (const [i, { at }] of batch.entries()) out.set(found.subarray(i * dim, (i + 1) * dim), at * dim)
-    }
+    })
+    for await (const _ of runs);
   }
   return {
     dim,

@@ -39,7 +39,7 @@ it('a batch that was asked for stays as it is, and so does one on a CPU', async 
 
 it('texts go in larger batches than images', async () => {
   const texts = { ...prepared, source: { kind: 'text' } } as typeof prepared
-  expect((await withBatchSize(texts, request({ engine: cpuDevice({ cores: 2 }), batchSize: 4 }))).batchSize).toBe(32)
-  expect((await withBatchSize(texts, request({}))).batchSize).toBe(128)
+  expect((await withBatchSize(texts, request({ engine: cpuDevice({ cores: 2 }), batchSize: 4 }))).batchSize).toBe(256)
+  expect((await withBatchSize(texts, request({}))).batchSize).toBe(256)
   expect((await withBatchSize(texts, request({ batchSize: 4, fitsBatch: false }))).batchSize).toBe(4)
 })

@@ -4,8 +4,8 @@ import type { Precision } from '../../model/index.js'
 import type { EncodeRequest } from '../encode-request.js'
 import type { PreparedPlan } from '../ledger/prepare-plan.js'
 
-/** Texts are short: a pass takes at least this many. */
-const TEXTS = 32
+/** Texts are short, and those of a length run together: at least so many are taken at once. */
+const TEXTS = 256
 
 /** The request with the batch size that is used. */
 export async function withBatchSize<T extends EncodeRequest>(
