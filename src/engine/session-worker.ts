@@ -3,8 +3,9 @@
  * so the thread that reads, schedules and writes never calls it. Runs are queued in arrival order;
  * posting the next batch while one runs keeps the session busy.
  */
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { type Answer, serveThread, threadData } from '../async/serve-thread.js'
+import { writeAtomically } from '../io/atomic.js'
 import { providerOption } from './providers.js'
 import * as ort from './runtime.js'
 import type { RunResult, SessionRequest, SessionSettings, TensorValue } from './session.js'
@@ -26,8 +27,23 @@ async function needsExactInt8(): Promise<boolean> {
   return overflowsInt8()
 }
 
+/** The file that the provider runs: where its fused attention is not trusted, one with attention written out. */
+async function fileFor(provider: string): Promise<string> {
+  const { checkAttention, needsCheck } = await import('./attention-check.js')
+  if (!needsCheck(provider)) return settings.path
+  await checkAttention(provider)
+  const { writeOutAttention } = await import('../graph/explicit-attention.js')
+  const bytes = writeOutAttention(await readFile(settings.path))
+  if (!bytes) return settings.path
+  const file = settings.path.replace(/(\.onnx)?$/, '.plain.onnx')
+  await writeAtomically(file, (tmp) => writeFile(tmp, bytes))
+  return file
+}
+
 async function start(): Promise<void> {
-  session = await ort.InferenceSession.create(settings.path, {
+  const [first = 'cpu'] = settings.providers
+  const file = first === 'cpu' ? settings.path : await fileFor(first)
+  session = await ort.InferenceSession.create(file, {
     executionProviders: settings.providers.map(providerOption),
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,

@@ -67,6 +67,34 @@ const root = protobuf.Root.fromJSON({
 })
 const Model = root.lookupType('Model')
 
+export interface TensorMessage {
+  name: string
+  dims: number[]
+  dataType: number
+  rawData?: Uint8Array
+}
+
+export interface NodeMessage {
+  opType: string
+  name: string
+  input: string[]
+  output: string[]
+  attribute: { name: string; type: number; i?: number; f?: number; ints?: number[]; g?: ModelMessage['graph'] }[]
+}
+
+/** What a pass over a finished file reads and changes of it. */
+export interface ModelMessage {
+  graph: { node: NodeMessage[]; initializer: TensorMessage[] }
+}
+
+export function decodeModel(bytes: Uint8Array): ModelMessage {
+  return Model.decode(bytes) as unknown as ModelMessage
+}
+
+export function encodeModel(model: ModelMessage): Uint8Array {
+  return Model.encode(Model.fromObject(model)).finish()
+}
+
 /** A tensor of the blob beside the file. */
 export interface ExternalTensor {
   name: string
