@@ -43,7 +43,13 @@ async function outputsOn(on: Device, graph: GraphFile, inputs: Inputs): Promise<
   }
 }
 
-async function* networks(model: ImageModel, precision: Precision, kind: string) {
+interface Network {
+  tower: string
+  graph: GraphFile
+  inputs: Inputs
+}
+
+async function* networks(model: ImageModel, precision: Precision, kind: string): AsyncGenerator<Network> {
   const { height, width } = model.imageSize
   const names = model.outputs({ height, width }).flatMap(({ name, dtype }) => (dtype === 'float32' ? [name] : []))
   const pixels = fill(new Uint8Array(IMAGES * height * width * 3), (i) => (i * 7919) % 251)
@@ -51,7 +57,7 @@ async function* networks(model: ImageModel, precision: Precision, kind: string) 
   yield {
     tower: 'encoder',
     graph: await model.compileEncoder(encoder),
-    inputs: { pixels: { data: pixels, dtype: 'uint8', dims: [IMAGES, height, width, 3] } } satisfies Inputs,
+    inputs: { pixels: { data: pixels, dtype: 'uint8', dims: [IMAGES, height, width, 3] } },
   }
   if (model.decoder) {
     const shape = model.decoder.latentShape({ height, width })
@@ -61,7 +67,7 @@ async function* networks(model: ImageModel, precision: Precision, kind: string) 
     yield {
       tower: 'decoder',
       graph: await model.decoder.compile({ height: h, width: w, outputs: ['image'], precision }),
-      inputs: { latents: { data: latents, dtype: 'float32', dims: [IMAGES, ...shape] } } satisfies Inputs,
+      inputs: { latents: { data: latents, dtype: 'float32', dims: [IMAGES, ...shape] } },
     }
   }
   if (model.text) {
@@ -70,7 +76,7 @@ async function* networks(model: ImageModel, precision: Precision, kind: string) 
     yield {
       tower: 'text',
       graph: await model.text.compile({ precision }),
-      inputs: { ids: { data, dtype: 'int64', dims: [IMAGES, length] } } satisfies Inputs,
+      inputs: { ids: { data, dtype: 'int64', dims: [IMAGES, length] } },
     }
   }
 }

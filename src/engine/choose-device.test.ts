@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { chooseDevice, type DeviceProbes } from './choose-device.js'
-import { countGpus } from './cuda.js'
+import { countGpus, hasCudnn } from './cuda.js'
 import { providerOption } from './providers.js'
 
-const machine = (gpus: number, hasCuda: boolean, bundled = ['cpu']): DeviceProbes => ({
+const machine = (gpus: number, hasCuda: boolean, bundled = ['cpu'], cudnn = true): DeviceProbes => ({
   bundled: () => bundled,
   hasCuda: () => hasCuda,
+  hasCudnn: () => cudnn,
   gpus: () => gpus,
   cores: () => 4,
 })
@@ -26,6 +27,23 @@ describe('auto', () => {
   it('stays on the CPU while the provider or the GPU is missing', () => {
     expect(choose('auto', machine(1, false)).kind).toBe('cpu')
     expect(choose('auto', machine(0, true)).kind).toBe('cpu')
+  })
+})
+
+describe('a GPU without cuDNN', () => {
+  const lacking = machine(1, true, ['cpu'], false)
+  it('is left out by auto, which says so', () => {
+    const device = choose('auto', lacking)
+    expect(device).toMatchObject({ kind: 'cpu', precision: 'fp32', lanes: [['cpu']] })
+    expect(device.summary).toContain('cuDNN 9 is missing')
+  })
+  it('is taken where it is asked for by name, so that the reason is an error', () => {
+    expect(choose('cuda', lacking).kind).toBe('cuda')
+    expect(choose('auto', lacking, 'auto', true).kind).toBe('cuda')
+  })
+  it('cuDNN is found by the loader’s cache', () => {
+    expect(hasCudnn([], () => '\tlibcudnn.so.9 (libc6,x86-64) => /usr/lib/libcudnn.so.9\n')).toBe(true)
+    expect(hasCudnn(['/nonexistent'], () => '')).toBe(false)
   })
 })
 

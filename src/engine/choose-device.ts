@@ -7,7 +7,7 @@
 import { usageError, VtpError } from '../errors.js'
 import type { Precision } from '../model/index.js'
 import { effectiveCores } from './cores.js'
-import { countGpus } from './cuda.js'
+import { countGpus, hasCudnn } from './cuda.js'
 import { cpuBatch, type Device } from './device.js'
 import { GPU_BATCH, LANES_PER_GPU } from './gpu-memory.js'
 import { type DeviceKind, hasCudaProvider } from './providers.js'
@@ -24,6 +24,7 @@ export interface DeviceProbes {
   /** Backends whose libraries are inside the npm package. */
   bundled: () => string[]
   hasCuda: () => boolean
+  hasCudnn: () => boolean
   gpus: () => number
   cores: () => number
 }
@@ -34,6 +35,7 @@ const thisMachine: DeviceProbes = {
       .filter((backend) => backend.bundled)
       .map((backend) => backend.name),
   hasCuda: hasCudaProvider,
+  hasCudnn,
   gpus: countGpus,
   cores: effectiveCores,
 }
@@ -56,8 +58,10 @@ export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = this
     ])
   }
   const gpus = probes.hasCuda() ? probes.gpus() : 0
-  const usable = gpus > 0
   const [, named, id] = match
+  // Without cuDNN the provider fails when it opens: `auto` works on, and says what is missing.
+  const lacksCudnn = named === 'auto' && !request.requireGpu && gpus > 0 && !probes.hasCudnn()
+  const usable = gpus > 0 && !lacksCudnn
   const kind: DeviceKind =
     named === 'auto' ? (usable || request.requireGpu ? 'cuda' : 'cpu') : ((named as DeviceKind | undefined) ?? 'cuda')
   assertUsable(kind, request, probes, id === undefined ? undefined : Number(id), gpus)
@@ -75,7 +79,7 @@ export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = this
     lanes,
     cores,
     batchSize: kind === 'cpu' ? cpuBatch(cores) : GPU_BATCH,
-    summary: `${what}, ${precision}`,
+    summary: `${what}, ${precision}${lacksCudnn ? ' (not the GPU: cuDNN 9 is missing, see `vtp doctor`)' : ''}`,
   }
 }
 

@@ -143,6 +143,16 @@ function thisMachine(): CudaProbes {
   }
 }
 
+/** Whether cuDNN lies where the loader looks. At once, for `--device auto`; asked only where a GPU and the provider are. */
+export function hasCudnn(
+  folders: readonly string[] = thisMachine().libraryFolders(),
+  cache: () => string = () => spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8', timeout: 10_000 }).stdout ?? '',
+): boolean {
+  return (
+    folders.some((folder) => existsSync(path.join(folder, CUDNN_LIBRARY.file))) || cache().includes(CUDNN_LIBRARY.file)
+  )
+}
+
 /** Looks for every piece; loads nothing and changes nothing. */
 export async function inspectCuda(probes: CudaProbes = thisMachine()): Promise<CudaReport> {
   const { platform, arch, runtimeFolder } = probes
