@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { onnxRuntimeFolder, PROVIDER_LIBRARIES } from './cuda.js'
 
-/** `webgpu`, `coreml` and `dml` are passed on where this build of ONNX Runtime has them; they are untested. */
+/** `webgpu`, `coreml` and `dml` are passed on where this build of ONNX Runtime has them; each is checked when it opens (attention-check.ts). */
 export const DEVICE_KINDS = ['cpu', 'cuda', 'webgpu', 'coreml', 'dml'] as const
 export type DeviceKind = (typeof DEVICE_KINDS)[number]
 
