@@ -1,5 +1,5 @@
-import * as ort from 'onnxruntime-node'
 import { describe, expect, it } from 'vitest'
+import * as ort from '../engine/runtime.js'
 import { GraphBuilder } from './builder.js'
 import { writeOutAttention } from './explicit-attention.js'
 
