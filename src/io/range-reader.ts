@@ -4,7 +4,7 @@ import { VtpError } from '../errors.js'
 import { uriScheme } from './store.js'
 
 export interface RangeReader {
-  /** Path or `s3://…`. */
+  /** Path, `s3://…` or `hf://…`. */
   readonly uri: string
   readonly size: number
   /** The version that is read, where the store tells. */
@@ -19,9 +19,11 @@ export interface RangeReader {
 const LOCAL_WINDOW_BYTES = 16 * 1024
 const REMOTE_WINDOW_BYTES = 2 ** 20
 
-/** Opens a local path or an `s3://` address. Throws system errors for paths and VtpErrors for objects. */
+/** Opens a local path, an `s3://` or an `hf://` address. Throws system errors for paths and VtpErrors for objects. */
 export async function openRangeReader(uri: string): Promise<RangeReader> {
-  if (uriScheme(uri) === 's3') return openRemote(uri)
+  const scheme = uriScheme(uri)
+  if (scheme === 's3') return openRemote(uri)
+  if (scheme === 'hf') return (await import('./hub/datasets.js')).openDatasetFile(uri)
   const handle = await open(uri)
   try {
     const { size } = await handle.stat()

@@ -45,6 +45,8 @@ export type HubFault =
 
 export interface HubRepo {
   name: string
+  /** Whether it is a dataset; else a model. */
+  dataset?: boolean
   files: Record<string, HubFile>
   /** Revision → commit. */
   revisions: Record<string, string>
@@ -90,11 +92,14 @@ export async function startHub(repo: HubRepo): Promise<HubServer> {
       response.setHeader('x-error-code', 'RepoNotFound')
       return void json(response, 401, { error: 'Invalid username or password.' })
     }
-    const info = /^\/api\/models\/([^/]+\/[^/]+)\/revision\/([^/]+)$/.exec(url.pathname)
+    const api = repo.dataset ? '/api/datasets' : '/api/models'
+    const info = new RegExp(`^${api}/([^/]+/[^/]+)/revision/([^/]+)$`).exec(url.pathname)
     if (info) return void sendInfo(response, info[1]!, decodeURIComponent(info[2]!))
-    const tree = /^\/api\/models\/([^/]+\/[^/]+)\/tree\/([^/]+)$/.exec(url.pathname)
+    const tree = new RegExp(`^${api}/([^/]+/[^/]+)/tree/([^/]+)$`).exec(url.pathname)
     if (tree && tree[1] === repo.name && commits.has(tree[2]!)) return void sendTree(response, url)
-    const resolve = new RegExp(`^(/cached)?/${repo.name}/resolve/([^/]+)/(.+)$`).exec(url.pathname)
+    const resolve = new RegExp(`^(/cached)?${repo.dataset ? '/datasets' : ''}/${repo.name}/resolve/([^/]+)/(.+)$`).exec(
+      url.pathname,
+    )
     if (resolve && commits.has(resolve[2]!))
       return void sendResolve(request, response, resolve[3]!, resolve[1] !== undefined)
     response.setHeader('x-error-code', 'RepoNotFound')
@@ -186,13 +191,14 @@ function sendBytes(
   bytes: Buffer,
   fault: HubFault | undefined,
 ): void {
-  const range = fault?.kind === 'ignore-range' ? null : /^bytes=(\d+)-$/.exec(request.headers.range ?? '')
+  const range = fault?.kind === 'ignore-range' ? null : /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '')
   const start = range ? Number(range[1]) : 0
   if (range && start >= bytes.length) return void end(response, 416, '')
-  const body = Buffer.from(bytes.subarray(start))
+  const until = Math.min(range?.[2] ? Number(range[2]) + 1 : bytes.length, bytes.length)
+  const body = Buffer.from(bytes.subarray(start, until))
   if (fault?.kind === 'damage') body[0] = body[0]! ^ 1
   const headers: Record<string, string> = { 'content-length': String(body.length), 'accept-ranges': 'bytes' }
-  if (range) headers['content-range'] = `bytes ${start}-${bytes.length - 1}/${bytes.length}`
+  if (range) headers['content-range'] = `bytes ${start}-${until - 1}/${bytes.length}`
   response.writeHead(range ? 206 : 200, headers)
   if (fault?.kind === 'cut' || fault?.kind === 'silence') {
     response.write(body.subarray(0, fault.afterBytes), () => {

@@ -19,6 +19,7 @@ const TAR_NAME = /\.(tar|tar\.gz|tgz)$/i
 
 const HELP = [
   'SOURCE is a folder, an image, a list (.txt, .jsonl, .csv, .tsv or - for stdin), tar shards (a.tar, a.tar.gz, a glob or "a-{000..009}.tar"), or .parquet files; each of them also under s3://bucket/',
+  'or files of a dataset on the hub: "hf://datasets/ORG/NAME/train-*.parquet" (images, tars or Parquet)',
   'or the output of `vtp encode --outputs pixels`, or a folder of `datasets.save_to_disk`',
 ]
 
@@ -26,6 +27,7 @@ const HELP = [
 export async function openSource(spec: string, options: SourceOptions = {}): Promise<Source> {
   const scheme = uriScheme(spec)
   if (scheme === 's3') return openRemoteSource(spec, options)
+  if (scheme === 'hf') return openHubSource(spec, options)
   if (scheme && scheme !== 'file') throw unsupportedScheme(spec, scheme)
   const name = scheme ? fileURLToPath(spec) : spec
   const info = await stat(name).catch((error: unknown) => {
@@ -64,6 +66,23 @@ async function openRemoteSource(spec: string, options: SourceOptions): Promise<S
   const { isRunFolder, openRunFolder } = await import('./shards.js')
   if (await isRunFolder(spec)) return limitSource(await openRunFolder(spec, options), options)
   return (await import('./s3-prefix.js')).openS3Prefix(spec, options)
+}
+
+/** Images, tars or Parquet files; without a pattern, Parquet files win over tars, and tars over images. */
+async function openHubSource(spec: string, options: SourceOptions): Promise<Source> {
+  const { expandDatasetPatterns } = await import('./hub-files.js')
+  const files = await expandDatasetPatterns(spec)
+  if (
+    /[^/]$/.test(spec) &&
+    files.every((file) => !file.endsWith('/')) &&
+    /[*?{]|\.\w+$/.test(spec.replace(/^hf:\/\/datasets\/[^/]+\/[^/]+/i, ''))
+  )
+    return openFiles(files, options)
+  const kinds = [/\.parquet$/i, TAR_NAME]
+  const kind = kinds.find((pattern) => files.some((file) => pattern.test(file)))
+  const taken = files.filter((file) => (kind ? kind.test(file) : isImageName(file)))
+  if (taken.length === 0) throw usageError('source_missing', `${spec} holds no Parquet files, tars or images`, HELP)
+  return openFiles(taken, options)
 }
 
 async function openFiles(files: string[], options: SourceOptions): Promise<Source> {

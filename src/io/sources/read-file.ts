@@ -44,6 +44,10 @@ export async function readLocation(entry: ListingEntry, options: ReadOptions = {
     const { readObjectBytes } = await import('./read-object.js')
     return readObjectBytes(at.path, at.kind === 'range' ? at : undefined, at.etag, { ...options, maxBytes })
   }
+  if (scheme === 'hf') {
+    const { readDatasetBytes } = await import('./hub-files.js')
+    return readDatasetBytes(at.path, at.kind === 'range' ? at : undefined, { ...options, maxBytes })
+  }
   if (scheme === 'http' || scheme === 'https') {
     const { readHttp } = await import('./read-http.js')
     return readHttp(at.path, { maxBytes, allowPrivate: options.allowPrivateUrls ?? false, signal: options.signal })

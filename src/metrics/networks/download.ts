@@ -4,8 +4,8 @@
  */
 import path from 'node:path'
 import { errorText, VtpError } from '../../errors.js'
+import { HubNetworkError, HubStatusError, isPassing } from '../../io/hub/errors.js'
 import { downloadBlob } from '../../model/hub/download.js'
-import { HubNetworkError, HubStatusError, isPassing } from '../../model/hub/errors.js'
 
 export interface PublishedWeights {
   /** For messages. */

@@ -12,18 +12,8 @@ import { backoff, retry } from '../../async/retry.js'
 import { systemCode, VtpError } from '../../errors.js'
 import { settle } from '../../io/atomic.js'
 import { claimWhenFree } from '../../io/claim.js'
-import { HubNetworkError, isPassing, shownUrl } from './errors.js'
-
-export interface RemoteFile {
-  /** Name in the repository. */
-  name: string
-  /** The address that answers with the bytes (by way of redirects). */
-  url: string
-  size: number
-  /** Hex. */
-  etag: string
-  hash: 'sha256' | 'git-sha1'
-}
+import { HubNetworkError, isPassing, shownUrl } from '../../io/hub/errors.js'
+import type { RemoteFile } from '../../io/hub/metadata.js'
 
 export interface DownloadOptions {
   fetch: typeof fetch

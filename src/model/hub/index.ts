@@ -7,7 +7,10 @@ import { readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { backoff, retry } from '../../async/retry.js'
 import { EXIT, usageError, VtpError } from '../../errors.js'
-import { vtpVersion } from '../../version.js'
+import { HubNetworkError, hubError, isPassing } from '../../io/hub/errors.js'
+import { createHubFetch } from '../../io/hub/fetch.js'
+import { commitOf, filesOf, type Hub, type RemoteFile } from '../../io/hub/metadata.js'
+import { type HubOptions, type HubSettings, hubSettings } from '../../io/hub/settings.js'
 import { remoteCandidate } from '../candidate.js'
 import { neededFiles } from '../needed-files.js'
 import {
@@ -20,10 +23,7 @@ import {
   repoFolder,
   writeRef,
 } from './cache.js'
-import { blobHash, downloadBlob, type RemoteFile } from './download.js'
-import { HubNetworkError, HubStatusError, hubError, isPassing } from './errors.js'
-import { commitOf, filesOf } from './metadata.js'
-import { type HubOptions, type HubSettings, hubSettings } from './settings.js'
+import { blobHash, downloadBlob } from './download.js'
 
 export interface ResolveOptions extends HubOptions {
   /** Lines for people: what is downloaded, repeated tries, use of the cache. */
@@ -41,7 +41,6 @@ export interface ResolveOptions extends HubOptions {
 }
 
 const METADATA_TRIES = 3
-const METADATA_TIMEOUT_MS = 20_000
 
 /** `org/name[@revision]` in parts. Throws a usage error. */
 export function parseHubRef(ref: string): HubRef {
@@ -100,7 +99,7 @@ async function downloadSnapshot(
   options: ResolveOptions,
 ): Promise<string> {
   const hubFetch = createHubFetch(settings, options.signal)
-  const hub = { endpoint: settings.endpoint, fetch: hubFetch }
+  const hub: Hub = { kind: 'models', endpoint: settings.endpoint, fetch: hubFetch }
   // With a copy at hand one short try is enough.
   const tries = cached ? 1 : METADATA_TRIES
   const patience = {
@@ -167,42 +166,4 @@ function notACheckpoint(cause: VtpError, ref: string, files: string[]): VtpError
     suggestions: [...(found.length > 0 ? [`it has ${found.join(', ')}`] : []), 'give e.g. MiniMaxAI/VTP-Large-f16d64'],
     cause,
   })
-}
-
-/** `fetch` with our name, the token for the hub's own address only, a time limit, and errors that can be told apart. */
-function createHubFetch({ endpoint, token }: HubSettings, stop: AbortSignal | undefined): typeof fetch {
-  const home = new URL(endpoint).origin
-  return async (input, init) => {
-    const url = input instanceof Request ? input.url : String(input)
-    const headers = new Headers(init?.headers)
-    headers.set('user-agent', `vtp/${vtpVersion()}; node/${process.version}`)
-    if (token && new URL(url).origin === home) headers.set('authorization', `Bearer ${token}`)
-    // Downloads bring their own limit on silence; metadata is small.
-    const signal = init?.signal ?? AbortSignal.any([AbortSignal.timeout(METADATA_TIMEOUT_MS), ...(stop ? [stop] : [])])
-    let response: Response
-    try {
-      response = await fetch(url, { ...init, headers, signal })
-    } catch (error) {
-      stop?.throwIfAborted()
-      throw new HubNetworkError(url, error)
-    }
-    if (response.ok) return response
-    const text = await response.text().catch(() => '')
-    const detail = response.headers.get('x-error-message') ?? jsonError(text) ?? ''
-    throw new HubStatusError(
-      url,
-      response.status,
-      response.headers.get('x-error-code') ?? undefined,
-      detail.slice(0, 200),
-    )
-  }
-}
-
-function jsonError(text: string): string | undefined {
-  try {
-    const error = (JSON.parse(text) as { error?: unknown }).error
-    return typeof error === 'string' ? error : undefined
-  } catch {
-    return undefined
-  }
 }

@@ -1,12 +1,11 @@
 /**
- * What the hub says about a model, by its HTTP interface: the commit that a revision points to, and the files of a
+ * What the hub says about a model or a dataset, by its HTTP interface: the commit that a revision points to, and the files of a
  * commit with their sizes and hashes (a list in pages, linked by RFC 8288 headers).
  *
  * @huggingface/hub is not used. These are two requests; its download starts again from the first byte after a cut
- * connection and compares no hash, so that download.ts was needed beside it anyway.
+ * connection and compares no hash, so that model/hub/download.ts was needed beside it anyway.
  */
 import { z } from 'zod'
-import type { RemoteFile } from './download.js'
 import { HubNetworkError } from './errors.js'
 
 const infoSchema = z.object({ sha: z.string() })
@@ -21,10 +20,23 @@ const treeSchema = z.array(
     lfs: z.object({ oid: z.string(), size: z.number() }).optional(),
   }),
 )
-/** Far more than any model has. */
+/** A million files: far more than any model has, and more than a dataset should. */
 const MAX_PAGES = 1000
 
+export interface RemoteFile {
+  /** Name in the repository. */
+  name: string
+  /** The address that answers with the bytes (by way of redirects). */
+  url: string
+  size: number
+  /** Hex. */
+  etag: string
+  hash: 'sha256' | 'git-sha1'
+}
+
 export interface Hub {
+  /** What its repositories are. */
+  kind: 'models' | 'datasets'
   /** Without a slash at the end. */
   endpoint: string
   /** Throws HubStatusError and HubNetworkError. */
@@ -45,14 +57,14 @@ async function ask<T>(hub: Hub, url: string, schema: z.ZodType<T>): Promise<{ va
 
 /** The commit that a branch, a tag or a commit's name stands for, as the hub writes it. */
 export async function commitOf(hub: Hub, repo: string, revision: string): Promise<string> {
-  const url = `${hub.endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}`
+  const url = `${hub.endpoint}/api/${hub.kind}/${repo}/revision/${encodeURIComponent(revision)}`
   return (await ask(hub, url, infoSchema)).value.sha
 }
 
 /** The files of a commit, by name. */
 export async function filesOf(hub: Hub, repo: string, commit: string): Promise<Map<string, RemoteFile>> {
   const files = new Map<string, RemoteFile>()
-  let url: string | undefined = `${hub.endpoint}/api/models/${repo}/tree/${commit}?recursive=true`
+  let url: string | undefined = `${hub.endpoint}/api/${hub.kind}/${repo}/tree/${commit}?recursive=true`
   for (let page = 0; url !== undefined; page++) {
     if (page === MAX_PAGES) throw new HubNetworkError(url, new Error(`the list of files has over ${MAX_PAGES} pages`))
     const { value, next }: { value: z.infer<typeof treeSchema>; next: string | undefined } = await ask(
@@ -64,7 +76,7 @@ export async function filesOf(hub: Hub, repo: string, commit: string): Promise<M
       if (type !== 'file' || !oid) continue
       files.set(path, {
         name: path,
-        url: `${hub.endpoint}/${repo}/resolve/${commit}/${path}`,
+        url: resolveUrl(hub, repo, commit, path),
         size: lfs?.size ?? size,
         etag: lfs?.oid ?? oid,
         hash: lfs ? 'sha256' : 'git-sha1',
@@ -73,4 +85,9 @@ export async function filesOf(hub: Hub, repo: string, commit: string): Promise<M
     url = next
   }
   return files
+}
+
+/** The address of a file's bytes. */
+export function resolveUrl({ endpoint, kind }: Pick<Hub, 'endpoint' | 'kind'>, repo: string, commit: string, name: string): string {
+  return `${endpoint}${kind === 'datasets' ? '/datasets' : ''}/${repo}/resolve/${commit}/${name}`
 }

@@ -58,20 +58,25 @@ export interface HubErrorContext {
   ref: string
   endpoint: string
   hasToken: boolean
+  kind?: 'model' | 'dataset'
 }
 
 const COPY_HINT =
   'or copy the folder with config.json and model.safetensors to this machine and give its path as the model'
 
 /** The error that users see. */
-export function hubError(error: unknown, { ref, endpoint, hasToken }: HubErrorContext): unknown {
+export function hubError(error: unknown, { ref, endpoint, hasToken, kind = 'model' }: HubErrorContext): unknown {
   if (error instanceof HubNetworkError) {
     return new VtpError(`The hub cannot be reached for ${ref}: ${shownUrl(error.url)}: ${error.message}`, {
       code: 'hub_unreachable',
       suggestions: [
         'check the network; HF_ENDPOINT chooses a mirror',
-        `on a closed network run \`vtp model pull ${ref}\` elsewhere, copy its cache folder here (HF_HUB_CACHE) and set HF_HUB_OFFLINE=1`,
-        COPY_HINT,
+        ...(kind === 'dataset'
+          ? ['or download the files elsewhere and give their folder as SOURCE']
+          : [
+              `on a closed network run \`vtp model pull ${ref}\` elsewhere, copy its cache folder here (HF_HUB_CACHE) and set HF_HUB_OFFLINE=1`,
+              COPY_HINT,
+            ]),
       ],
       cause: error,
     })
@@ -84,32 +89,35 @@ export function hubError(error: unknown, { ref, endpoint, hasToken }: HubErrorCo
   if (hubCode === 'RevisionNotFound') {
     return fail(
       'hub_revision_missing',
-      `The model ${name} has no revision "${ref.split('@')[1] ?? 'main'}"`,
+      `The ${kind} ${name} has no revision "${ref.split('@')[1] ?? 'main'}"`,
       ['give a branch, a tag or a commit after the @, or leave it out for the default branch'],
       EXIT.usage,
     )
   }
   if (hubCode === 'GatedRepo' || status === 403) {
-    return fail('hub_forbidden', `Access to the model ${name} is refused`, [
-      `ask for access on ${endpoint}/${name}, then try again`,
+    return fail('hub_forbidden', `Access to the ${kind} ${name} is refused`, [
+      `ask for access on ${endpoint}/${kind === 'dataset' ? 'datasets/' : ''}${name}, then try again`,
       hasToken
         ? 'check that HF_TOKEN belongs to an account with access and may read'
         : 'set HF_TOKEN to a token with read access',
     ])
   }
   if (status === 401) {
-    return fail('hub_unauthorized', `The hub does not let us read the model ${name}`, [
+    return fail('hub_unauthorized', `The hub does not let us read the ${kind} ${name}`, [
       hasToken
-        ? 'HF_TOKEN is set but was not accepted: check that it is valid and may read this model'
-        : 'a private model needs HF_TOKEN (or the token file that `hf auth login` writes)',
-      'check the spelling: the hub answers the same for a model that does not exist',
+        ? 'HF_TOKEN is set but was not accepted: check that it is valid and may read it'
+        : `a private ${kind} needs HF_TOKEN (or the token file that \`hf auth login\` writes)`,
+      `check the spelling: the hub answers the same for a ${kind} that does not exist`,
     ])
   }
   if (status === 404) {
     return fail(
       'hub_not_found',
-      `The hub has no model ${name}`,
-      ['check the spelling, e.g. MiniMaxAI/VTP-Large-f16d64', ...(hasToken ? [] : ['a private model needs HF_TOKEN'])],
+      `The hub has no ${kind} ${name}`,
+      [
+        kind === 'model' ? 'check the spelling, e.g. MiniMaxAI/VTP-Large-f16d64' : 'check the spelling',
+        ...(hasToken ? [] : [`a private ${kind} needs HF_TOKEN`]),
+      ],
       EXIT.usage,
     )
   }
@@ -117,5 +125,8 @@ export function hubError(error: unknown, { ref, endpoint, hasToken }: HubErrorCo
     return fail('hub_busy', `The hub refuses more requests for now, asked for ${name}`, [
       'wait some minutes and try again',
     ])
-  return fail('hub_failed', `The hub failed while serving ${name}`, ['try again later', COPY_HINT])
+  return fail('hub_failed', `The hub failed while serving ${name}`, [
+    'try again later',
+    ...(kind === 'model' ? [COPY_HINT] : []),
+  ])
 }
