@@ -23,7 +23,10 @@ const REMOTE_WINDOW_BYTES = 2 ** 20
 export async function openRangeReader(uri: string): Promise<RangeReader> {
   const scheme = uriScheme(uri)
   if (scheme === 's3') return openRemote(uri)
-  if (scheme === 'hf') return (await import('./hub/datasets.js')).openDatasetFile(uri)
+  if (scheme === 'hf') {
+    const file = await (await import('./hub/datasets.js')).openDatasetFile(uri)
+    return { ...file, uri, windowBytes: REMOTE_WINDOW_BYTES, close: async () => {} }
+  }
   const handle = await open(uri)
   try {
     const { size } = await handle.stat()

@@ -5,7 +5,6 @@
  */
 import { backoff, type RetryOptions, retry } from '../../async/retry.js'
 import { systemCode, usageError, VtpError } from '../../errors.js'
-import type { RangeReader } from '../range-reader.js'
 import { HubNetworkError, HubStatusError, hubError, isPassing } from './errors.js'
 import { createHubFetch } from './fetch.js'
 import { commitOf, filesOf, type Hub, resolveUrl } from './metadata.js'
@@ -15,7 +14,6 @@ const TRIES = 5
 const PATIENCE: RetryOptions = {
   again: (error, attempt) => (isPassing(error) && attempt < TRIES ? backoff(attempt, 1000) : undefined),
 }
-const WINDOW_BYTES = 2 ** 20
 const EXAMPLE = 'write hf://datasets/ORG/NAME/PATTERN, e.g. "hf://datasets/uoft-cs/cifar10/plain_text/test-*.parquet"'
 
 export interface DatasetPlace {
@@ -66,8 +64,14 @@ export async function listDataset(uri: string): Promise<DatasetPlace[]> {
   }
 }
 
+export interface DatasetFile {
+  size: number
+  /** The range; shorter only where the file ends. */
+  read(offset: number, size: number): Promise<Buffer>
+}
+
 /** Opens one file. Throws VtpErrors `not_found` and `hub_*`. */
-export async function openDatasetFile(uri: string, stop?: AbortSignal): Promise<RangeReader> {
+export async function openDatasetFile(uri: string, stop?: AbortSignal): Promise<DatasetFile> {
   const place = parseDatasetUri(uri)
   const { hub, context } = await openHub(place, stop)
   const name = place.path.split('/').map(encodeURIComponent).join('/')
@@ -101,14 +105,11 @@ export async function openDatasetFile(uri: string, stop?: AbortSignal): Promise<
   }
   const { size } = await request(0, 0)
   return {
-    uri,
     size,
-    windowBytes: WINDOW_BYTES,
     async read(offset, wanted) {
       const length = Math.max(0, Math.min(wanted, size - offset))
       return length === 0 ? Buffer.alloc(0) : (await request(offset, offset + length - 1)).bytes
     },
-    close: async () => {},
   }
 }
 

@@ -3,7 +3,7 @@ import { errorText, usageError, VtpError } from '../../errors.js'
 import { RejectError } from '../../types.js'
 import { datasetUri, listDataset, openDatasetFile, parseDatasetUri } from '../hub/datasets.js'
 import { expandBraces, globToRegExp } from './patterns.js'
-import type { ReadOptions } from './read-file.js'
+import type { ReadOptions } from './read-options.js'
 
 /** `**` leads through folders; a name that ends with a slash, or none at all, is everything below that is no hidden file. */
 function pathPattern(pattern: string): RegExp {

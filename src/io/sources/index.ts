@@ -72,12 +72,8 @@ async function openRemoteSource(spec: string, options: SourceOptions): Promise<S
 async function openHubSource(spec: string, options: SourceOptions): Promise<Source> {
   const { expandDatasetPatterns } = await import('./hub-files.js')
   const files = await expandDatasetPatterns(spec)
-  if (
-    /[^/]$/.test(spec) &&
-    files.every((file) => !file.endsWith('/')) &&
-    /[*?{]|\.\w+$/.test(spec.replace(/^hf:\/\/datasets\/[^/]+\/[^/]+/i, ''))
-  )
-    return openFiles(files, options)
+  const isFolder = /^hf:\/\/datasets\/[^/]+\/[^/]+$|\/$/i.test(spec)
+  if (!isFolder) return openFiles(files, options)
   const kinds = [/\.parquet$/i, TAR_NAME]
   const kind = kinds.find((pattern) => files.some((file) => pattern.test(file)))
   const taken = files.filter((file) => (kind ? kind.test(file) : isImageName(file)))
