@@ -7,7 +7,7 @@ export const DATASET_ARG = Args.string({
   name: 'SOURCE',
   required: true,
   description:
-    'A folder of images, an image, a list (.txt, .jsonl, .csv, .tsv or - for stdin), tar shards (a.tar, a.tar.gz, a glob or "a-{000..009}.tar"), Parquet files with an image column, or a folder of such files, most of them also under s3://bucket/; a folder of `datasets.save_to_disk`; or the output of `vtp encode --outputs pixels`. Lists may name s3:// and http(s):// addresses.',
+    'A folder of images, an image, a list (.txt, .jsonl, .csv, .tsv or - for stdin), tar shards (a.tar, a.tar.gz, a glob or "a-{000..009}.tar"), Parquet files with an image column, or a folder of such files, most of them also under s3://bucket/; a folder of `datasets.save_to_disk`; files of a dataset on the hub ("hf://datasets/ORG/NAME@REVISION/train-*.parquet"); or the output of `vtp encode --outputs pixels`. Lists may name s3:// and http(s):// addresses.',
 })
 
 export const RUN_ARG = Args.string({
