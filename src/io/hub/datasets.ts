@@ -79,22 +79,25 @@ export async function openDatasetFile(uri: string, stop?: AbortSignal): Promise<
 
   const request = async (first: number, last: number): Promise<{ bytes: Buffer; size: number }> => {
     try {
-      return await retry(async () => {
-        const headers = { range: `bytes=${first}-${last}`, 'accept-encoding': 'identity' }
-        const response = await hub.fetch(url, { headers })
-        const size = Number(/^bytes \d+-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1])
-        if (response.status !== 206 || !(size >= 0)) {
-          await response.body?.cancel()
-          throw new VtpError(`The hub sends no ranges of ${uri}`, {
-            code: 'hub_bad_range',
-            suggestions: ['a proxy or mirror in between may take them away: try another HF_ENDPOINT'],
-          })
-        }
-        const bytes = await readBody(response, url)
-        if (bytes.length !== Math.min(last + 1, size) - first)
-          throw new HubNetworkError(url, new Error(`the body ended after ${bytes.length} bytes`))
-        return { bytes, size }
-      }, { ...PATIENCE, signal: stop })
+      return await retry(
+        async () => {
+          const headers = { range: `bytes=${first}-${last}`, 'accept-encoding': 'identity' }
+          const response = await hub.fetch(url, { headers })
+          const size = Number(/^bytes \d+-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1])
+          if (response.status !== 206 || !(size >= 0)) {
+            await response.body?.cancel()
+            throw new VtpError(`The hub sends no ranges of ${uri}`, {
+              code: 'hub_bad_range',
+              suggestions: ['a proxy or mirror in between may take them away: try another HF_ENDPOINT'],
+            })
+          }
+          const bytes = await readBody(response, url)
+          if (bytes.length !== Math.min(last + 1, size) - first)
+            throw new HubNetworkError(url, new Error(`the body ended after ${bytes.length} bytes`))
+          return { bytes, size }
+        },
+        { ...PATIENCE, signal: stop },
+      )
     } catch (error) {
       stop?.throwIfAborted()
       if (error instanceof HubStatusError && error.status === 416) return { bytes: Buffer.alloc(0), size: 0 }

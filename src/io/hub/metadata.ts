@@ -88,6 +88,11 @@ export async function filesOf(hub: Hub, repo: string, commit: string): Promise<M
 }
 
 /** The address of a file's bytes. */
-export function resolveUrl({ endpoint, kind }: Pick<Hub, 'endpoint' | 'kind'>, repo: string, commit: string, name: string): string {
+export function resolveUrl(
+  { endpoint, kind }: Pick<Hub, 'endpoint' | 'kind'>,
+  repo: string,
+  commit: string,
+  name: string,
+): string {
   return `${endpoint}${kind === 'datasets' ? '/datasets' : ''}/${repo}/resolve/${commit}/${name}`
 }
