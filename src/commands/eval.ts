@@ -15,6 +15,10 @@ are refused.`
         '<%= config.bin %> <%= command.id %> imagenet/val --model MiniMaxAI/VTP-Base-f16d64 --model MiniMaxAI/VTP-Large-f16d64 --tasks recon,zeroshot --out table',
     },
     {
+      description: "Two rows of VTP's model card",
+      command: '<%= config.bin %> <%= command.id %> --card --rows clip,siglip --data imagenet --out card',
+    },
+    {
       description: 'A table of results that are there',
       command: '<%= config.bin %> <%= command.id %> --results base/results.json --results large/results.json',
     },
@@ -31,6 +35,10 @@ are refused.`
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Eval)
+    if (flags.card) {
+      const { runEvalCard } = await import('../cli/run/eval-card.js')
+      return runEvalCard(this.context(), { ...flags, ...args })
+    }
     const { runEval } = await import('../cli/run/eval.js')
     return runEval(this.context(), { ...flags, ...args })
   }

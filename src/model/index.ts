@@ -47,6 +47,14 @@ export async function openModel(ref: string, options: OpenModelOptions = {}): Pr
   )
 }
 
+/** Whether a model can be opened without a download. */
+export async function isModelHere(ref: string): Promise<boolean> {
+  if (ref === 'nano' || (await stat(ref).catch(() => undefined))) return true
+  if (!HUB_ID.test(ref)) return false
+  const { isHubModelHere } = await import('./hub/index.js')
+  return isHubModelHere(ref)
+}
+
 async function resolveModel(ref: string, options: OpenModelOptions): Promise<Resolved> {
   if (ref === 'nano') return { folder: bundledModelFolder(), name: 'vtp-nano' }
   if (ref.startsWith('s3://')) {

@@ -137,6 +137,15 @@ export const EVAL_ZEROSHOT_FLAGS = declareFlags({
   ...WITHOUT_WEIGHTS,
 })
 
+/** Of `vtp eval-head`. */
+export const EVAL_HEAD_FLAGS = declareFlags({
+  model: MODEL_FLAG,
+  transform: Flags.string({ summary: "Preprocessing; default the model's own.", helpValue: 'SPEC' }),
+  precision: RUN_FLAGS.precision,
+  out: Flags.string({ char: 'o', summary: 'Write the result with all classes to this file.', helpValue: 'FILE.json' }),
+  ...WITHOUT_WEIGHTS,
+})
+
 /** Of `vtp eval`. */
 export const EVAL_TABLE_FLAGS = declareFlags({
   model: Flags.string({
@@ -145,6 +154,27 @@ export const EVAL_TABLE_FLAGS = declareFlags({
     default: ['nano'],
     summary: 'A model; may be given several times.',
     helpValue: 'MODEL',
+  }),
+  card: Flags.boolean({
+    default: false,
+    summary: "The table of VTP's model card: our number beside the published one, for checkpoints that are here.",
+    description: 'Rows whose files are missing say what to pull. Every doubt about a published figure is a footnote.',
+  }),
+  rows: Flags.string({
+    dependsOn: ['card'],
+    summary: 'With --card: only these rows, e.g. vtp-l,clip.',
+    helpValue: 'LIST',
+  }),
+  data: Flags.string({
+    dependsOn: ['card'],
+    summary: 'With --card: the dataset; a folder with train/ and val/, or the validation images themselves.',
+    helpValue: 'SOURCE',
+  }),
+  'card-model': Flags.string({
+    multiple: true,
+    default: [],
+    summary: 'With --card: take another checkpoint for a row; may be given several times.',
+    helpValue: 'ROW=MODEL',
   }),
   results: Flags.string({
     multiple: true,

@@ -90,6 +90,13 @@ export async function resolveHubModel(ref: string, options: ResolveOptions = {})
   }
 }
 
+/** Whether the cache has a complete snapshot of it. */
+export async function isHubModelHere(ref: string, options: ResolveOptions = {}): Promise<boolean> {
+  const { repo, revision } = parseHubRef(ref)
+  const settings = await hubSettings(options, options.env)
+  return (await cachedSnapshot(repoFolder(settings.cacheDir, repo), revision)) !== undefined
+}
+
 async function downloadSnapshot(
   ref: string,
   { repo, revision = 'main' }: HubRef,
