@@ -10,6 +10,7 @@ import type { FidOptions, ProbeOptions, ReconstructionOptions, ZeroShotOptions }
 import type { GenerateOptions } from './api/generate.js'
 import type { OpenIndexOptions, SearchIndex } from './api/search.js'
 import type { OpenShardsOptions, Shards } from './api/shards.js'
+import type { TrainOptions } from './api/train.js'
 import type { GenerateResult } from './generate/job.js'
 import type { CompareResult } from './metrics/fid/request.js'
 import type { ProbeResult } from './metrics/probe/evaluate.js'
@@ -17,6 +18,7 @@ import type { ReconResult } from './metrics/recon/request.js'
 import type { ZeroshotResult } from './metrics/zeroshot/evaluate.js'
 import type { ImageModel } from './model/image-model.js'
 import type { OpenModelOptions } from './model/index.js'
+import type { TrainResult } from './train/request.js'
 
 export type { EmbedOptions, EncodeOptions, EncodeSummary, PlanOptions } from './api/encode.js'
 export type {
@@ -29,6 +31,7 @@ export type {
 export type { GenerateOptions } from './api/generate.js'
 export type { OpenIndexOptions, Query, SearchIndex, SearchOptions } from './api/search.js'
 export type { OpenShardsOptions, ShardRow, Shards } from './api/shards.js'
+export type { TrainOptions } from './api/train.js'
 export { EXIT, type ExitCode, VtpError } from './errors.js'
 export type { GenerateResult } from './generate/job.js'
 export type { CompareResult as FidResult } from './metrics/fid/request.js'
@@ -39,6 +42,7 @@ export type { ImageModel, ImageSize, PixelDecoder, TextTower } from './model/ima
 export type { OpenModelOptions } from './model/index.js'
 export type { RowFilter } from './retrieval/filters.js'
 export type { HitJson as Hit } from './retrieval/hits.js'
+export type { TrainResult } from './train/request.js'
 export { REJECT_CODES, type RejectCode, type RowMeta, type TensorColumn } from './types.js'
 
 /**
@@ -98,4 +102,9 @@ export async function fid(options: FidOptions): Promise<CompareResult> {
 /** Generates images with a LightningDiT and a pixel decoder: PNG files in `out`. The same call continues. */
 export async function generate(options: GenerateOptions): Promise<GenerateResult> {
   return (await import('./api/generate.js')).generate(options)
+}
+
+/** Trains a LightningDiT on latents: checkpoints, log, samples and report in `out`. The same call continues. */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  return (await import('./api/train.js')).train(options)
 }

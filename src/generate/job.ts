@@ -37,6 +37,8 @@ export interface GenerateRequest extends GenerateOptions, JobRequest {
   sameProcessor?: boolean
   /** Also write all images into samples.npz. */
   npz: boolean
+  /** Where the transformer's graph is kept; default: with the others. */
+  ditCacheDir?: string
   onStart?: (info: GenerateInfo) => void
   onProgress?: (snapshot: ProgressSnapshot) => void
 }
@@ -157,7 +159,11 @@ async function openModels(
   const { inputSize: size, inChannels } = dit.config
   const { engine, cacheDir } = request
   const precision = plan.precision as Precision
-  const graph = await compileDit(dit, { guidedChannels: plan.guidance?.channels ?? 0, precision }, cacheDir)
+  const graph = await compileDit(
+    dit,
+    { guidedChannels: plan.guidance?.channels ?? 0, precision },
+    request.ditCacheDir ?? cacheDir,
+  )
   const sessions: Session[] = []
   try {
     for (const providers of engine.lanes)

@@ -16,7 +16,7 @@ export interface LatentStats {
 
 /** Latents as they are: mean 0, deviation 1. */
 export function noStats(channels: number): LatentStats {
-  return finish('none', new Float32Array(channels), new Float32Array(channels).fill(1))
+  return latentStats('none', new Float32Array(channels), new Float32Array(channels).fill(1))
 }
 
 /**
@@ -58,13 +58,14 @@ export async function readLatentStats(ref: string, channels: number): Promise<La
         'compute the statistics anew with `vtp stats`',
       ])
     }
-    return finish(file, mean, std)
+    return latentStats(file, mean, std)
   } finally {
     await tensors.close()
   }
 }
 
-function finish(name: string, mean: Float32Array, std: Float32Array): LatentStats {
+/** Statistics with their digest. `name` says where they come from, for people. */
+export function latentStats(name: string, mean: Float32Array, std: Float32Array): LatentStats {
   const hash = createHash('sha256')
   for (const values of [mean, std]) hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
   return { name, mean, std, digest: hash.digest('hex') }

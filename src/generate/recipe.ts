@@ -91,8 +91,8 @@ export async function isRecipe(file: string): Promise<boolean> {
   }
 }
 
-/** Reads a configuration file. Throws usage errors `recipe_unreadable`, `bad_recipe`, `unsupported_recipe`. */
-export async function readRecipe(file: string): Promise<Recipe> {
+/** A configuration file by a schema, with its text's own value. Throws usage errors `recipe_unreadable`, `bad_recipe`. */
+export async function readRecipeFile<T>(file: string, schema: z.ZodType<T>): Promise<{ data: T; value: unknown }> {
   let value: unknown
   try {
     value = parsePyYaml(await readFile(file, 'utf8'))
@@ -101,17 +101,21 @@ export async function readRecipe(file: string): Promise<Recipe> {
     throw usageError('recipe_unreadable', `The configuration ${file} ${what}`)
   }
   const parsed = schema.safeParse(value)
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!
-    const seen = valueAt(value, issue.path)
-    const isNumber = typeof seen === 'string' && seen.trim() !== '' && Number.isFinite(Number(seen))
-    throw usageError('bad_recipe', `${file}: ${issue.path.join('.') || 'the file'}: ${issue.message}`, [
-      ...(isNumber
-        ? [`write the number as PyYAML reads it, e.g. 1.0e-4: it takes ${JSON.stringify(seen)} for a text`]
-        : []),
-      "give a configuration of the reference's, e.g. train_vtp_l_dit_xl.yaml",
-    ])
-  }
+  if (parsed.success) return { data: parsed.data, value }
+  const issue = parsed.error.issues[0]!
+  const seen = valueAt(value, issue.path)
+  const isNumber = typeof seen === 'string' && seen.trim() !== '' && Number.isFinite(Number(seen))
+  throw usageError('bad_recipe', `${file}: ${issue.path.join('.') || 'the file'}: ${issue.message}`, [
+    ...(isNumber
+      ? [`write the number as PyYAML reads it, e.g. 1.0e-4: it takes ${JSON.stringify(seen)} for a text`]
+      : []),
+    "give a configuration of the reference's, e.g. train_vtp_l_dit_xl.yaml",
+  ])
+}
+
+/** Reads a configuration file. Throws usage errors `recipe_unreadable`, `bad_recipe`, `unsupported_recipe`. */
+export async function readRecipe(file: string): Promise<Recipe> {
+  const parsed = await readRecipeFile(file, schema)
   const { ckpt_path, data, model, sample, train, transport, vae } = parsed.data
   if (!Object.hasOwn(DIT_SIZES, model.model_type)) {
     throw usageError('bad_recipe', `${file}: model.model_type "${model.model_type}" is not known`, [
@@ -168,7 +172,7 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 /** The templates say "/path/to/…" where users should put theirs. */
-function usable(path: string | null | undefined): string | undefined {
+export function usable(path: string | null | undefined): string | undefined {
   return !path || path.startsWith('/path/to/') ? undefined : path
 }
 

@@ -1,8 +1,8 @@
 /** NumPy's .npz archives: a zip of .npy files, stored or deflated, read array by array without unpacking. */
 import { type FileHandle, open } from 'node:fs/promises'
 import { EXIT, errorText, systemCode, VtpError } from '../../errors.js'
-import { zipStored } from '../torch/write.js'
 import { readZipDirectory, readZipMember, streamZipMember, type ZipMember } from '../zip.js'
+import { zipStored } from '../zip-writer.js'
 import { encodeNpy, NPY_BYTES, type NpyHeader, npyHeaderBytes, npyToFloat64, parseNpyHeader } from './npy.js'
 
 export interface NpzArray {

@@ -142,7 +142,7 @@ async function openSafetensorsShard(file: string): Promise<Shard> {
     if (dtype && tensor.shape.length > 1) columns.push({ name: tensor.name, dtype, shape: tensor.shape.slice(1) })
   }
   const rows = shard.tensors.get('latents')?.shape[0] ?? [...shard.tensors.values()][0]?.shape[0] ?? 0
-  const metas = await readSidecar(file, rows)
+  const metas = await readSidecar(file, rows, await storedLabels(shard))
   const readRows = async (wanted: TensorColumn[], start: number, count: number): Promise<RowBatch> => {
     const tensors: Record<string, TensorData> = {}
     for (const column of wanted) {
@@ -173,8 +173,15 @@ async function openSafetensorsShard(file: string): Promise<Shard> {
   }
 }
 
+/** The tensor `labels`, where there is one; −1 stands for none. */
+async function storedLabels(shard: SafetensorsFile): Promise<(number | null)[]> {
+  if (shard.tensors.get('labels')?.dtype !== 'I64') return []
+  const bytes = (await shard.readBytes('labels')).slice()
+  return Array.from(new BigInt64Array(bytes.buffer), (label) => (label < 0n ? null : Number(label)))
+}
+
 /** Row metadata from the sidecar; the reference's own shards have none, and their rows are numbered. */
-async function readSidecar(file: string, rows: number): Promise<RowMeta[]> {
+async function readSidecar(file: string, rows: number, labels: (number | null)[]): Promise<RowMeta[]> {
   const text = await readFile(file.replace(/\.safetensors$/, '.keys.jsonl'), 'utf8').catch(() => undefined)
   const lines = text?.split('\n').filter(Boolean) ?? []
   const stem = path.basename(file, '.safetensors')
@@ -184,7 +191,7 @@ async function readSidecar(file: string, rows: number): Promise<RowMeta[]> {
     return {
       key: meta.key ?? `${stem}/${String(i).padStart(6, '0')}`,
       uri: meta.uri ?? '',
-      label: meta.label ?? null,
+      label: meta.label ?? labels[i] ?? null,
       caption: meta.caption ?? null,
       ...(meta.metadata === undefined ? {} : { metadata: meta.metadata }),
       width: meta.width ?? 0,

@@ -83,7 +83,7 @@ export async function openDit(ref: string, options: OpenDitOptions): Promise<Dit
 }
 
 /** `num_heads` of a config.json beside the weights: the constructor's arguments by name. */
-async function headsBeside(file: string): Promise<number | undefined> {
+export async function headsBeside(file: string): Promise<number | undefined> {
   try {
     const parsed: unknown = JSON.parse(await readFile(path.join(path.dirname(file), 'config.json'), 'utf8'))
     const heads = (parsed as { num_heads?: unknown }).num_heads
@@ -94,7 +94,7 @@ async function headsBeside(file: string): Promise<number | undefined> {
 }
 
 /** feat_rope.freqs_{cos,sin} [L, d] with each angle twice, as the reference's buffers. */
-function computedBuffer(config: DitConfig, name: string): Float32Array {
+export function computedBuffer(config: DitConfig, name: string): Float32Array {
   const headDim = config.hiddenSize / config.numHeads
   const tables = ditRope(config.inputSize / config.patchSize, headDim)
   const half = name.endsWith('cos') ? tables.cos : tables.sin

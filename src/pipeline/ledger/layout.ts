@@ -27,6 +27,9 @@ export const FOLDERS = [
   'text_emb',
   'metadata',
   'preview',
+  '_vtp/rows',
+  'checkpoints',
+  'samples',
 ]
 
 /** 17 → "00017". Units beyond 99,999 get more digits. */

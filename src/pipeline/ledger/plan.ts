@@ -168,12 +168,14 @@ export async function writeListing(
 
 /** The kinds of runs that a DEST can hold; plans of `encode` say nothing of their kind. */
 export type RunKind = 'encode' | 'generate'
+/** A training has a plan, but no units. */
+type PlanKind = RunKind | 'train'
 
 /**
  * Reads the plan of a run of the given kind; undefined when there is none. Throws VtpError
  * `plan_unreadable` on a damaged one and usage error `other_plan` on one of another kind.
  */
-export async function loadPlanOf<T>(store: Store, kind: RunKind, schema: z.ZodType<T>): Promise<T | undefined> {
+export async function loadPlanOf<T>(store: Store, kind: PlanKind, schema: z.ZodType<T>): Promise<T | undefined> {
   const value = await readPlan(store)
   if (value === undefined) return undefined
   const there = String((value as { kind?: unknown } | null)?.kind ?? 'encode')
@@ -234,6 +236,10 @@ export interface RunOutline {
 export async function loadOutline(store: Store): Promise<RunOutline | undefined> {
   const value = await readPlan(store)
   if (value === undefined) return undefined
+  if ((value as { kind?: unknown } | null)?.kind === 'train')
+    throw usageError('other_plan', `${store.uri} holds a training, which has no units`, [
+      'look at its report.html and log.jsonl; `vtp train` with the same flags continues it',
+    ])
   const parsed = outlineSchema.safeParse(value)
   if (!parsed.success) throw unreadablePlan(store, parsed.error)
   const { source, num, ...rest } = parsed.data

@@ -1,0 +1,122 @@
+/** `vtp train` between its flags and the job: device, signals, progress, and what is printed. */
+import { type TrainOptions, trainJob } from '../../api/train.js'
+import { EXIT } from '../../errors.js'
+import { runTrain } from '../../train/job.js'
+import type { TrainProgress } from '../../train/progress.js'
+import type { TrainResult, TrainStart } from '../../train/request.js'
+import type { CommandContext } from '../base-command.js'
+import type { FlagValues } from '../flags/declare.js'
+import type { TRAIN_FLAGS } from '../flags/train-flags.js'
+import { formatCount, formatDuration, formatPercent, formatRate, plural } from '../terminal/format.js'
+import { onStopSignals } from '../terminal/signals.js'
+
+export type TrainFlags = FlagValues<typeof TRAIN_FLAGS> & { latents?: string }
+
+/** The stable object of `--json`. */
+export interface TrainJson extends TrainResult {
+  imagesPerSecond: number
+  device: string
+  out: string
+}
+
+export async function runTrainCommand(context: CommandContext, flags: TrainFlags): Promise<unknown> {
+  const { out } = flags
+  const progress = context.terminal
+  const stop = onStopSignals(progress.note)
+  try {
+    const { request, device } = trainJob({
+      ...trainOptions(flags, out),
+      signal: stop.signal,
+      onNote: progress.note,
+      onStart: (info) => {
+        for (const line of describeStart(info, device.summary)) progress.note(line)
+      },
+      onProgress: (state) => progress.status(progressText(state)),
+    })
+    const result = await runTrain(request)
+    progress.finish(describeResult(result, out))
+    if (result.interrupted) context.exitCode(EXIT.interrupted)
+    const json: TrainJson = {
+      ...result,
+      seconds: Number(result.seconds.toFixed(3)),
+      imagesPerSecond: Number((result.images / Math.max(result.seconds, 1e-3)).toFixed(3)),
+      device: device.kind,
+      out,
+    }
+    return json
+  } finally {
+    stop.release()
+    progress.close()
+  }
+}
+
+/** The flags under the names of the job. */
+function trainOptions(flags: TrainFlags, out: string): TrainOptions {
+  const { latents, size, heads, init, replay, stats, steps, lr, warmup, beta2, seed, keep } = flags
+  const { grid, reference, flavour, weights, model, device, threads, overwrite } = flags
+  return {
+    ...{ latents, size, heads, init, replay, stats, steps, lr, warmup, beta2, seed, keep },
+    ...{ grid, reference, flavour, weights, model, device, threads, overwrite, out },
+    ditConfig: flags['dit-config'],
+    numClasses: flags['num-classes'],
+    latentMultiplier: flags['latent-multiplier'],
+    batchSize: flags['batch-size'],
+    microBatch: flags['micro-batch'],
+    checkpointActivations: flags['checkpoint-activations'],
+    schedule: flags['lr-schedule'],
+    weightDecay: flags['weight-decay'],
+    emaDecay: flags['ema-decay'],
+    maxGradNorm: flags['max-grad-norm'],
+    cosineLoss: flags['cosine-loss'],
+    labelDropout: flags['label-dropout'],
+    saveEvery: flags['save-every'],
+    checkpointSeconds: flags['checkpoint-seconds'],
+    samplesEvery: flags['samples-every'],
+    evalEvery: flags['eval-every'],
+    evalNum: flags['eval-num'],
+    dims: flags.dims as TrainOptions['dims'],
+    samplingSteps: flags['sampling-steps'],
+    timestepShift: flags['timestep-shift'],
+    cfgScale: flags['cfg-scale'],
+    weightsUrl: process.env.VTP_WEIGHTS_URL,
+  }
+}
+
+/** `3 h 12 min left · loss 0.8123 · 21.4 images/s · 34.5 % · step 3,450/10,000 · FID 12.3` */
+function progressText({ step, steps, loss, imagesPerSecond, etaSeconds, fid }: TrainProgress): string {
+  return [
+    ...(etaSeconds === null ? [] : [`${formatDuration(etaSeconds)} left`]),
+    `loss ${loss.toFixed(4)}`,
+    formatRate(imagesPerSecond, 'images/s'),
+    formatPercent(step / steps),
+    `step ${formatCount(step)}/${formatCount(steps)}`,
+    ...(fid === undefined ? [] : [`FID ${fid.toFixed(2)}`]),
+  ].join(' · ')
+}
+
+function describeStart(info: TrainStart, device: string): string[] {
+  const { model, parameters, rows, batch, microBatch, step, steps, resumed } = info
+  const data = rows === undefined ? 'given batches' : `${formatCount(rows)} rows, every one once per epoch`
+  const lines = [
+    `${model}, ${formatCount(parameters)} parameters · batches of ${batch}${microBatch < batch ? ` (${microBatch} at once)` : ''} · ${data} · ${device}`,
+  ]
+  if (step >= steps) lines.push(`Nothing is left to do: step ${formatCount(step)} is done.`)
+  else if (resumed) lines.push(`Continuing after step ${formatCount(step)} of ${formatCount(steps)}.`)
+  else if (step > 0) lines.push(`Beginning after step ${formatCount(step)} of --init, up to ${formatCount(steps)}.`)
+  return lines
+}
+
+function describeResult(result: TrainResult, out: string): string[] {
+  const { step, steps, newSteps, images, seconds, mse, fid, checkpoint } = result
+  const rate = newSteps > 0 ? ` at ${formatRate(images / Math.max(seconds, 1e-3), 'images/s')}` : ''
+  const numbers = [
+    ...(mse === null ? [] : [`loss ${mse.toFixed(4)}`]),
+    ...(fid === null ? [] : [`FID ${fid.toFixed(2)}`]),
+  ]
+  const lines = [
+    `step ${formatCount(step)}/${formatCount(steps)}, ${plural(newSteps, 'step')} in ${formatDuration(seconds)}${rate}${numbers.map((n) => ` · ${n}`).join('')}`,
+  ]
+  if (checkpoint) lines.push(`${out}/${checkpoint} · ${out}/report.html`)
+  if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')
+  return lines
+}

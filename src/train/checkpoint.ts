@@ -1,0 +1,188 @@
+/**
+ * Checkpoints in the layout of the reference's train.py: `model` (names begin with `module.`, RoPE's tables included),
+ * `ema`, `opt` (AdamW's state by position among the parameters; pos_embed, the first, has none) and `config`. One is
+ * there whole or not at all, and holds every bit of the state. Tensors are written and read one by one.
+ */
+import path from 'node:path'
+import { usageError } from '../errors.js'
+import { removeLeftOvers, settle, temporaryName } from '../io/atomic.js'
+import { makeFolder } from '../io/make-folder.js'
+import { openFileSink } from '../io/shards/file-sink.js'
+import { storageError } from '../io/storage-error.js'
+import { isTensor, lookUp, openTorchFile, type TorchFile, type TorchTensor, type TorchValue } from '../io/torch/file.js'
+import { LazyTensor, type Picklable, PyFloat, PyTuple, writeTorchFile } from '../io/torch/write.js'
+import { openWeights, withoutWrappers } from '../io/weights.js'
+import { computedBuffer } from '../model/lightningdit/checkpoint.js'
+import type { DitConfig } from '../model/lightningdit/config.js'
+import { expectedDitTensors, isBuffer, type Shapes } from '../model/lightningdit/tensors.js'
+import type { OptimizerSettings } from './adamw.js'
+import { hasState, isFrozen, type StateKind } from './state.js'
+
+/** 100 → "0000100.pt", as train.py names it. */
+export const checkpointName = (step: number): string => `${String(step).padStart(7, '0')}.pt`
+
+/** The step in a checkpoint's name; undefined for other files. */
+export function checkpointStep(name: string): number | undefined {
+  const match = /^(\d{7,})\.pt$/.exec(name)
+  return match ? Number(match[1]) : undefined
+}
+
+export interface CheckpointContent {
+  config: DitConfig
+  step: number
+  lr: number
+  optimizer: OptimizerSettings
+  /** The configuration as plain data. */
+  recipe: Record<string, unknown>
+  read: (kind: StateKind, name: string) => Promise<Float32Array>
+}
+
+/** Writes a checkpoint; returns its size and SHA-256. Throws VtpErrors for a full disk, with what was there before intact. */
+export async function writeCheckpoint(
+  file: string,
+  content: CheckpointContent,
+): Promise<{ bytes: number; sha256: string }> {
+  const folder = path.dirname(file)
+  try {
+    await makeFolder(path.resolve(folder))
+    await removeLeftOvers(folder)
+  } catch (error) {
+    throw storageError('Cannot write', file, error)
+  }
+  const sink = await openFileSink(temporaryName(file))
+  try {
+    const stem = checkpointName(content.step).slice(0, -3)
+    await writeTorchFile(stem, layout(content), (bytes) => sink.write(bytes))
+    const done = await sink.finish()
+    await settle(sink.path, file)
+    return done
+  } catch (error) {
+    await sink.abort()
+    throw storageError('Cannot write', file, error)
+  }
+}
+
+function layout({ config, step, lr, optimizer, recipe, read }: CheckpointContent): Picklable {
+  const shapes = expectedDitTensors(config)
+  const dict = (kind: 'param' | 'ema', prefix: string): Picklable =>
+    new Map(
+      [...shapes].map(([name, shape]) => [
+        `${prefix}${name}`,
+        new LazyTensor(shape, async () => (isBuffer(name) ? computedBuffer(config, name) : read(kind, name))),
+      ]),
+    )
+  const parameters = [...shapes].filter(([name]) => !isBuffer(name))
+  const state = new Map(
+    parameters.flatMap(([name, shape], at): [number, Picklable][] => {
+      if (isFrozen(name)) return []
+      const moment = (kind: StateKind): LazyTensor => new LazyTensor(shape, () => read(kind, name))
+      const steps = new LazyTensor([], async () => Float32Array.of(step))
+      return [[at, { step: steps, exp_avg: moment('exp_avg'), exp_avg_sq: moment('exp_avg_sq') }]]
+    }),
+  )
+  const group = {
+    lr: new PyFloat(lr),
+    betas: new PyTuple(new PyFloat(optimizer.beta1), new PyFloat(optimizer.beta2)),
+    eps: new PyFloat(optimizer.epsilon),
+    weight_decay: optimizer.weightDecay,
+    amsgrad: false,
+    maximize: false,
+    foreach: null,
+    capturable: false,
+    differentiable: false,
+    fused: null,
+    decoupled_weight_decay: true,
+    params: parameters.map((_, at) => at),
+  }
+  return {
+    model: dict('param', 'module.'),
+    ema: dict('ema', ''),
+    opt: { state, param_groups: [group] },
+    config: recipe as Picklable,
+  }
+}
+
+/** Where a training begins: a checkpoint with everything, or weights alone. */
+export interface StartState {
+  readonly path: string
+  readonly shapes: Shapes
+  /** Steps that were done; 0 for weights alone. */
+  readonly step: number
+  /** Whether there are averages and moments of an optimiser. */
+  readonly full: boolean
+  read(kind: StateKind, name: string): Promise<Float32Array>
+  close(): Promise<void>
+}
+
+/**
+ * Opens a start. From a checkpoint of train.py's layout it takes model, ema, opt and step; from anything else the
+ * weights (`model` before `ema`): then the average is a copy and the moments are 0, as in train.py with weight_init,
+ * which `weightsOnly` asks for. Throws VtpErrors `bad_torch_file`, `bad_checkpoint` and the like.
+ */
+export async function openStart(file: string, weightsOnly = false): Promise<StartState> {
+  if (/\.(pt|pth|ckpt)$/i.test(file) && !weightsOnly) {
+    const opened = await openTorchFile(file)
+    const found = await fullState(opened, file).catch(async (error) => {
+      await opened.close()
+      throw error
+    })
+    if (found) return found
+    await opened.close()
+  }
+  const keys = ['model', 'ema', 'state_dict']
+  const weights = await openWeights(path.dirname(file), path.basename(file), { keys, rename: withoutWrappers })
+  return {
+    path: file,
+    shapes: new Map([...weights.tensors].map(([name, { shape }]) => [name, shape])),
+    step: 0,
+    full: false,
+    async read(kind, name) {
+      const values = await weights.readFloat32(name)
+      return kind === 'exp_avg' || kind === 'exp_avg_sq' ? new Float32Array(values.length) : values
+    },
+    close: () => weights.close(),
+  }
+}
+
+async function fullState(file: TorchFile, name: string): Promise<StartState | undefined> {
+  const [model, ema, state] = [lookUp(file.root, 'model'), lookUp(file.root, 'ema'), lookUp(file.root, 'opt', 'state')]
+  if (!(model instanceof Map && ema instanceof Map && state instanceof Map) || state.size === 0) return undefined
+  const damaged = (what: string): Error =>
+    usageError('bad_checkpoint', `${name} is not a checkpoint of a training: ${what}`, [
+      'give the .pt file of train.py or of `vtp train`, or a state dict alone (.safetensors)',
+    ])
+  const tensors = new Map<string, TorchTensor>()
+  for (const [key, value] of model) if (isTensor(value)) tensors.set(withoutWrappers(String(key)), value)
+  const averages = new Map<string, TorchValue>([...ema].map(([key, value]) => [withoutWrappers(String(key)), value]))
+  // Positions count parameters in the order of the state dict; tables are buffers, and no parameters.
+  const order = [...tensors.keys()].filter((key) => !isBuffer(key))
+  const firstState = state.values().next().value
+  const steps = lookUp(firstState, 'step')
+  const step = isTensor(steps)
+    ? Number((await file.readTensor(steps))[0])
+    : typeof steps === 'number'
+      ? steps
+      : undefined
+  if (step === undefined || !Number.isSafeInteger(step))
+    throw damaged('its optimiser does not say how many steps it has done')
+  return {
+    path: name,
+    shapes: new Map([...tensors].map(([key, { shape }]) => [key, shape])),
+    step,
+    full: true,
+    async read(kind, key) {
+      const value =
+        kind === 'param'
+          ? tensors.get(key)
+          : kind === 'ema'
+            ? averages.get(key)
+            : lookUp(state.get(order.indexOf(key)), kind)
+      if (!isTensor(value) || !hasState(kind, key)) throw damaged(`it has no ${kind} of ${key}`)
+      const wanted = tensors.get(key)!.shape
+      if (value.shape.join() !== wanted.join())
+        throw damaged(`its ${kind} of ${key} is [${value.shape}], not [${wanted}]`)
+      return file.readFloat32(value)
+    },
+    close: () => file.close(),
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * The log of a training, log.jsonl: one object per step, from what the step gave. It is cut back to the step that a
+ * run is taken up at, so that it never holds a step twice; every number in it but times and rates is a function of the
+ * plan.
+ */
+import { type FileHandle, open, readFile, writeFile } from 'node:fs/promises'
+import { writeAtomically } from '../io/atomic.js'
+import { storageError } from '../io/storage-error.js'
+
+export interface LogRecord {
+  /** Steps that are done. */
+  step: number
+  /** Means over the batch. */
+  mse: number
+  /** Absent without the cosine loss. */
+  cos?: number
+  total: number
+  /** Before clipping. */
+  gradNorm: number
+  lr: number
+  /** Passes over the data that are begun, fractions included; absent for given batches. */
+  epoch?: number
+  imagesPerSecond: number
+  /** Waiting for data, the gradients, the optimiser, and the whole step. */
+  seconds: { data: number; gradients: number; optimizer: number; step: number }
+  /** Of samples of the averaged weights, where they were judged after this step. */
+  fid?: number
+  fidImages?: number
+  protocol?: string
+}
+
+export interface TrainLog {
+  readonly records: readonly LogRecord[]
+  append(record: LogRecord): Promise<void>
+  /** Adds to the last record. */
+  extend(more: Partial<LogRecord>): Promise<void>
+  /** Makes what was appended durable. */
+  sync(): Promise<void>
+  close(): Promise<void>
+}
+
+const lineOf = (record: LogRecord): string => `${JSON.stringify(record)}\n`
+
+/** The whole lines of a log. */
+export async function readLog(file: string): Promise<LogRecord[]> {
+  const text = await readFile(file, 'utf8').catch(() => '')
+  const records: LogRecord[] = []
+  for (const line of text.split('\n')) {
+    if (line === '') continue
+    try {
+      records.push(JSON.parse(line) as LogRecord)
+    } catch {
+      // A line that a killed run has not finished: the step is done anew.
+      break
+    }
+  }
+  return records
+}
+
+/** Opens the log with the records up to `step`. */
+export async function openLog(file: string, step: number): Promise<TrainLog> {
+  const records = (await readLog(file)).filter((record) => record.step <= step)
+  const rewrite = (): Promise<void> =>
+    writeAtomically(file, (tmp) => writeFile(tmp, records.map(lineOf).join(''))).catch((error: unknown) => {
+      throw storageError('Cannot write', file, error)
+    })
+  await rewrite()
+  let handle: FileHandle = await open(file, 'a')
+  return {
+    records,
+    async append(record) {
+      records.push(record)
+      await handle.write(lineOf(record)).catch((error: unknown) => {
+        throw storageError('Cannot write', file, error)
+      })
+    },
+    async extend(more) {
+      Object.assign(records.at(-1)!, more)
+      await handle.close()
+      await rewrite()
+      handle = await open(file, 'a')
+    },
+    sync: () => handle.sync(),
+    close: () => handle.close(),
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * The plan of a training, stored in DEST as `_vtp/plan.json`. Its hash covers what decides the bytes of checkpoints and
+ * the log's numbers, and nothing else: neither threads and folders nor how often something is saved, drawn or judged;
+ * the last step only where the learning rate depends on it.
+ */
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import type { Store } from '../io/store.js'
+import { claimPlan, difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
+import { SCHEDULES } from './schedule.js'
+import { LOSS_WEIGHTS, PATHS, PREDICTIONS } from './transport.js'
+
+const named = z.object({ name: z.string(), digest: z.string() })
+
+const settingsSchema = z.object({
+  version: z.literal(1),
+  kind: z.literal('train'),
+  /** Of draws and fresh weights. */
+  seed: z.int().nonnegative(),
+  /** Latents, or given batches. */
+  data: named.extend({ kind: z.enum(['latents', 'replay']), rows: z.int().nullable() }),
+  stats: named.nullable(),
+  latentMultiplier: z.number(),
+  init: named.extend({ step: z.int() }).nullable(),
+  model: z.object({
+    inputSize: z.int(),
+    patchSize: z.int(),
+    inChannels: z.int(),
+    hiddenSize: z.int(),
+    depth: z.int(),
+    numHeads: z.int(),
+    mlpRatio: z.number(),
+    numClasses: z.int(),
+    nullClass: z.boolean(),
+    learnSigma: z.boolean(),
+    qkNorm: z.boolean(),
+    swiglu: z.boolean(),
+    rope: z.boolean(),
+    rmsNorm: z.boolean(),
+    woShift: z.boolean(),
+  }),
+  batch: z.int().positive(),
+  /** Samples that are computed at once: decides the order of sums, and so the last bits. */
+  microBatch: z.int().positive(),
+  checkpointActivations: z.boolean(),
+  transport: z.object({ path: z.enum(PATHS), prediction: z.enum(PREDICTIONS), lossWeight: z.enum(LOSS_WEIGHTS) }),
+  time: z.object({
+    lognorm: z.object({ mu: z.number(), sigma: z.number() }).optional(),
+    interval: z.tuple([z.number(), z.number()]),
+  }),
+  labelDropout: z.number(),
+  cosineLoss: z.boolean(),
+  optimizer: z.object({
+    beta1: z.number(),
+    beta2: z.number(),
+    epsilon: z.number(),
+    weightDecay: z.number(),
+    emaDecay: z.number(),
+    maxGradNorm: z.number().optional(),
+  }),
+  schedule: z.object({ kind: z.enum(SCHEDULES), lr: z.number(), warmup: z.int(), steps: z.int().optional() }),
+  device: z.string(),
+  engine: z.string(),
+})
+
+const planSchema = settingsSchema.extend({
+  hash: z.string(),
+  vtp: z.string(),
+  /** What decided the engine's kernels where the run began; not part of the hash. */
+  processor: z.string().optional(),
+  /** The configuration that goes into checkpoints; what began the run decides. */
+  recipe: z.record(z.string(), z.unknown()),
+})
+
+export type TrainPlanSettings = z.infer<typeof settingsSchema>
+export type TrainPlan = z.infer<typeof planSchema>
+
+function decisive(settings: TrainPlanSettings): Record<string, unknown> {
+  const { data, stats, init, ...rest } = settingsSchema.parse(settings)
+  return { ...rest, data: data.digest, stats: stats?.digest ?? null, init: init ? [init.digest, init.step] : null }
+}
+
+export function makeTrainPlan(
+  settings: TrainPlanSettings,
+  more: Pick<TrainPlan, 'vtp' | 'processor' | 'recipe'>,
+): TrainPlan {
+  const ordered = Object.entries(decisive(settings)).sort(([a], [b]) => (a < b ? -1 : 1))
+  return { ...settings, hash: createHash('sha256').update(JSON.stringify(ordered)).digest('hex'), ...more }
+}
+
+/** Undefined where DEST holds no run. Throws usage error `other_plan` where it holds one of another command. */
+export function loadTrainPlan(store: Store): Promise<TrainPlan | undefined> {
+  return loadPlanOf(store, 'train', planSchema)
+}
+
+const FLAGS: Record<string, string> = {
+  batch: '--batch-size',
+  microBatch: '--micro-batch',
+  latentMultiplier: 'latent_multiplier',
+  device: '--device',
+  seed: '--seed',
+}
+
+function assertSame(there: TrainPlan, now: TrainPlan, dest: string): void {
+  if (there.hash === now.hash) return
+  const [a, b] = [decisive(there), decisive(now)]
+  const lines: string[] = []
+  for (const key of Object.keys(b)) {
+    if (JSON.stringify(a[key]) === JSON.stringify(b[key])) continue
+    const [before, after] = [readable(there, key) ?? a[key], readable(now, key) ?? b[key]]
+    // Of objects only what differs.
+    if (isObject(before) && isObject(after)) {
+      for (const inner of new Set([...Object.keys(before), ...Object.keys(after)])) {
+        const line = difference(`${key}.${inner}`, before[inner] ?? null, after[inner] ?? null)
+        if (line) lines.push(line)
+      }
+    } else
+      lines.push(difference(FLAGS[key] ?? key, before, after) ?? `${key}: ${JSON.stringify(after)} of other contents`)
+  }
+  throw otherPlan(dest, lines)
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+function readable(plan: TrainPlan, key: string): string | undefined {
+  if (key === 'data' || key === 'stats' || key === 'init') return plan[key]?.name ?? 'none'
+  return undefined
+}
+
+/** DEST's plan if it is the same, else this one, stored. Throws usage error `other_plan` with what differs. */
+export async function settleTrainPlan(
+  store: Store,
+  plan: TrainPlan,
+  dest: string,
+): Promise<{ plan: TrainPlan; resumed: boolean }> {
+  const check = (there: TrainPlan): void => assertSame(there, plan, dest)
+  const stored = await loadTrainPlan(store)
+  if (stored) {
+    check(stored)
+    return { plan: stored, resumed: true }
+  }
+  return { plan: await claimPlan(store, plan, () => loadTrainPlan(store), check), resumed: false }
+}

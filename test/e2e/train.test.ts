@@ -1,0 +1,259 @@
+/** `vtp train` as users run it: the same checkpoints and log whatever happens, and clear words for wrong input. */
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openShardWriter } from '../../src/io/shards/index.js'
+import { encodeLatentsStats } from '../../src/io/torch-stats.js'
+import { createRandom } from '../../src/math/random.js'
+import { type CliResult, runCli } from '../support/cli.js'
+import { randomInteger, signalWhen } from '../support/signal-when.js'
+
+const dir = mkdtempSync(path.join(tmpdir(), 'vtp train '))
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+const at = (...parts: string[]): string => path.join(dir, ...parts)
+
+const SHAPE = [4, 4, 4]
+const ROWS = 22
+
+interface ShardSpec {
+  format?: 'safetensors' | 'arrow' | 'parquet'
+  label?: (row: number) => number | null
+  value?: (row: number, drawn: number) => number
+  stats?: boolean
+}
+
+/** Latents of 22 rows in two shards, as `vtp encode --flip` leaves them. */
+async function latents(name: string, spec: ShardSpec = {}): Promise<string> {
+  const { format = 'safetensors', label = (row) => row % 3, value = (_, drawn) => drawn, stats = true } = spec
+  const folder = at(name)
+  mkdirSync(folder, { recursive: true })
+  for (const [unit, first, count] of [
+    [0, 0, 12],
+    [1, 12, ROWS - 12],
+  ] as const) {
+    const columns = ['latents', 'latents_flip'].map((column) => ({
+      name: column,
+      dtype: 'float32' as const,
+      shape: SHAPE,
+    }))
+    const writer = await openShardWriter({ format, columns, captions: false, provenance: {} }, unit, folder)
+    const rows = Array.from({ length: count }, (_, i) => first + i)
+    const random = createRandom(unit)
+    const draw = (row: number): Float32Array => Float32Array.from({ length: 64 }, () => value(row, random.normal()))
+    const data = rows.map((row) => [draw(row), draw(row)] as const)
+    const join = (k: 0 | 1): Float32Array => Float32Array.from(data.flatMap((pair) => [...pair[k]]))
+    await writer.append({
+      rows: rows.map((row) => ({
+        ...{ key: `images/${row}.png`, uri: '', label: label(row), caption: null, width: 64, height: 64 },
+        sha256: new Uint8Array(32),
+      })),
+      tensors: { latents: join(0), latents_flip: join(1) },
+    })
+    for (const file of (await writer.finish()).files) cpSync(file.path, path.join(folder, file.name))
+  }
+  for (const left of readdirSync(folder).filter((file) => file.includes('.tmp-'))) rmSync(path.join(folder, left))
+  if (stats) {
+    const channels = (by: number): Float32Array => new Float32Array(4).fill(by)
+    writeFileSync(path.join(folder, 'latents_stats.pt'), encodeLatentsStats(channels(0.1), channels(1.5)))
+  }
+  return folder
+}
+
+const MODEL = ['--size', '16x1x2/1', '--batch-size', '4', '--micro-batch', '2', '--lr', '1e-3', '--seed', '5']
+const train = (data: string, out: string, ...more: string[]): string[] => [
+  'train',
+  data,
+  ...MODEL,
+  '--out',
+  at(out),
+  ...more,
+]
+const SOME = ['--steps', '12', '--save-every', '5']
+
+async function done(args: string[], options = {}): Promise<CliResult> {
+  const result = await runCli(args, options)
+  expect(result.stderr + result.code).toMatch(/0$/)
+  return result
+}
+
+type Line = Record<string, unknown>
+const log = (out: string): Line[] =>
+  readFileSync(at(out, 'log.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line)
+/** What must not differ: the log without its times, and every checkpoint's bytes. */
+function outcome(out: string): { log: Line[]; checkpoints: Record<string, string> } {
+  const names = readdirSync(at(out, 'checkpoints')).sort()
+  const lines = log(out).map(({ seconds: _, imagesPerSecond: __, ...numbers }) => numbers)
+  const bytes = names.map((name) => [name, readFileSync(at(out, 'checkpoints', name)).toString('base64')])
+  return { log: lines, checkpoints: Object.fromEntries(bytes) as Record<string, string> }
+}
+
+let data: string
+beforeAll(async () => {
+  data = await latents('latents')
+})
+
+describe('the same training', { timeout: 300_000 }, () => {
+  let undisturbed: ReturnType<typeof outcome>
+  beforeAll(async () => {
+    await done(train(data, 'whole', ...SOME, '--threads', '1'))
+    undisturbed = outcome('whole')
+    expect(Object.keys(undisturbed.checkpoints)).toEqual(['0000005.pt', '0000010.pt', '0000012.pt'])
+    expect(undisturbed.log.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1))
+    expect(undisturbed.log.at(-1)!.epoch).toBeCloseTo(48 / 22, 6)
+  })
+
+  it('whatever the number of threads', async () => {
+    await done(train(data, 'two', ...SOME, '--threads', '2'))
+    expect(outcome('two')).toEqual(undisturbed)
+  })
+
+  it.each(['arrow', 'parquet'] as const)('from %s shards', async (format) => {
+    const other = await latents(`latents ${format}`, { format })
+    await done(train(other, format, ...SOME))
+    expect(outcome(format)).toEqual(undisturbed)
+  })
+
+  it('after kill -9 at random steps, and in another folder', async () => {
+    for (let kills = 0, folder = 'killed'; kills < 4; kills++) {
+      const lines = (): number => (existsSync(at(folder, 'log.jsonl')) ? log(folder).length : 0)
+      const reached = randomInteger(2 * kills, 2 * kills + 3)
+      const args = train(data, folder, ...SOME, '--checkpoint-seconds', '0')
+      const run = await runCli(args, { onSpawn: signalWhen('SIGKILL', () => lines() >= reached, 10) })
+      if (run.signal !== 'SIGKILL') break
+      const next = `killed ${kills}`
+      cpSync(at(folder), at(next), { recursive: true })
+      folder = next
+      if (kills === 3) break
+    }
+    const last = readdirSync(dir)
+      .filter((name) => name.startsWith('killed'))
+      .sort((a, b) => statSync(at(a)).mtimeMs - statSync(at(b)).mtimeMs)
+      .at(-1)!
+    await done(train(data, last, ...SOME))
+    expect(outcome(last)).toEqual(undisturbed)
+  })
+
+  it('after Ctrl-C, which ends with code 4 and loses no step', async () => {
+    const lines = (): number => (existsSync(at('stopped', 'log.jsonl')) ? log('stopped').length : 0)
+    // Many steps, so that the signal comes before the last.
+    const args = train(data, 'stopped', '--steps', '20000', '--save-every', '5')
+    const result = await runCli(args, { onSpawn: signalWhen('SIGINT', () => lines() >= 2) })
+    expect(result.code).toBe(4)
+    expect(result.stderr).toMatch(/Run the same command again/)
+    const before = log('stopped').length
+    const last = `${Math.ceil((before + 1) / 5) * 5 + 1}`
+    const again = await done(train(data, 'stopped', '--steps', last, '--save-every', '5'))
+    expect(again.stderr).toContain(`Continuing after step ${before.toLocaleString('en-US')} of`)
+    await done(train(data, 'not stopped', '--steps', last, '--save-every', '5'))
+    expect(outcome('stopped')).toEqual(outcome('not stopped'))
+  })
+
+  it('as two trainings: one to a step, one from its checkpoint to the end', async () => {
+    await done(train(data, 'first', '--steps', '5'))
+    const init = at('first', 'checkpoints', '0000005.pt')
+    await done(train(data, 'second', ...SOME, '--init', init))
+    const { log: lines, checkpoints } = outcome('second')
+    expect(lines).toEqual(undisturbed.log.slice(5))
+    expect(checkpoints['0000012.pt']).toBe(undisturbed.checkpoints['0000012.pt'])
+  })
+
+  it('another one is refused in the same folder with what differs, and goes on with --overwrite', async () => {
+    const refused = await runCli(train(data, 'two', ...SOME, '--lr', '0.002', '--seed', '6'))
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toMatch(/schedule\.lr: 0\.001 there, 0\.002 now/)
+    expect(refused.stderr).toMatch(/--seed: 5 there, 6 now/)
+    expect((await runCli(['encode', 'fixtures/images', '--out', at('two')])).code).toBe(2)
+    expect(outcome('two')).toEqual(undisturbed)
+    await done(train(data, 'two', '--steps', '2', '--seed', '6', '--overwrite'))
+    expect(log('two')).toHaveLength(2)
+    expect(readdirSync(at('two', 'checkpoints'))).toEqual(['0000002.pt'])
+  })
+})
+
+describe('what a training leaves', { timeout: 300_000 }, () => {
+  it('the newest checkpoints with --keep, a manifest without times, a report that needs nothing else', async () => {
+    const result = await done(train(data, 'kept', '--steps', '6', '--save-every', '2', '--keep', '2', '--json'))
+    expect(JSON.parse(result.stdout)).toMatchObject({ step: 6, newSteps: 6, images: 24, complete: true })
+    expect(readdirSync(at('kept', 'checkpoints'))).toEqual(['0000004.pt', '0000006.pt'])
+    const manifest = JSON.parse(readFileSync(at('kept', '_manifest.json'), 'utf8'))
+    expect(manifest).toMatchObject({ kind: 'train', step: 6, checkpoint: 'checkpoints/0000006.pt' })
+    const html = readFileSync(at('kept', 'report.html'), 'utf8')
+    expect(html).toMatch(/<svg .*Loss by step/)
+    expect(html).not.toMatch(/https?:|<script/)
+    const again = await done(train(data, 'kept', '--steps', '6', '--save-every', '2', '--keep', '2'))
+    expect(again.stderr).toMatch(/Nothing is left to do/)
+    const status = await runCli(['status', at('kept')])
+    expect(status.code).toBe(2)
+    expect(status.stderr).toMatch(/holds a training/)
+  })
+
+  it('checkpoints that `vtp generate` opens', async () => {
+    const init = at('kept', 'checkpoints', '0000006.pt')
+    // The bundled tokenizer has other latents: the checkpoint is opened and told apart.
+    const refused = await runCli(['generate', '--dit', init, '--stats', at('kept'), '--num', '1', '--out', at('no')])
+    expect(refused.stderr).toMatch(/0000006\.pt makes latents of 4 channels; the model .* decodes 64/)
+  })
+})
+
+describe('wrong input is told in one line', { timeout: 300_000 }, () => {
+  const refused = async (args: string[], message: RegExp, code = 2): Promise<void> => {
+    const result = await runCli(args)
+    expect(result.stderr).toMatch(message)
+    expect(result.stderr).toMatch(/Try: /)
+    expect(result.stderr).not.toMatch(/ at .*\.js/)
+    expect(result.code).toBe(code)
+  }
+
+  it('latents that are not finite: the step, the samples, and the checkpoint that is good', async () => {
+    const bad = await latents('bad', { value: (row, drawn) => (row === 17 ? Number.NaN : drawn) })
+    await refused(
+      train(bad, 'nan', '--steps', '12', '--save-every', '1'),
+      /Step \d+: the loss of 1 of 4 samples is not finite: images\/17\.png \(row 5 of .*\)\. Nothing of this step/,
+      3,
+    )
+    for (const { mse } of existsSync(at('nan', 'log.jsonl')) ? log('nan') : []) expect(mse).toEqual(expect.any(Number))
+  })
+
+  it('no statistics, no classes, classes beyond the model', async () => {
+    await refused(train(await latents('bare', { stats: false }), 'no', ...SOME), /no statistics of the latents/)
+    await refused(train(await latents('unnamed', { label: () => null }), 'no', ...SOME), /22 of 22 rows have no class/)
+    await refused(
+      train(data, 'no', ...SOME, '--num-classes', '2'),
+      /images\/2\.png .*has class 2; the model knows 0 to 1/,
+    )
+  })
+
+  it('a checkpoint of another shape, latents of another shape, no size, no steps, a batch that does not divide', async () => {
+    const init = at('whole', 'checkpoints', '0000005.pt')
+    await refused(
+      train(data, 'no', ...SOME, '--init', init, '--size', '32x1x2/1'),
+      /not a checkpoint of .*pos_embed is \[1,16,16\]/,
+    )
+    await refused(['train', data, '--steps', '2', '--out', at('no')], /Which model is to be trained is not said/)
+    await refused(train(data, 'no'), /How many steps/)
+    await refused(train(data, 'no', ...SOME, '--micro-batch', '3'), /--micro-batch 3 does not divide the batch of 4/)
+    await refused(train(at('nowhere'), 'no', ...SOME), /nowhere does not exist/)
+    await refused(
+      train(data, 'no', ...SOME, '--samples-every', '1'),
+      /latents have 4 channels; the model .* decodes 64/,
+    )
+  })
+
+  it('batches that end before the last step', async () => {
+    await refused(['train', '--replay', data, '--size', '16x1x2', '--steps', '2', '--out', at('no')], /./, 3)
+  })
+})
