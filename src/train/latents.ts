@@ -40,9 +40,9 @@ export function normaliseLatents(
 /** Rows that are read at once. */
 const READS = 16
 
-/** Checks the labels and makes the source. Throws usage errors `labels_missing`, `class_out_of_range`. */
+/** Checks the classes and makes the source. Throws usage error `class_out_of_range`. */
 export async function latentSource(rows: LatentRows, settings: LatentSettings): Promise<BatchSource> {
-  await checkLabels(rows, settings.numClasses)
+  await assertKnownClasses(rows, settings.numClasses)
   const { batch, seed, time, labelDropout, numClasses, stats, multiplier } = settings
   const draws = createDraws({ seed, rows: rows.rows, time, labelDropout, nullClass: numClasses })
   const size = rows.shape.reduce((a, b) => a * b, 1)
@@ -76,7 +76,8 @@ export async function latentSource(rows: LatentRows, settings: LatentSettings): 
   }
 }
 
-async function checkLabels(rows: LatentRows, numClasses: number): Promise<void> {
+/** Throws usage error `labels_missing`. */
+export async function assertLabelled(rows: LatentRows): Promise<void> {
   const missing = rows.labels.indexOf(-1)
   if (missing >= 0) {
     const count = rows.labels.reduce((sum, label) => sum + (label < 0 ? 1 : 0), 0)
@@ -86,6 +87,9 @@ async function checkLabels(rows: LatentRows, numClasses: number): Promise<void> 
       ['encode images in class folders, or a list with "label"'],
     )
   }
+}
+
+async function assertKnownClasses(rows: LatentRows, numClasses: number): Promise<void> {
   const beyond = rows.labels.findIndex((label) => label >= numClasses)
   if (beyond < 0) return
   throw usageError(

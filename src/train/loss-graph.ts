@@ -60,7 +60,10 @@ export function addLoss(graph: GraphBuilder, { x1, x0, plan }: LossInputs, cosin
       if (!cosine) return { mse, total: mean(mse) }
       const sum = (value: Value): Value => graph.op('ReduceSum', [value, graph.ints([1])], { keepdims: 1 }) // [B, 1, H, W]
       const norm = (value: Value): Value =>
-        graph.op('Max', [graph.op('Sqrt', [sum(graph.op('Mul', [value, value]))]), graph.scalar(SMALLEST_NORM)])
+        // Cut off below the root, whose gradient at 0 is infinite: a fresh model predicts exactly 0.
+        graph.op('Sqrt', [
+          graph.op('Max', [sum(graph.op('Mul', [value, value])), graph.scalar(SMALLEST_NORM * SMALLEST_NORM)]),
+        ])
       const dot = sum(graph.op('Mul', [prediction, target]))
       const similarity = graph.op('Div', [dot, graph.op('Mul', [norm(prediction), norm(target)])])
       const distance = graph.op('Sub', [graph.scalar(1), similarity])

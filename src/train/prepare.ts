@@ -17,7 +17,7 @@ import { engineVersion, vtpVersion } from '../version.js'
 import { OPTIMIZER_DEFAULTS, type OptimizerSettings } from './adamw.js'
 import { openStart, type StartState } from './checkpoint.js'
 import { timeInterval } from './draws.js'
-import { latentSource } from './latents.js'
+import { assertLabelled, latentSource } from './latents.js'
 import { makeTrainPlan, type TrainPlan } from './plan.js'
 import { readTrainRecipe, type TrainRecipe } from './recipe.js'
 import { openReplay } from './replay.js'
@@ -205,6 +205,7 @@ async function openData(request: TrainRequest, recipe: TrainRecipe | undefined, 
       ...(recipe ? [`or fill in data.data_path in ${recipe.file}`] : []),
     ])
   const rows = await openLatentRows(input, { folder, onNote: request.onNote, stop: request.stop })
+  await assertLabelled(rows)
   if (!rows.hasFlips)
     request.onNote?.('The latents have no mirrored ones beside them (encode with --flip): every row is taken as it is.')
   const name = path.basename(input.replace(/\/+$/, ''))
