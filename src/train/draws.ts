@@ -8,8 +8,9 @@
  * Distributions as the reference's: LightningDiT datasets/img_latent_dataset.py (flips), transport/transport.py
  * (sample, sample_logit_normal, check_interval), models/lightningdit.py (LabelEmbedder.token_drop).
  */
-import { normal, normals, STREAMS, uniforms } from './streams.js'
+
 import { createPermutation, type Permutation } from './permutation.js'
+import { normal, normals, STREAMS, uniforms } from './streams.js'
 import type { Transport } from './transport.js'
 
 export interface TimeLaw {

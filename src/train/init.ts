@@ -3,9 +3,10 @@
  * value is a function of (seed, tensor, element), by Philox. A fresh model gives exactly 0, because the last layer
  * and all modulations are zeros.
  */
-import { normals, STREAMS, uniforms } from './streams.js'
+
 import type { DitConfig } from '../model/lightningdit/config.js'
 import { stateTensors } from './state.js'
+import { normals, STREAMS, uniforms } from './streams.js'
 
 const NORMAL = 0.02
 
