@@ -134,8 +134,7 @@ export async function prepareTrain(request: TrainRequest, rowsFolder: string): P
       {
         vtp: vtpVersion(),
         processor: processorKind(),
-        recipe:
-          recipe?.value ?? plainRecipe({ config, batch, schedule, optimizer, settings, latentMultiplier, seed, given }),
+        recipe: recipe?.value ?? plainRecipe({ config, batch, schedule, optimizer, settings, latentMultiplier, seed }),
       },
     )
     const source =
@@ -261,7 +260,9 @@ async function remoteStats(input: string, channels: number): Promise<LatentStats
 function chooseMicroBatch({ microBatch }: TrainRequest, config: DitConfig, batch: number): number {
   if (microBatch !== undefined) {
     if (batch % microBatch === 0) return microBatch
-    throw usageError('bad_micro_batch', `--micro-batch ${microBatch} does not divide the batch of ${batch}`)
+    throw usageError('bad_micro_batch', `--micro-batch ${microBatch} does not divide the batch of ${batch}`, [
+      `choose a divisor of ${batch}`,
+    ])
   }
   const tokens = ditTokens(config)
   let size = batch
@@ -308,7 +309,6 @@ interface Described {
   settings: TrainSettings
   latentMultiplier: number
   seed: number
-  given: GivenData
 }
 
 /** A configuration in the reference's terms, where there is no file of it. */
@@ -320,12 +320,12 @@ function plainRecipe({
   settings,
   latentMultiplier,
   seed,
-  given,
 }: Described): Record<string, unknown> {
   const { transport } = settings
   return {
     data: {
-      data_path: given.named.name,
+      // Where the latents lie decides no byte.
+      data_path: 'latents',
       image_size: config.inputSize * 16,
       num_classes: config.numClasses,
       num_workers: 8,
