@@ -124,6 +124,8 @@ describe('the same training', { timeout: 300_000 }, () => {
       const args = train(data, folder, ...SOME, '--checkpoint-seconds', '0')
       await runCli(args, { onSpawn: signalWhen('SIGKILL', () => lineCount(folder) >= reached, 10) })
       const next = `killed ${kills}`
+      // The kill may come before there is a folder.
+      mkdirSync(at(folder), { recursive: true })
       cpSync(at(folder), at(next), { recursive: true })
       rmSync(at(folder), { recursive: true })
       folder = next
