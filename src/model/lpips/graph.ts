@@ -44,7 +44,7 @@ export const LPIPS_LAYERS = SLICES.length
 const SHIFT = [-0.03, -0.088, -0.188]
 const SCALE = [0.458, 0.448, 0.45]
 
-const VTP_SCRIPT = { mean: IMAGENET_MEAN, std: IMAGENET_STD, rounding: 'truncate' } as const
+const SCRIPT_ARITHMETIC = { mean: IMAGENET_MEAN, std: IMAGENET_STD, rounding: 'truncate' } as const
 
 export interface PairSpec {
   /** Whether the VGG and LPIPS weights are there and `lpips.0` … `lpips.4` are wanted. */
@@ -69,7 +69,7 @@ export async function buildPair(graph: GraphBuilder, read: ReadTensor, spec: Pai
   const floats = spec.pixels ? pixels : graph.op('Cast', [pixels], { to: 1 })
   const planes = graph.op('Transpose', [floats], { perm: [0, 3, 1, 2] })
   const unit = spec.pixels ? planes : graph.op('Div', [planes, graph.scalar(255)])
-  const { mean: means, std: stds, rounding } = spec.decoded ?? VTP_SCRIPT
+  const { mean: means, std: stds, rounding } = spec.decoded ?? SCRIPT_ARITHMETIC
   const mean = perChannel(means.map((m, c) => -m / stds[c]!))
   const std = perChannel(stds.map((s) => 1 / s))
   const back = (x: Value): Value => {
