@@ -98,9 +98,9 @@ describe('the page', () => {
     expect(complaints).toEqual([])
   })
 
-  it('says what is wrong with a file that is no image', async () => {
+  it('says what is wrong with a file that is not an image', async () => {
     await page.setInputFiles('#file', path.join(repoRoot, 'fixtures', 'broken', 'not an image.jpg'))
-    await settled(/no image that can be read/)
+    await settled(/not an image that can be read/)
     expect(await page.locator('#status').getAttribute('class')).toBe('error')
   })
 
