@@ -1,6 +1,6 @@
 /**
  * Cases from the field and attacks whose inputs lie beside the reference data: each with the command and the
- * outcome that its table names. Cases without a file have tests of their own (output, sources, handles, telemetry,
+ * outcome that its table names. Most cases without a file have tests of their own (output, sources, handles, telemetry,
  * shared-places, image-bombs, bombs).
  */
 import { spawnSync } from 'node:child_process'
