@@ -2,12 +2,12 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { addDims, ceilDivideDim, type Dim, divideDims, floorDivideDim, multiplyDims, subtractDims } from './dims.js'
 
-/** The number that a size has for given symbols. */
+/** The number that a size has for given symbols; zero has no sign. */
 function evaluate(dim: Dim, symbols: Record<string, number>): number {
   if (typeof dim === 'number') return dim
   const names = Object.keys(symbols)
   const text = dim.replace(/floor/g, 'Math.floor')
-  return Function(...names, `return ${text}`)(...names.map((name) => symbols[name])) as number
+  return Function(...names, `return ${text}`)(...names.map((name) => symbols[name])) + 0
 }
 
 const symbols = fc.record({ N: fc.integer({ min: 1, max: 50 }), H: fc.integer({ min: 1, max: 50 }) })
