@@ -18,7 +18,15 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { ENCODE_FLAGS, PLAN_FLAGS } from '../flags/encode-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
-import { formatBytes, formatCount, formatCounts, formatDuration, formatRate, plural } from '../terminal/format.js'
+import {
+  formatBytes,
+  formatCommitted,
+  formatCount,
+  formatCounts,
+  formatDuration,
+  formatRate,
+  plural,
+} from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { openTelemetry } from '../terminal/telemetry.js'
 import { resolveWorker } from './worker.js'
@@ -123,9 +131,7 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
       if (unitsLeft === 0)
         progress.note(`Nothing is left to do: every unit ${worker.count > 1 ? 'of this worker ' : ''}is committed.`)
       else if (resumed)
-        progress.note(
-          `Continuing: ${formatCount(plan.units.length - unitsLeft)} of ${plural(plan.units.length, 'unit')} ${plan.units.length - unitsLeft === 1 ? 'is' : 'are'} committed.`,
-        )
+        progress.note(`Continuing: ${formatCommitted(plan.units.length - unitsLeft, plan.units.length)}.`)
     },
   }
   let job: EncodeJob

@@ -9,7 +9,7 @@ import { ditParameters } from '../../model/lightningdit/tensors.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { GENERATE_FLAGS } from '../flags/generate-flags.js'
-import { formatBytes, formatCount, formatDuration, formatRate, plural } from '../terminal/format.js'
+import { formatBytes, formatCommitted, formatCount, formatDuration, formatRate, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { resolveWorker } from './worker.js'
 
@@ -168,10 +168,7 @@ function describeStart({ plan, resumed, unitsLeft, prepared }: GenerateInfo, dev
     `${plan.dit.name}, ${count} parameters · decoder ${plan.model.name} · ${grid} · ${guided} · ${device}`,
   ]
   if (unitsLeft === 0) lines.push('Nothing is left to do: every unit is committed.')
-  else if (resumed)
-    lines.push(
-      `Continuing: ${plan.units.length - unitsLeft} of ${plural(plan.units.length, 'unit')} ${plan.units.length - unitsLeft === 1 ? 'is' : 'are'} committed.`,
-    )
+  else if (resumed) lines.push(`Continuing: ${formatCommitted(plan.units.length - unitsLeft, plan.units.length)}.`)
   return lines
 }
 

@@ -1,6 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatBytes, formatCount, formatDuration, formatPercent, formatRate, formatTable } from './format.js'
+import {
+  formatBytes,
+  formatCommitted,
+  formatCount,
+  formatDuration,
+  formatPercent,
+  formatRate,
+  formatTable,
+  wrapWords,
+} from './format.js'
 
 describe('formatBytes', () => {
   it('uses decimal units with three digits', () => {
@@ -65,5 +74,35 @@ describe('formatTable', () => {
       '  encoder       3.1 M',
       '  x',
     ])
+  })
+})
+
+describe('formatCommitted', () => {
+  it('says how far a run is, in words', () => {
+    expect(formatCommitted(0, 1)).toBe('no unit is committed yet')
+    expect(formatCommitted(1, 3)).toBe('1 of 3 units is committed')
+    expect(formatCommitted(2, 3)).toBe('2 of 3 units are committed')
+  })
+})
+
+describe('wrapWords', () => {
+  it('breaks between words, and leaves a word alone that is longer than a row', () => {
+    expect(wrapWords('one two three', 8)).toBe('one two\n  three')
+    expect(wrapWords('a/very/long/path is here', 10)).toBe('a/very/long/path\n  is here')
+    expect(wrapWords('  cells   kept', 80)).toBe('  cells   kept')
+  })
+
+  it('keeps every word, no row wider than asked for, and none but the first at the margin', () => {
+    const words = fc.array(fc.string({ minLength: 1, maxLength: 12, unit: fc.constantFrom('a', ':', 'É') }), {
+      minLength: 1,
+    })
+    fc.assert(
+      fc.property(words, fc.integer({ min: 16, max: 60 }), (list, width) => {
+        const rows = wrapWords(list.join(' '), width).split('\n')
+        expect(rows.join(' ').split(/\s+/)).toEqual(list)
+        for (const row of rows) expect(row.length).toBeLessThanOrEqual(width)
+        for (const row of rows.slice(1)) expect(row).toMatch(/^ {2}\S/)
+      }),
+    )
   })
 })

@@ -101,3 +101,26 @@ export function formatCounts(counts: Readonly<Record<string, number | undefined>
     .map(([name, count]) => `${formatCount(count)} ${name}`)
     .join(', ')
 }
+
+/**
+ * A line in rows of at most `width` characters, broken between words. Rows after the first are indented, so that no
+ * name can forge a line of ours. A word that is longer than a row is left to the terminal.
+ */
+export function wrapWords(line: string, width: number): string {
+  if (line.length <= width) return line
+  const rows: string[] = []
+  let row = ''
+  for (const word of line.match(/\s*\S+/g) ?? []) {
+    if (row !== '' && row.length + word.length > width) {
+      rows.push(row)
+      row = `  ${word.trimStart()}`
+    } else row += word
+  }
+  return [...rows, row].join('\n')
+}
+
+/** How far a run of units is that goes on: "no unit is committed yet", "1 of 3 units is committed". */
+export function formatCommitted(done: number, total: number): string {
+  if (done === 0) return 'no unit is committed yet'
+  return `${formatCount(done)} of ${plural(total, 'unit')} ${done === 1 ? 'is' : 'are'} committed`
+}

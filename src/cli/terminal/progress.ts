@@ -9,7 +9,8 @@ export function progressLine(snapshot: ProgressSnapshot, width = Number.POSITIVE
   const { done, total, rejects, elapsedSeconds, etaSeconds, imagesPerSecond, bottleneck } = snapshot
   const parts: string[] = []
   if (etaSeconds !== null) parts.push(`${formatDuration(etaSeconds)} left`)
-  parts.push(formatRate(imagesPerSecond, 'images/s'))
+  // Until the first image is done, the model is opened: a speed of nought would say nothing.
+  parts.push(imagesPerSecond > 0 ? formatRate(imagesPerSecond, 'images/s') : 'starting')
   if (total !== null) parts.push(total > 0 ? formatPercent(done / total) : formatPercent(1))
   parts.push(`${formatCount(done)}${total === null ? '' : `/${formatCount(total)}`} images`)
   // Runs that make images read none and reject none.

@@ -4,6 +4,7 @@
  */
 import { EXIT, type ExitCode, errorText, systemCode, VtpError } from '../../errors.js'
 import { cleanLine, jsonText } from './clean.js'
+import { wrapWords } from './format.js'
 
 export interface ReportOptions {
   /** Print the error as JSON on stdout too. */
@@ -64,6 +65,10 @@ export function errorJson(error: VtpError): ErrorJson {
 /** Messages of YAML and of the system may have several lines; a forged "Try:" must not look like ours. */
 const oneLine = (text: string): string => cleanLine(text.trimEnd().replace(/\s*\r?\n\s*/g, ' '))
 
+/** Broken between words where a person reads it. */
+const onTerminal = (line: string): string =>
+  process.stderr.isTTY ? wrapWords(line, Math.max(20, process.stderr.columns ?? 80) - 1) : line
+
 const stackLines = (text: string): string[] => text.split('\n').map((line) => cleanLine(line))
 
 /** Prints an error and returns its exit code. */
@@ -71,7 +76,9 @@ export function reportError(thrown: unknown, options: ReportOptions): ExitCode {
   const error = toVtpError(thrown)
   const env = options.env ?? process.env
   const writeErr = options.writeErr ?? ((text) => process.stderr.write(text))
-  const lines = [`Error: ${error.message}`, ...error.suggestions.map((suggestion) => `Try: ${suggestion}`)].map(oneLine)
+  const lines = [`Error: ${error.message}`, ...error.suggestions.map((suggestion) => `Try: ${suggestion}`)]
+    .map(oneLine)
+    .map(onTerminal)
   if (env.VTP_DEBUG === '1') {
     lines.push(...stackLines(error.stack ?? ''))
     if (error.cause instanceof Error)

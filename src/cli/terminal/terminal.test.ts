@@ -90,6 +90,12 @@ describe('progressLine', () => {
     expect(line).toBe('57.5 images/s · 3,450 images · 1 reject · units 3/10 · 10.0 MB/s')
   })
 
+  it('has no speed before the first image', () => {
+    expect(progressLine({ ...snapshot, done: 0, rejects: 0, imagesPerSecond: 0, etaSeconds: null }, 60)).toBe(
+      'starting · 0.0 % · 0/10,000 images · 0 rejects · units 3/10',
+    )
+  })
+
   it('has a percentage for an empty dataset too', () => {
     const line = progressLine({ ...snapshot, done: 0, total: 0, etaSeconds: null, elapsedSeconds: 0 })
     expect(line).toMatch(/100\.0 % · 0\/0 images/)
@@ -129,6 +135,15 @@ describe('the updating line', () => {
     terminal.note('second note')
     terminal.close()
     expect(screen()).toEqual(['first note', 'second note', ''])
+  })
+
+  it('has notes above it that are broken between words; those of a log stay whole', () => {
+    const { terminal, screen } = record({ isTTY: true, columns: 30 })
+    terminal.note('a note that is longer than the window is wide')
+    expect(screen()).toEqual(['a note that is longer than', '  the window is wide', ''])
+    const log = record({ isTTY: false, columns: 30 })
+    log.terminal.note('a note that is longer than the window is wide')
+    expect(log.text()).toBe('a note that is longer than the window is wide\n')
   })
 
   it('is a plain line every ten seconds when stderr is not a terminal', () => {

@@ -3,13 +3,14 @@
  * goes to stdout. Every line passes `cleanLine`. A command is handed its terminal and hands it down; with
  * `--json` the results are left to the object, and notes are printed all the same.
  *
- * On a terminal one line updates itself below the notes. It is never wider than the window, and a window that has
- * become narrower is cleared of what the terminal has wrapped. Elsewhere (logs of a scheduler) there is a plain
- * line every ten seconds. Nothing here decides anything.
+ * On a terminal lines are broken between words, and one line updates itself below them. It is never wider than the
+ * window, and a window that has become narrower is cleared of what the terminal has wrapped. Elsewhere (logs of a
+ * scheduler) there is a plain line every ten seconds. Nothing here decides anything.
  */
 import { pathToFileURL } from 'node:url'
 import type { ProgressSnapshot } from '../../pipeline/stream/meter.js'
 import { cleanLine, jsonText, MESSAGE_LIMITS, OUTPUT_LIMITS, printable } from './clean.js'
+import { wrapWords } from './format.js'
 import { progressLine } from './progress.js'
 
 /** Where it is written: stdout or stderr, or a stand-in in tests. */
@@ -70,10 +71,14 @@ export function createTerminal({
     if (shown) err.write(up(Math.ceil(shown.length / columns()) - 1) + CLEAR)
     shown = ''
   }
+  const writeLine = (line: string): void => {
+    const clean = cleanLine(line)
+    err.write(`${isTty ? wrapWords(clean, columns() - 1) : clean}\n`)
+  }
   const note = (line: string): void => {
     const again = shown
     clear()
-    err.write(`${cleanLine(line)}\n`)
+    writeLine(line)
     if (again && again.length < columns()) {
       shown = again
       err.write(shown)
@@ -100,7 +105,7 @@ export function createTerminal({
     status: (line) => show(() => line),
     finish(lines) {
       clear()
-      if (!json) for (const line of lines) err.write(`${cleanLine(line)}\n`)
+      if (!json) for (const line of lines) writeLine(line)
     },
     print(lines) {
       clear()
