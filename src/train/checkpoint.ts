@@ -16,16 +16,8 @@ import { computedBuffer } from '../model/lightningdit/checkpoint.js'
 import type { DitConfig } from '../model/lightningdit/config.js'
 import { expectedDitTensors, isBuffer, type Shapes } from '../model/lightningdit/tensors.js'
 import type { OptimizerSettings } from './adamw.js'
+import { stateName } from './folder.js'
 import { hasState, isFrozen, type StateKind } from './state.js'
-
-/** 100 → "0000100.pt", as train.py names it. */
-export const checkpointName = (step: number): string => `${String(step).padStart(7, '0')}.pt`
-
-/** The step in a checkpoint's name; undefined for other files. */
-export function checkpointStep(name: string): number | undefined {
-  const match = /^(\d{7,})\.pt$/.exec(name)
-  return match ? Number(match[1]) : undefined
-}
 
 export interface CheckpointContent {
   config: DitConfig
@@ -51,7 +43,7 @@ export async function writeCheckpoint(
   }
   const sink = await openFileSink(temporaryName(file))
   try {
-    const stem = checkpointName(content.step).slice(0, -3)
+    const stem = stateName(content.step, '')
     await writeTorchFile(stem, layout(content), (bytes) => sink.write(bytes))
     const done = await sink.finish()
     await settle(sink.path, file)

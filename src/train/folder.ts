@@ -1,14 +1,15 @@
 /**
- * What a training keeps in DEST: `checkpoints/0000100.pt`, and between them one point to resume from,
- * `_vtp/resume-0000057.pt`, which an interruption and the clock write and the next checkpoint takes away.
+ * What a training keeps in DEST: checkpoints, and between them one point to resume from, which an interruption and the
+ * clock write and the next checkpoint takes away. A state is a file, `checkpoints/0000100.pt` and
+ * `_vtp/resume-0000057.pt`, or a folder of the same name without an ending.
  */
 import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { checkpointName, checkpointStep } from './checkpoint.js'
 
-export const CHECKPOINTS = 'checkpoints'
+const CHECKPOINTS = 'checkpoints'
 export const LOG = 'log.jsonl'
 export const REPORT = 'report.html'
+const SAMPLES = 'samples'
 
 export interface SavedState {
   step: number
@@ -16,54 +17,78 @@ export interface SavedState {
   name: string
 }
 
-const resumeName = (step: number): string => `_vtp/resume-${checkpointName(step)}`
-const resumeStep = (name: string): number | undefined =>
-  name.startsWith('resume-') ? checkpointStep(name.slice('resume-'.length)) : undefined
+/** What the name of a state ends with: files of train.py's layout, or folders. */
+export type StateEnding = '.pt' | ''
+
+/** 100 → "0000100.pt", as train.py names it. */
+export const stateName = (step: number, ending: StateEnding): string => `${String(step).padStart(7, '0')}${ending}`
+
+/** The step in a state's name; undefined for other names. */
+function stateStep(name: string, ending: StateEnding): number | undefined {
+  const digits = name.endsWith(ending) ? name.slice(0, name.length - ending.length) : ''
+  return /^\d{7,}$/.test(digits) ? Number(digits) : undefined
+}
+
+const RESUME = 'resume-'
 
 const namesIn = (folder: string): Promise<string[]> => readdir(folder).catch(() => [])
 
-/** Checkpoints, oldest first. */
-export async function listCheckpoints(dest: string): Promise<SavedState[]> {
-  const names = await namesIn(path.join(dest, CHECKPOINTS))
+async function listStates(dest: string, folder: string, prefix: string, ending: StateEnding): Promise<SavedState[]> {
+  const names = (await namesIn(path.join(dest, folder))).filter((name) => name.startsWith(prefix))
   return names
-    .map((name) => ({ step: checkpointStep(name), name: `${CHECKPOINTS}/${name}` }))
+    .map((name) => ({ step: stateStep(name.slice(prefix.length), ending), name: `${folder}/${name}` }))
     .filter((state): state is SavedState => state.step !== undefined)
     .sort((a, b) => a.step - b.step)
 }
 
-async function listResumePoints(dest: string): Promise<SavedState[]> {
-  const names = await namesIn(path.join(dest, '_vtp'))
-  return names
-    .map((name) => ({ step: resumeStep(name), name: `_vtp/${name}` }))
-    .filter((state): state is SavedState => state.step !== undefined)
-}
+/** Checkpoints, oldest first. */
+export const listCheckpoints = (dest: string, ending: StateEnding): Promise<SavedState[]> =>
+  listStates(dest, CHECKPOINTS, '', ending)
+
+const listResumePoints = (dest: string, ending: StateEnding): Promise<SavedState[]> =>
+  listStates(dest, '_vtp', RESUME, ending)
 
 /** The newest state, a checkpoint before a resume point of the same step. */
-export async function newestState(dest: string): Promise<SavedState | undefined> {
-  const all = [...(await listResumePoints(dest)), ...(await listCheckpoints(dest))]
+export async function newestState(dest: string, ending: StateEnding): Promise<SavedState | undefined> {
+  const all = [...(await listResumePoints(dest, ending)), ...(await listCheckpoints(dest, ending))]
   return all.reduce<SavedState | undefined>(
     (best, state) => (!best || state.step >= best.step ? state : best),
     undefined,
   )
 }
 
-export const statePath = (step: number, isCheckpoint: boolean): SavedState => ({
+export const statePath = (step: number, isCheckpoint: boolean, ending: StateEnding): SavedState => ({
   step,
-  name: isCheckpoint ? `${CHECKPOINTS}/${checkpointName(step)}` : resumeName(step),
+  name: isCheckpoint ? `${CHECKPOINTS}/${stateName(step, ending)}` : `_vtp/${RESUME}${stateName(step, ending)}`,
 })
 
+const remove = (dest: string, name: string): Promise<void> =>
+  rm(path.join(dest, name), { force: true, recursive: true })
+
 /** Takes away what a newer state has made useless: other resume points, and checkpoints beyond the newest `keep`. */
-export async function removeOldStates(dest: string, newest: SavedState, keep: number | undefined): Promise<void> {
-  for (const { name } of await listResumePoints(dest))
-    if (name !== newest.name) await rm(path.join(dest, name), { force: true })
+export async function removeOldStates(
+  dest: string,
+  newest: SavedState,
+  keep: number | undefined,
+  ending: StateEnding,
+): Promise<void> {
+  for (const { name } of await listResumePoints(dest, ending)) if (name !== newest.name) await remove(dest, name)
   if (keep === undefined) return
-  for (const { name } of (await listCheckpoints(dest)).slice(0, -keep)) await rm(path.join(dest, name), { force: true })
+  for (const { name } of (await listCheckpoints(dest, ending)).slice(0, -keep)) await remove(dest, name)
+}
+
+/** What is drawn of a step: `samples/0000100.png`. */
+export const pictureName = (step: number): string => `${SAMPLES}/${stateName(step, '')}.png`
+
+/** Pictures of a training, oldest first. */
+export async function listPictures(dest: string): Promise<SavedState[]> {
+  const names = (await namesIn(path.join(dest, SAMPLES))).filter((name) => /^\d{7,}\.png$/.test(name)).sort()
+  return names.map((name) => ({ step: Number(name.slice(0, -4)), name: `${SAMPLES}/${name}` }))
 }
 
 /** Takes away the output of a training. */
-export async function removeTraining(dest: string): Promise<void> {
-  for (const { name } of await listCheckpoints(dest)) await rm(path.join(dest, name), { force: true })
-  for (const name of await namesIn(path.join(dest, 'samples')))
-    if (/^\d{7,}\.png$/.test(name)) await rm(path.join(dest, 'samples', name), { force: true })
-  for (const name of [LOG, REPORT]) await rm(path.join(dest, name), { force: true })
+export async function removeTraining(dest: string, ending: StateEnding): Promise<void> {
+  for (const { name } of await listCheckpoints(dest, ending)) await remove(dest, name)
+  for (const { name } of await listPictures(dest)) await remove(dest, name)
+  for (const name of [LOG, REPORT]) await remove(dest, name)
 }

@@ -2,84 +2,41 @@
  * `vtp train`: steps from the newest state in DEST to the last one. A run is a pure function of its plan: the state
  * after step n, and the numbers of its log line, depend on nothing else, so that kills, other numbers of threads and
  * another folder change no bit of a checkpoint.
- *
- * Order at a step that is saved: the log's line, made durable; the checkpoint, which takes its name once it is whole;
- * then what is made of it (samples, evaluation, report), which a run that is taken up there makes up for.
  */
-import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError, VtpError } from '../errors.js'
-import { writeAtomically } from '../io/atomic.js'
-import { claimFolder } from '../io/claim.js'
-import { openStore } from '../io/open-store.js'
-import { storageError } from '../io/storage-error.js'
-import { type Store, uriScheme } from '../io/store.js'
+import type { Store } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
 import { ditName } from '../model/lightningdit/config.js'
 import { checkDitTensors, ditParameters } from '../model/lightningdit/tensors.js'
 import { LATENTS_STATS, MANIFEST } from '../pipeline/ledger/layout.js'
-import { assertOwnFolders } from '../pipeline/ledger/open-run.js'
-import { makeDest, removeRun } from '../pipeline/ledger/prepare-plan.js'
 import { openStart, writeCheckpoint } from './checkpoint.js'
-import { LOG, newestState, REPORT, removeOldStates, removeTraining, type SavedState, statePath } from './folder.js'
+import { LOG, newestState, pictureName, type SavedState } from './folder.js'
 import { freshTensor } from './init.js'
-import { type LogRecord, openLog, type TrainLog } from './log.js'
+import { type LogRecord, openLog, type RunLog } from './log.js'
+import { isDue, runLoop, type StepOutcome } from './loop.js'
 import { trainManifest } from './manifest.js'
 import { loadTrainPlan, settleTrainPlan, type TrainPlan } from './plan.js'
 import { type PreparedTrain, prepareTrain } from './prepare.js'
-import { createTrainMeter } from './progress.js'
 import { renderTrainReport } from './report.js'
+import { writeReport } from './report-page.js'
 import type { TrainRequest, TrainResult } from './request.js'
-import {
-  assertDecodes,
-  evaluateSamples,
-  gridName,
-  makeSampleGrid,
-  type Sampled,
-  type SamplingOptions,
-} from './sampling.js'
+import { inRunFolder } from './run-folder.js'
+import { assertDecodes, evaluateSamples, makeSampleGrid, type Sampled, type SamplingOptions } from './sampling.js'
 import { rateAt } from './schedule.js'
-import { type InitialState, openTrainStep, type StepResult, type TrainStep } from './step.js'
+import { type InitialState, openTrainStep, type StepResult, type TrainBatch, type TrainStep } from './step.js'
 
 /** Runs the training; resumable. Throws VtpErrors. */
 export async function runTrain(request: TrainRequest): Promise<TrainResult> {
-  const scheme = uriScheme(request.dest)
-  if (scheme !== undefined)
-    throw usageError('dest_not_local', `--out ${request.dest}: a training writes to a folder of this machine`, [
-      'give a folder, and copy it to the bucket when the training is done',
-    ])
-  await makeDest(request.dest)
-  const store = await openStore(request.dest)
-  try {
-    await assertOwnFolders(store)
-    const claim = await claimFolder(path.join(request.dest, '_vtp', 'training'), request.dest, {
-      onNote: request.onNote,
-    })
+  const { dest, overwrite, onNote } = request
+  return inRunFolder({ dest, overwrite, onNote, ending: '.pt', loadPlan: loadTrainPlan }, async (store) => {
+    const prepared = await prepareTrain(request, path.join(dest, '_vtp', 'rows'))
     try {
-      if (request.overwrite) await startAnew(store, request.dest)
-      // A folder of another command is refused before anything is copied into it.
-      await loadTrainPlan(store)
-      const prepared = await prepareTrain(request, path.join(request.dest, '_vtp', 'rows'))
-      try {
-        return await trainIn(store, prepared, request)
-      } finally {
-        await prepared.close()
-      }
+      return await trainIn(store, prepared, request)
     } finally {
-      await claim.release()
+      await prepared.close()
     }
-  } finally {
-    await store.close()
-  }
-}
-
-async function startAnew(store: Store, dest: string): Promise<void> {
-  const isTraining = await loadTrainPlan(store).then(
-    (plan) => plan !== undefined,
-    () => false,
-  )
-  if (isTraining) await removeTraining(dest)
-  await removeRun(store)
+  })
 }
 
 async function trainIn(store: Store, prepared: PreparedTrain, request: TrainRequest): Promise<TrainResult> {
@@ -89,7 +46,7 @@ async function trainIn(store: Store, prepared: PreparedTrain, request: TrainRequ
   if (looks) await assertCanSample(prepared, request, sampling)
   const { plan, resumed } = await settleTrainPlan(store, prepared.plan, dest)
   if (prepared.stats) await store.put(LATENTS_STATS, encodeLatentsStats(prepared.stats.mean, prepared.stats.std))
-  const from = await newestState(dest)
+  const from = await newestState(dest, '.pt')
   const opened = await openState(prepared, plan, from, request)
   const first = from?.step ?? prepared.start?.step ?? 0
   const log = await openLog(path.join(dest, LOG), first)
@@ -169,19 +126,16 @@ interface TrainRunParts {
   prepared: PreparedTrain
   plan: TrainPlan
   request: TrainRequest
-  log: TrainLog
+  log: RunLog<LogRecord>
   step: TrainStep
   sampling: SamplingOptions
   store: Store
 }
 
 const mean = (values: Float32Array): number => values.reduce((sum, value) => sum + value, 0) / values.length
-const isDue = (step: number, every: number | undefined): boolean => every !== undefined && step % every === 0
-const DEFAULT_CHECKPOINT_SECONDS = 600
 
 class TrainRun {
   private readonly parts: TrainRunParts
-  private savedAt = performance.now()
 
   constructor(parts: TrainRunParts) {
     this.parts = parts
@@ -190,38 +144,21 @@ class TrainRun {
   /** From step `first`, which is done and lies in `from` (undefined: nowhere in DEST), to the last one. */
   async steps(first: number, from: SavedState | undefined): Promise<TrainResult> {
     const { prepared, plan, request, log } = this.parts
-    const { source, schedule, steps } = prepared
-    const began = performance.now()
-    const meter = createTrainMeter(steps, plan.batch)
-    let newest = from
-    let interrupted = request.stop?.aborted ?? false
-    if (from && !interrupted) interrupted = !(await this.lookAt(from))
-    let done = first
-    let ahead = first < steps && !interrupted ? quietly(source.read(first + 1)) : undefined
-    while (done < steps && !interrupted) {
-      const started = performance.now()
-      const batch = await ahead!
-      const waited = performance.now()
-      const step = done + 1
-      ahead = step < steps ? quietly(source.read(step + 1)) : undefined
-      const lr = rateAt(schedule, step)
-      const result = await this.parts.step.run(batch, { step, lr })
-      if (!result.finite) throw await this.notFinite(step, result, newest)
-      const seconds = { data: (waited - started) / 1000, ...result.seconds, step: (performance.now() - started) / 1000 }
-      const record = this.recordOf(step, lr, result, seconds)
-      await log.append(record)
-      done = step
-      request.onProgress?.({ ...meter.add(step, record.total), ...lastFid(log.records) })
-      const stopping = request.stop?.aborted ?? false
-      const saved = await this.save(step, stopping)
-      if (saved) {
-        newest = saved
-        // Whoever stops does not wait for pictures: the next run makes up for them.
-        interrupted = stopping || !(await this.lookAt(saved))
-        meter.pause()
-      } else interrupted = stopping
-    }
-    await ahead?.catch(() => {})
+    const { source, steps } = prepared
+    const { done, newest, interrupted, seconds } = await runLoop<TrainBatch, LogRecord>(
+      {
+        ...{ dest: request.dest, ending: '.pt', log, batch: plan.batch, steps, saveEvery: prepared.saveEvery },
+        ...{ keep: request.keep, checkpointSeconds: request.checkpointSeconds, stop: request.stop },
+        read: (step) => source.read(step),
+        run: (step, batch, newest) => this.step(step, batch, newest),
+        write: (state) => this.write(state),
+        looksDue: (step) => this.looksDue(step),
+        lookAt: (state) => this.lookAt(state),
+        onProgress: (progress) => request.onProgress?.({ ...progress, ...lastFid(log.records) }),
+      },
+      first,
+      from,
+    )
     if (done >= steps) await this.finish(newest)
     const last = log.records.at(-1)
     return {
@@ -229,7 +166,7 @@ class TrainRun {
       steps,
       newSteps: done - first,
       images: (done - first) * plan.batch,
-      seconds: (performance.now() - began) / 1000,
+      seconds,
       mse: last?.mse ?? null,
       total: last?.total ?? null,
       fid: lastFid(log.records).fid ?? null,
@@ -241,49 +178,36 @@ class TrainRun {
     }
   }
 
-  private recordOf(step: number, lr: number, result: StepResult, seconds: LogRecord['seconds']): LogRecord {
-    const { batch } = this.parts.plan
-    const { rows } = this.parts.prepared.source
+  private async step(step: number, batch: TrainBatch, newest: SavedState | undefined): Promise<StepOutcome<LogRecord>> {
+    const { prepared, plan } = this.parts
+    const { rows } = prepared.source
+    const lr = rateAt(prepared.schedule, step)
+    const result = await this.parts.step.run(batch, { step, lr })
+    if (!result.finite) throw await this.notFinite(step, result, newest)
     const mse = mean(result.mse)
     const cos = result.cos && mean(result.cos)
-    return {
+    const record = {
       step,
       mse,
       ...(cos !== undefined && { cos }),
       total: mse + (cos ?? 0),
       gradNorm: result.gradNorm,
       lr,
-      ...(rows !== undefined && { epoch: (step * batch) / rows }),
-      imagesPerSecond: Number((batch / seconds.step).toFixed(3)),
-      seconds: {
-        data: Number(seconds.data.toFixed(4)),
-        gradients: Number(seconds.gradients.toFixed(4)),
-        optimizer: Number(seconds.optimizer.toFixed(4)),
-        step: Number(seconds.step.toFixed(4)),
-      },
+      ...(rows !== undefined && { epoch: (step * plan.batch) / rows }),
     }
+    return { record, seconds: result.seconds }
   }
 
-  /** Writes the state where it is due: a checkpoint, or a point to resume from; undefined where nothing is due. */
-  private async save(step: number, stopping: boolean): Promise<SavedState | undefined> {
-    const { prepared, plan, request, log } = this.parts
-    const isCheckpoint = isDue(step, prepared.saveEvery) || step === prepared.steps
-    const every = (request.checkpointSeconds ?? DEFAULT_CHECKPOINT_SECONDS) * 1000
-    const wanted = stopping || this.looksDue(step) || performance.now() - this.savedAt > every
-    if (!isCheckpoint && !wanted) return undefined
-    await log.sync()
-    const state = statePath(step, isCheckpoint)
-    await writeCheckpoint(path.join(request.dest, state.name), {
+  private async write({ step, name }: SavedState): Promise<void> {
+    const { prepared, plan, request } = this.parts
+    await writeCheckpoint(path.join(request.dest, name), {
       config: prepared.config,
       step,
       lr: rateAt(prepared.schedule, step),
       optimizer: prepared.settings.optimizer,
       recipe: plan.recipe,
-      read: (kind, name) => this.parts.step.read(kind, name),
+      read: (kind, tensor) => this.parts.step.read(kind, tensor),
     })
-    await removeOldStates(request.dest, state, isCheckpoint ? request.keep : undefined)
-    this.savedAt = performance.now()
-    return state
   }
 
   private looksDue(step: number): boolean {
@@ -302,7 +226,7 @@ class TrainRun {
       heads: prepared.config.numHeads,
     }
     const file = path.join(dest, name)
-    if (isDue(step, request.samplesEvery) && !(await store.stat(gridName(step)))) {
+    if (isDue(step, request.samplesEvery) && !(await store.stat(pictureName(step)))) {
       if (!(await makeSampleGrid(file, step, sampled, sampling))) return false
     }
     const last = log.records.at(-1)
@@ -317,11 +241,10 @@ class TrainRun {
 
   private async report(): Promise<void> {
     const { plan, request, log, prepared } = this.parts
-    const html = await renderTrainReport({ dest: request.dest, plan, records: log.records, steps: prepared.steps })
-    const file = path.join(request.dest, REPORT)
-    await writeAtomically(file, (tmp) => writeFile(tmp, html)).catch((error: unknown) => {
-      throw storageError('Cannot write', file, error)
-    })
+    await writeReport(
+      request.dest,
+      await renderTrainReport({ dest: request.dest, plan, records: log.records, steps: prepared.steps }),
+    )
   }
 
   private async finish(newest: SavedState | undefined): Promise<void> {
@@ -367,10 +290,4 @@ class TrainRun {
 const lastFid = (records: readonly LogRecord[]): { fid?: number } => {
   const fid = records.findLast((record) => record.fid !== undefined)?.fid
   return fid === undefined ? {} : { fid }
-}
-
-/** A promise whose failure is dealt with when it is awaited. */
-function quietly<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {})
-  return promise
 }

@@ -29,26 +29,26 @@ export interface LogRecord {
   protocol?: string
 }
 
-export interface TrainLog {
-  readonly records: readonly LogRecord[]
-  append(record: LogRecord): Promise<void>
+export interface RunLog<R extends { step: number }> {
+  readonly records: readonly R[]
+  append(record: R): Promise<void>
   /** Adds to the last record. */
-  extend(more: Partial<LogRecord>): Promise<void>
+  extend(more: Partial<R>): Promise<void>
   /** Makes what was appended durable. */
   sync(): Promise<void>
   close(): Promise<void>
 }
 
-const lineOf = (record: LogRecord): string => `${JSON.stringify(record)}\n`
+const lineOf = (record: object): string => `${JSON.stringify(record)}\n`
 
 /** The whole lines of a log. */
-export async function readLog(file: string): Promise<LogRecord[]> {
+export async function readLog<R extends { step: number } = LogRecord>(file: string): Promise<R[]> {
   const text = await readFile(file, 'utf8').catch(() => '')
-  const records: LogRecord[] = []
+  const records: R[] = []
   for (const line of text.split('\n')) {
     if (line === '') continue
     try {
-      records.push(JSON.parse(line) as LogRecord)
+      records.push(JSON.parse(line) as R)
     } catch {
       // A line that a killed run has not finished: the step is done anew.
       break
@@ -58,8 +58,8 @@ export async function readLog(file: string): Promise<LogRecord[]> {
 }
 
 /** Opens the log with the records up to `step`. */
-export async function openLog(file: string, step: number): Promise<TrainLog> {
-  const records = (await readLog(file)).filter((record) => record.step <= step)
+export async function openLog<R extends { step: number } = LogRecord>(file: string, step: number): Promise<RunLog<R>> {
+  const records = (await readLog<R>(file)).filter((record) => record.step <= step)
   const rewrite = (): Promise<void> =>
     writeAtomically(file, (tmp) => writeFile(tmp, records.map(lineOf).join(''))).catch((error: unknown) => {
       throw storageError('Cannot write', file, error)

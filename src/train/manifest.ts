@@ -11,7 +11,7 @@ export async function trainManifest(
   { step, parameters }: { step: number; parameters: number },
 ): Promise<object> {
   const files: { name: string; bytes: number }[] = []
-  for (const { name } of await listCheckpoints(dest))
+  for (const { name } of await listCheckpoints(dest, '.pt'))
     files.push({ name, bytes: (await stat(path.join(dest, name))).size })
   const { hash, vtp, processor, recipe: _, ...settings } = plan
   return {

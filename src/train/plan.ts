@@ -3,11 +3,11 @@
  * the log's numbers, and nothing else: neither threads and folders nor how often something is saved, drawn or judged;
  * the last step only where the learning rate depends on it.
  */
-import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Store } from '../io/store.js'
-import { claimPlan, difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
+import { loadPlanOf } from '../pipeline/ledger/plan.js'
 import { SCHEDULES } from './schedule.js'
+import { decisiveHash, type PlanKind, settlePlan } from './settle-plan.js'
 import { LOSS_WEIGHTS, PATHS, PREDICTIONS } from './transport.js'
 
 const named = z.object({ name: z.string(), digest: z.string() })
@@ -84,8 +84,7 @@ export function makeTrainPlan(
   settings: TrainPlanSettings,
   more: Pick<TrainPlan, 'vtp' | 'processor' | 'recipe'>,
 ): TrainPlan {
-  const ordered = Object.entries(decisive(settings)).sort(([a], [b]) => (a < b ? -1 : 1))
-  return { ...settings, hash: createHash('sha256').update(JSON.stringify(ordered)).digest('hex'), ...more }
+  return { ...settings, hash: decisiveHash(decisive(settings)), ...more }
 }
 
 /** Undefined where DEST holds no run. Throws usage error `other_plan` where it holds one of another command. */
@@ -93,52 +92,23 @@ export function loadTrainPlan(store: Store): Promise<TrainPlan | undefined> {
   return loadPlanOf(store, 'train', planSchema)
 }
 
-const FLAGS: Record<string, string> = {
-  batch: '--batch-size',
-  microBatch: '--micro-batch',
-  latentMultiplier: 'latent_multiplier',
-  device: '--device',
-  seed: '--seed',
+const KIND: PlanKind<TrainPlan> = {
+  load: loadTrainPlan,
+  decisive,
+  readable: (plan, key) =>
+    key === 'data' || key === 'stats' || key === 'init' ? (plan[key]?.name ?? 'none') : undefined,
+  flags: {
+    batch: '--batch-size',
+    microBatch: '--micro-batch',
+    latentMultiplier: 'latent_multiplier',
+    device: '--device',
+    seed: '--seed',
+  },
 }
 
-function assertSame(there: TrainPlan, now: TrainPlan, dest: string): void {
-  if (there.hash === now.hash) return
-  const [a, b] = [decisive(there), decisive(now)]
-  const lines: string[] = []
-  for (const key of Object.keys(b)) {
-    if (JSON.stringify(a[key]) === JSON.stringify(b[key])) continue
-    const [before, after] = [readable(there, key) ?? a[key], readable(now, key) ?? b[key]]
-    // Of objects only what differs.
-    if (isObject(before) && isObject(after)) {
-      for (const inner of new Set([...Object.keys(before), ...Object.keys(after)])) {
-        const line = difference(`${key}.${inner}`, before[inner] ?? null, after[inner] ?? null)
-        if (line) lines.push(line)
-      }
-    } else
-      lines.push(difference(FLAGS[key] ?? key, before, after) ?? `${key}: ${JSON.stringify(after)} of other contents`)
-  }
-  throw otherPlan(dest, lines)
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-function readable(plan: TrainPlan, key: string): string | undefined {
-  if (key === 'data' || key === 'stats' || key === 'init') return plan[key]?.name ?? 'none'
-  return undefined
-}
-
-/** DEST's plan if it is the same, else this one, stored. Throws usage error `other_plan` with what differs. */
-export async function settleTrainPlan(
+/** As `settlePlan`. */
+export const settleTrainPlan = (
   store: Store,
   plan: TrainPlan,
   dest: string,
-): Promise<{ plan: TrainPlan; resumed: boolean }> {
-  const check = (there: TrainPlan): void => assertSame(there, plan, dest)
-  const stored = await loadTrainPlan(store)
-  if (stored) {
-    check(stored)
-    return { plan: stored, resumed: true }
-  }
-  return { plan: await claimPlan(store, plan, () => loadTrainPlan(store), check), resumed: false }
-}
+): Promise<{ plan: TrainPlan; resumed: boolean }> => settlePlan(store, plan, dest, KIND)

@@ -35,12 +35,18 @@ const label = (value: number): string => {
   return size < 1e-3 || size >= 1e5 ? value.toExponential(1) : String(Number(value.toPrecision(3)))
 }
 
+export interface CurveOptions {
+  /** A strong line of running means over the faint one of single values. */
+  smooth?: boolean
+  dots?: boolean
+}
+
 /** A figure; empty where there are no points. */
 export function curve(
   title: string,
   note: string,
   points: readonly Point[],
-  { smooth = false, dots = false }: { smooth?: boolean; dots?: boolean },
+  { smooth = false, dots = false }: CurveOptions,
 ): string {
   if (points.length === 0) return ''
   const raw = thin(points)

@@ -17,6 +17,7 @@ import type { CompareRequest } from '../metrics/fid/request.js'
 import type { NetworkOptions } from '../metrics/networks/open.js'
 import { openModel } from '../model/index.js'
 import { decoderOf } from '../model/parts.js'
+import { pictureName } from './folder.js'
 
 export interface SamplingOptions {
   /** The tokenizer whose decoder makes pixels. */
@@ -119,8 +120,6 @@ function generateRequest(
 const removeGraph = (dest: string): Promise<void> =>
   rm(path.join(dest, '_vtp', 'sampling-graph'), { recursive: true, force: true })
 
-export const gridName = (step: number): string => `samples/${String(step).padStart(7, '0')}.png`
-
 /** Writes the grid of a step; false when stopped. */
 export async function makeSampleGrid(
   checkpoint: string,
@@ -134,7 +133,7 @@ export async function makeSampleGrid(
     const request = generateRequest(checkpoint, work, sampled, options, rows * columns, options.grid)
     const { complete } = await runGenerate(request)
     if (!complete) return false
-    const target = path.join(sampled.dest, gridName(step))
+    const target = path.join(sampled.dest, pictureName(step))
     await makeFolder(path.dirname(path.resolve(target)))
     await settle(path.join(work, 'preview', `grid-${rows}x${columns}.png`), target)
     return true

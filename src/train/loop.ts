@@ -1,0 +1,137 @@
+/**
+ * The loop of every training: steps from a state to the last one, each a line of the log, with states between them.
+ *
+ * Order at a step that is saved: the log's line, made durable; the state, which takes its name once it is whole; then
+ * what is made of it (samples, evaluation, report), which a run that is taken up there makes up for.
+ */
+import { removeOldStates, type SavedState, type StateEnding, statePath } from './folder.js'
+import type { RunLog } from './log.js'
+import { createTrainMeter, type TrainProgress } from './progress.js'
+
+/** What every line of a log has. */
+export interface LoopRecord {
+  /** Steps that are done. */
+  step: number
+  /** The loss that is minimised. */
+  total: number
+  imagesPerSecond: number
+  /** Waiting for data, the parts of the work, and the whole step. */
+  seconds: { data: number; step: number } & Record<string, number>
+}
+
+/** What a step gives: its line but for the times, and the seconds of its parts. */
+export interface StepOutcome<R extends LoopRecord> {
+  record: Omit<R, 'imagesPerSecond' | 'seconds'>
+  seconds: Record<string, number>
+}
+
+export interface TrainLoop<Batch, R extends LoopRecord> {
+  dest: string
+  ending: StateEnding
+  log: RunLog<R>
+  /** Images of a step. */
+  batch: number
+  /** Number of the last step. */
+  steps: number
+  saveEvery: number
+  /** Newest checkpoints that are kept; default: all. */
+  keep?: number
+  /** How often a point to resume from is written between checkpoints. */
+  checkpointSeconds?: number
+  stop?: AbortSignal
+  read(step: number): Promise<Batch>
+  /** One step; `newest` is the state that is there if it fails. */
+  run(step: number, batch: Batch, newest: SavedState | undefined): Promise<StepOutcome<R>>
+  /** Writes the state after a step. */
+  write(state: SavedState): Promise<void>
+  /** Whether something is made of the state after a step, so that it must be saved. */
+  looksDue(step: number): boolean
+  /** Makes what is due and not there of a saved step; false when stopped. */
+  lookAt(state: SavedState): Promise<boolean>
+  onProgress?: (progress: TrainProgress) => void
+}
+
+export interface LoopResult {
+  /** Steps that are done. */
+  done: number
+  newest: SavedState | undefined
+  interrupted: boolean
+  seconds: number
+}
+
+const DEFAULT_CHECKPOINT_SECONDS = 600
+
+export const isDue = (step: number, every: number | undefined): boolean => every !== undefined && step % every === 0
+
+/** From step `first`, which is done and lies in `from` (undefined: nowhere in DEST), to the last one. */
+export async function runLoop<Batch, R extends LoopRecord>(
+  loop: TrainLoop<Batch, R>,
+  first: number,
+  from: SavedState | undefined,
+): Promise<LoopResult> {
+  const { steps, log, stop } = loop
+  const began = performance.now()
+  const meter = createTrainMeter(steps, loop.batch)
+  const save = createSaver(loop)
+  let newest = from
+  let interrupted = stop?.aborted ?? false
+  if (from && !interrupted) interrupted = !(await loop.lookAt(from))
+  let done = first
+  let ahead = first < steps && !interrupted ? quietly(loop.read(first + 1)) : undefined
+  while (done < steps && !interrupted) {
+    const started = performance.now()
+    const batch = await ahead!
+    const waited = performance.now()
+    const step = done + 1
+    ahead = step < steps ? quietly(loop.read(step + 1)) : undefined
+    const outcome = await loop.run(step, batch, newest)
+    const ended = performance.now()
+    const seconds = { data: (waited - started) / 1000, ...outcome.seconds, step: (ended - started) / 1000 }
+    await log.append(timed(outcome.record, seconds, loop.batch))
+    done = step
+    loop.onProgress?.(meter.add(step, outcome.record.total))
+    const stopping = stop?.aborted ?? false
+    const saved = await save(step, stopping)
+    if (saved) {
+      newest = saved
+      // Whoever stops does not wait for pictures: the next run makes up for them.
+      interrupted = stopping || !(await loop.lookAt(saved))
+      meter.pause()
+    } else interrupted = stopping
+  }
+  await ahead?.catch(() => {})
+  return { done, newest, interrupted, seconds: (performance.now() - began) / 1000 }
+}
+
+function timed<R extends LoopRecord>(
+  record: StepOutcome<R>['record'],
+  seconds: LoopRecord['seconds'],
+  batch: number,
+): R {
+  const rounded = Object.fromEntries(Object.entries(seconds).map(([name, value]) => [name, Number(value.toFixed(4))]))
+  const imagesPerSecond = Number((batch / seconds.step).toFixed(3))
+  return { ...record, imagesPerSecond, seconds: rounded } as unknown as R
+}
+
+/** Writes the state where it is due: a checkpoint, or a point to resume from; undefined where nothing is due. */
+function createSaver<Batch, R extends LoopRecord>(loop: TrainLoop<Batch, R>) {
+  const every = (loop.checkpointSeconds ?? DEFAULT_CHECKPOINT_SECONDS) * 1000
+  let savedAt = performance.now()
+  return async (step: number, stopping: boolean): Promise<SavedState | undefined> => {
+    const isCheckpoint = isDue(step, loop.saveEvery) || step === loop.steps
+    const wanted = stopping || loop.looksDue(step) || performance.now() - savedAt > every
+    if (!isCheckpoint && !wanted) return undefined
+    await loop.log.sync()
+    const state = statePath(step, isCheckpoint, loop.ending)
+    await loop.write(state)
+    await removeOldStates(loop.dest, state, isCheckpoint ? loop.keep : undefined, loop.ending)
+    savedAt = performance.now()
+    return state
+  }
+}
+
+/** A promise whose failure is dealt with when it is awaited. */
+function quietly<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {})
+  return promise
+}
