@@ -130,7 +130,7 @@ export interface ProbeOptions extends EvaluationOptions {
   model?: string
   epochs?: number
   epochLength?: number
-  /** Numbers of last blocks whose CLS tokens a head reads; default 1 and 4. */
+  /** Numbers of last blocks whose CLS tokens a head reads; default 1 and 4, as far as the model has them. */
   blocks?: number[]
   avgpool?: boolean[]
   learningRates?: number[]
@@ -153,8 +153,8 @@ export function evaluateProbe(options: ProbeOptions): Promise<ProbeResult> {
     model: options.model ?? 'nano',
     epochs: options.epochs ?? 10,
     epochLength: options.epochLength ?? 1250,
-    blocks: options.blocks ?? [1, 4],
-    avgpool: options.avgpool ?? [true],
+    blocks: options.blocks,
+    avgpool: options.avgpool,
     rates: options.learningRates ?? LEARNING_RATES,
     distinct: options.distinctRates ?? false,
     neighbours: options.neighbours ?? 20,

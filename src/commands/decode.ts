@@ -9,7 +9,7 @@ export default class Decode extends BaseCommand<typeof Decode> {
 named by its key. Images (one, or any SOURCE: a folder, a list, tar shards, stored pixels) are encoded and decoded
 at once.
 
-Values are cut off to 8 bits, not rounded, as the reference does.`
+Values become 8 bits as each model's own code saves them: VTP, RAE and VILA-U cut off, VA-VAE and UniTok round.`
   static override examples = [
     { description: 'All latents of a run', command: '<%= config.bin %> <%= command.id %> latents --out pictures' },
     {

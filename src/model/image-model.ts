@@ -159,8 +159,8 @@ export interface ImageModel {
   readonly depth: number
   /** Every output for one image of this size, in the order of a shard's columns: float32, but `codes` int32. */
   outputs(size: ImageSize, layers?: readonly number[]): TensorColumn[]
-  /** What a probe reads of a block (`cls`), or of the whole (`pooled`); undefined where nothing stands for an image. */
-  readonly probed: 'cls' | 'pooled' | undefined
+  /** What a probe reads of a block (`cls`), or of the whole (`pooled`), and how long it is; undefined where nothing stands for an image. */
+  readonly probed: { output: 'cls' | 'pooled'; dim: number } | undefined
   /** The latents are the mean of a distribution whose hidden output `logvar` says how wide it is: they can be drawn. */
   readonly drawsLatents?: boolean
   /** What a protocol must say about an output, e.g. `latents: mean of the posterior`. */

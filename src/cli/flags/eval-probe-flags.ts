@@ -60,13 +60,12 @@ export const EVAL_PROBE_FLAGS = declareFlags({
   }),
   'epoch-length': Flags.integer({ default: 1250, min: 1, summary: 'Steps of an epoch.', helpValue: 'N' }),
   blocks: valueFlag(parseNumbers, {
-    default: '1,4',
-    summary: 'Numbers of last blocks whose CLS tokens a head reads.',
+    summary: 'Numbers of last blocks whose CLS tokens a head reads. Default: 1,4, as far as the model has them.',
     helpValue: 'LIST',
   }),
   avgpool: valueFlag(parseBooleans, {
-    default: 'true',
-    summary: 'Whether heads also read the mean of the patch tokens: true, false, or both as "true,false".',
+    summary:
+      'Whether heads also read the mean of the patch tokens: true, false, or both as "true,false". Default: true where there are patches.',
     helpValue: 'LIST',
   }),
   'learning-rates': valueFlag(parseNumbers, {

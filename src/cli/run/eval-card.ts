@@ -153,8 +153,8 @@ async function measure(
           features: undefined,
           epochs: 10,
           'epoch-length': 1250,
-          blocks: [1, 4],
-          avgpool: [true],
+          blocks: undefined,
+          avgpool: undefined,
         },
         ...{ 'learning-rates': LEARNING_RATES, 'distinct-rates': false, neighbours: 20, 'batch-size': 128 },
       }

@@ -11,6 +11,7 @@ import {
   rowWidth,
   type StoredFeatures,
 } from './features.js'
+import { SCRIPT_BLOCKS } from './heads.js'
 import { type ListingIndex, openListingIndex } from './listing-index.js'
 import type { ProbeRequest } from './request.js'
 import { createSampler } from './sampler.js'
@@ -24,12 +25,17 @@ export interface ProbeData {
   model: string | null
   /** What the numbers depend on, but the files themselves. */
   decides: Record<string, unknown>
+  /** How images became pixels, for the protocol. */
+  views: string
   /** Changes with the files themselves. */
   stamp: string
   train(epoch: number, step: number): Promise<FeatureBatch>
   val(): AsyncGenerator<FeatureBatch>
   stored?: { train: StoredFeatures; val: StoredFeatures }
 }
+
+/** Last blocks that any head reads. */
+const mostBlocks = ({ blocks }: ProbeRequest): number => Math.max(...(blocks ?? SCRIPT_BLOCKS))
 
 /** What to close at the end, in order. */
 export type Closers = (() => Promise<unknown>)[]
@@ -59,7 +65,7 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
   }
   const [train, val] = [await list(request.train), await list(request.val)]
   const inTrain = matchClasses(request, train, val)
-  const features = await openImageFeatures(model, { ...request, blocks: Math.max(...request.blocks) })
+  const features = await openImageFeatures(model, { ...request, blocks: mostBlocks(request) })
   closers.push(() => features.close())
   const sampler = createSampler(train.count, request.batchSize, request.seed)
   const stored = await createFeatureFile(rowWidth(features.layout))
@@ -79,6 +85,7 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
       precision: request.precision,
       maxPixels: request.maxPixels,
     },
+    views: `RandomResizedCrop(${features.size}, bicubic) + flip; evaluation ${features.evaluation}`,
     stamp: `${train.stamp} ${val.stamp}`,
     train: (epoch, step) => features.batch(train, sampler.rows(epoch, step), sampler.draws(epoch, step)),
     async *val() {
@@ -131,7 +138,7 @@ async function* storedBatches(
 /** Features that `vtp encode` wrote. Throws usage error `features_mismatch`. */
 export async function openStoredData(request: ProbeRequest, closers: Closers): Promise<ProbeData> {
   const open = async (folder: string): Promise<StoredFeatures> => {
-    const set = await openStoredFeatures(folder, Math.max(...request.blocks), request.limit)
+    const set = await openStoredFeatures(folder, mostBlocks(request), request.limit)
     closers.push(() => set.close())
     return set
   }
@@ -158,6 +165,7 @@ export async function openStoredData(request: ProbeRequest, closers: Closers): P
     valCount: val.labels.length,
     model: train.modelName ?? null,
     decides: { model: train.modelDigest, train: digestOf(train), val: digestOf(val) },
+    views: `stored features without augmentation (train ${train.made}; validation ${val.made})`,
     stamp: `${train.stamp} ${val.stamp}`,
     async train(epoch, step) {
       const rows = sampler.rows(epoch, step)

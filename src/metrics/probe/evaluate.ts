@@ -16,7 +16,7 @@ import { joinStates, type ProbeProgress, stateOfGroup } from './checkpoint.js'
 import { nearestNeighbours, type RidgeResult, ridgeProbe } from './closed-form.js'
 import { type Closers, openImageData, openStoredData, type ProbeData } from './data.js'
 import { type FeatureLayout, type StoredFeatures, selectInput } from './features.js'
-import { cosineRate, type HeadGroup, headGrid, initialWeights } from './heads.js'
+import { cosineRate, type HeadGroup, headGrid, initialWeights, SCRIPT_BLOCKS } from './heads.js'
 import type { ProbeRequest } from './request.js'
 import { mixSeeds } from './sampler.js'
 import { openTrainer, type Trainer } from './trainer.js'
@@ -47,7 +47,7 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
   const closers: Closers = []
   try {
     const data = request.stored ? await openStoredData(request, closers) : await openImageData(request, closers)
-    const groups = headGrid(request)
+    const groups = headGrid({ ...request, ...fittingGrid(request, data.layout) })
     checkGroups(groups, data.layout)
     const { out, cacheDir, checkpointSeconds, epochs, epochLength, batchSize, seed, device } = request
     const dir = out === undefined ? undefined : path.join(out, '_probe')
@@ -93,6 +93,19 @@ export async function evaluateProbe(request: ProbeRequest): Promise<ProbeResult>
   } finally {
     for (const close of closers.reverse()) await close().catch(() => {})
   }
+}
+
+/** The script's grid where nothing else is asked for, as far as the features have it. */
+function fittingGrid(
+  { blocks, avgpool, onNote }: ProbeRequest,
+  layout: FeatureLayout,
+): { blocks: number[]; avgpool: boolean[] } {
+  const there = SCRIPT_BLOCKS.filter((count) => count <= layout.blocks)
+  if (!blocks && layout.vector === 'CLS' && there.length < SCRIPT_BLOCKS.length)
+    onNote?.(
+      `CLS tokens of ${layout.blocks === 1 ? 'one block' : `${layout.blocks} blocks`} are there: no heads on the last ${Math.max(...SCRIPT_BLOCKS)}.`,
+    )
+  return { blocks: blocks ?? there, avgpool: avgpool ?? [layout.patches] }
 }
 
 function checkGroups(groups: HeadGroup[], layout: FeatureLayout): void {
@@ -243,11 +256,13 @@ function describe(
   progress: ProbeProgress,
 ): Pick<ProbeResult, 'images' | 'readings' | 'rejects' | 'classes' | 'model' | 'protocol'> {
   const heads = groups.reduce((sum, group) => sum + group.heads.length, 0)
-  const grid = `${heads} heads (last ${request.blocks.join(' and ')} blocks; CLS${request.avgpool.includes(true) ? ' + mean of patches' : ''}${request.avgpool.length > 1 ? ' and CLS alone' : ''}; ${request.rates.length} rates × batch/256${request.distinct ? '' : ', rates with one name in five decimals once, as the script'})`
+  const { vector } = data.layout
+  const blocks = [...new Set(groups.map((group) => group.blocks))].join(' and ')
+  const pools = new Set(groups.map(({ avgpool }) => avgpool))
+  const reads = `${vector}${pools.has(true) ? ' + mean of patches' : ''}${pools.size > 1 ? ` and ${vector} alone` : ''}`
+  const grid = `${heads} heads (${vector === 'CLS' ? `last ${blocks} blocks; ` : ''}${reads}; ${request.rates.length} rates × batch/256${request.distinct ? '' : ', rates with one name in five decimals once, as the script'})`
   const parts = [
-    data.stored
-      ? `stored features without augmentation (train ${data.stored.train.made}; validation ${data.stored.val.made})`
-      : 'RandomResizedCrop(224, bicubic) + flip; evaluation resize 256 bicubic, centre crop 224',
+    data.views,
     `train N = ${data.trainCount}, validation N = ${data.valCount}, ${data.classes} classes`,
     grid,
     `SGD momentum 0.9, cosine, ${request.epochs} × ${request.epochLength} steps of ${request.batchSize}, seed ${request.seed}`,

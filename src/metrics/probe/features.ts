@@ -20,10 +20,12 @@ import { createFeatureFile, type FeatureFile, type TemporaryFeatureFile } from '
 import { stampFiles } from '../pass/stamp.js'
 import type { ListingIndex } from './listing-index.js'
 
-/** Width of a CLS token, and how many of them a row has. */
+/** Width of the vector that stands for an image (a CLS token, a pooled vector), and how many of them a row has. */
 export interface FeatureLayout {
   dim: number
   blocks: number
+  /** What that vector is. */
+  vector: 'CLS' | 'pooled vector'
   /** Whether the mean of the patch tokens follows. */
   patches: boolean
 }
@@ -51,6 +53,9 @@ export interface FeatureBatch {
 /** Runs the frozen model over images. */
 export interface ImageFeatures {
   readonly layout: FeatureLayout
+  /** Side of the augmented crops, and the transform of the evaluation's. */
+  readonly size: number
+  readonly evaluation: string
   /** Features of entries of the listing; `draws[i]` seeds the augmentation of the i-th, undefined: the evaluation's crop. */
   batch(listing: ListingIndex, indices: number[], draws?: number[]): Promise<FeatureBatch>
   close(): Promise<void>
@@ -77,7 +82,12 @@ export async function openImageFeatures(model: ImageModel, options: ImageFeature
     precision: options.precision,
     images: options.batchSize,
   })
-  const layout: FeatureLayout = { dim: reads.dim, blocks: reads.vectors.length, patches: reads.patches !== undefined }
+  const layout: FeatureLayout = {
+    dim: reads.dim,
+    blocks: reads.vectors.length,
+    vector: model.probed?.output === 'pooled' ? 'pooled vector' : 'CLS',
+    patches: reads.patches !== undefined,
+  }
   const pool = openPixelPool(options.device.cores)
   const limits = { maxPixels: options.maxPixels, timeoutMs: 60_000 }
   const limit = createLimiter(options.device.cores * 2 + 4)
@@ -93,6 +103,8 @@ export async function openImageFeatures(model: ImageModel, options: ImageFeature
   }
   return {
     layout,
+    size: evaluated.height,
+    evaluation: evaluated.spec,
     async batch(listing, indices, draws) {
       const loaded = await Promise.all(indices.map((index, i) => limit(() => load(listing, index, draws?.[i]))))
       const images = loaded.filter((image) => image !== undefined)
@@ -129,17 +141,22 @@ interface ProbeReads {
 function probeReads(model: ImageModel, size: ImageSize, blocks: number): ProbeReads {
   const { depth, probed } = model
   if (probed === undefined) {
-    throw usageError('no_features', `The model ${model.name} has no vector that stands for an image`)
+    throw usageError('no_features', `The model ${model.name} has no vector that stands for an image`, [
+      'probe a model that has cls or clip; of a RAE, the encoder that its YAML names',
+    ])
   }
-  const widths = new Map(model.outputs(size).map(({ name, shape }) => [name, shape.at(-1)!]))
-  if (probed === 'pooled') {
-    const [dim = 0, width] = [widths.get('clip'), widths.get('patches')]
+  const { output, dim } = probed
+  if (output === 'pooled') {
+    const width = model
+      .outputs(size)
+      .find(({ name }) => name === 'patches')
+      ?.shape.at(-1)
     const patches = width === dim ? 'patches' : undefined
     return { outputs: patches ? ['pooled', 'patches'] : ['pooled'], layers: [], vectors: ['pooled'], patches, dim }
   }
   const layers = Array.from({ length: Math.min(blocks, depth) }, (_, i) => depth - Math.min(blocks, depth) + i)
   const vectors = layers.map((k) => `layer_${k}_cls`)
-  return { outputs: ['layers'], layers, vectors, patches: `layer_${layers.at(-1)}_patches`, dim: widths.get('cls')! }
+  return { outputs: ['layers'], layers, vectors, patches: `layer_${layers.at(-1)}_patches`, dim }
 }
 
 /** [N, dim] of every block and [N, L, dim] of the patches → rows. */
@@ -196,7 +213,7 @@ export async function openStoredFeatures(input: string, blocks: number, limit?: 
         const column = shard.columns.find((c) => c.name === plan.cls[0])!
         const dim = column.shape[0]!
         dtype = column.dtype
-        layout ??= { dim, blocks: plan.cls.length, patches: plan.patches !== undefined }
+        layout ??= { dim, blocks: plan.cls.length, vector: 'CLS', patches: plan.patches !== undefined }
         file ??= await createFeatureFile(rowWidth(layout))
         const wanted = [...plan.cls, ...(plan.patches ? [plan.patches] : [])]
         for await (const { rows, tensors } of shard.read(wanted, 256)) {

@@ -10,6 +10,9 @@ import { createRandom } from '../../math/random.js'
 
 export const LEARNING_RATES = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1]
 
+/** Numbers of last blocks that the script's heads read; each also reads the mean of the patches. */
+export const SCRIPT_BLOCKS: readonly number[] = [1, 4]
+
 export interface Head {
   /** As the script names it, e.g. `classifier_1_blocks_avgpool_True_lr_0_00250`. */
   name: string

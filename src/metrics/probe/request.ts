@@ -13,8 +13,9 @@ export interface ProbeRequest {
   batchSize: number
   epochs: number
   epochLength: number
-  blocks: number[]
-  avgpool: boolean[]
+  /** Numbers of last blocks that heads read, and whether they also read the mean of the patches; default: the script's. */
+  blocks?: number[]
+  avgpool?: boolean[]
   rates: number[]
   distinct: boolean
   seed: number

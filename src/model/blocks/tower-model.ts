@@ -97,7 +97,7 @@ export function towerModel(source: TowerModel): ImageModel {
       latents: 'it has no latents',
       codes: 'it is not quantised',
       logits: 'it has no classification head',
-      ...(text ? {} : { text: 'it has no text tower', clip: 'it has no embedding of its own' }),
+      ...(text ? {} : { text: 'it knows images only', clip: 'it has no embedding that texts share' }),
       ...source.lacks,
     },
     close: () => weights.close(),

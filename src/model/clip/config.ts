@@ -75,7 +75,7 @@ export function parseWith<T>(schema: z.ZodType<T>, raw: unknown, file: string): 
   const parsed = schema.safeParse(raw)
   if (parsed.success) return parsed.data
   const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')
-  throw badConfig(file, `values that CLIP does not know: ${issues}`)
+  throw badConfig(file, `values that are not supported: ${issues}`)
 }
 
 export function assertHeads(file: string, tower: string, { dim, heads }: TransformerShape): void {

@@ -98,7 +98,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
         { name: 'clip', dtype: 'float32', shape: [embedding] },
         ...tokenColumns(count, image.shape.dim, true, layers),
       ],
-      probed: 'cls',
+      probed: { output: 'cls', dim: image.shape.dim },
       buildImage: (graph, spec) => buildClipImage(graph, config, weights.readFloat32, spec),
       text: {
         tower: clipTextTower(config, weights.readFloat32),

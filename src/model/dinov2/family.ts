@@ -67,7 +67,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       isImage: () => true,
       image: { ...config, size: { height: size, width: size } },
       columns: (count, layers) => tokenColumns(count, config.shape.dim, true, layers),
-      probed: 'cls',
+      probed: { output: 'cls', dim: config.shape.dim },
       buildImage: (graph, spec) => buildDinov2(graph, config, weights.readFloat32, spec),
       transform: (_job, { height, width }) =>
         height === width

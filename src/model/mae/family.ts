@@ -84,7 +84,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
           ? [{ name: 'logits', dtype: 'float32', shape: [classes] }]
           : tokenColumns(count, shape.dim, true, layers),
       depth: classes > 0 ? 0 : config.depth,
-      probed: classes > 0 ? 'pooled' : 'cls',
+      probed: { output: classes > 0 ? 'pooled' : 'cls', dim: shape.dim },
       buildImage: (graph, spec) => buildMae(graph, config, weights.readFloat32, spec),
       transform: (_job, { height, width }) =>
         height === width

@@ -96,8 +96,8 @@ async function open(local: LocalCheckpoint, { cacheDir, openModel }: OpenContext
       buildDecoder: async (graph, spec) =>
         buildRaeDecoder(graph, decoder, weights.readFloat32, stats, shape, tower, spec),
       lacks: {
-        text: 'it has no text tower',
-        clip: 'it has no embedding',
+        text: 'it knows images only',
+        clip: 'it has no embedding that texts share',
         cls: 'its encoder is a model of its own: give that one',
         patches: 'its encoder is a model of its own: give that one',
         layers: 'its encoder is a model of its own: give that one',

@@ -74,7 +74,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
         ...(config.head ? [{ name: 'clip', dtype: 'float32' as const, shape: [config.embedding] }] : []),
         ...tokenColumns(count, config.shape.dim, false, layers),
       ],
-      probed: config.head ? 'pooled' : undefined,
+      probed: config.head ? { output: 'pooled', dim: config.embedding } : undefined,
       buildImage: (graph, spec) => buildSiglipImage(graph, config, weights.readFloat32, spec),
       text: {
         tower: siglipTextTower(config, weights.readFloat32),

@@ -84,6 +84,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
           { name: 'codes', dtype: 'int32', shape: [codebooks, queries + h * w] },
         ]
       },
+      probed: { output: 'pooled', dim: embedding },
       protocol: { latents: 'quantised vectors', patches: 'quantised tokens, projected back' },
       takesFloats: true,
       buildEncoder: (graph, spec) => buildUnitokEncoder(graph, config, weights, spec),

@@ -103,7 +103,10 @@ function registerQuantiser(
   }
 }
 
-/** Builds the encoder. Outputs: `latents`, `codes` int32 [books, tokens], `clip`, `patches` (tokens projected back). */
+/**
+ * Builds the encoder. Outputs: `latents`, `codes` int32 [books, tokens], `clip` (before normalisation `clip_features`,
+ * `pooled`), `patches` (tokens projected back).
+ */
 export async function buildUnitokEncoder(
   graph: GraphBuilder,
   config: UnitokConfig,
@@ -149,7 +152,7 @@ export async function buildUnitokEncoder(
     const all = graph.op('Cast', [graph.op('Concat', parts, { axis: 1 })], { to: 6 })
     graph.output(all, { name: 'codes', dtype: 'int32', shape: ['N', codebooks, length] })
   }
-  const wanted = (['clip', 'clip_features', 'patches'] as const).filter((name) => outputs.includes(name))
+  const wanted = (['clip', 'clip_features', 'pooled', 'patches'] as const).filter((name) => outputs.includes(name))
   if (wanted.length === 0) return
   const wide = graph.op('Reshape', [
     up(addCast(graph, values, 'float32', float), length),

@@ -97,8 +97,8 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       rounding: 'half-up',
       buildDecoder: async (graph, spec) => buildDecoder(graph, weights, spec, channels),
       lacks: {
-        text: 'it has no text tower',
-        clip: 'it has no embedding',
+        text: 'it knows images only',
+        clip: 'it has no embedding that texts share',
         cls: 'it has no class token',
         patches: 'it has no tokens',
         layers: 'it has no transformer blocks',

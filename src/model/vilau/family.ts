@@ -95,7 +95,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
           { name: 'codes', dtype: 'int32', shape: [h / fold, w / fold, depth] },
         ]
       },
-      probed: undefined,
+      probed: siglip.head ? { output: 'pooled', dim } : undefined,
       protocol: {
         latents: 'sum of the codebook entries',
         clip: 'quantised tokens through the last block and the pooling head (the authors released no code for it)',

@@ -95,7 +95,7 @@ function addUnfold(
   return graph.op('Reshape', [grouped, graph.ints([-1, dim])])
 }
 
-/** Builds the encoder. Outputs: `latents` (the sum of the entries), `codes` int32 [h, w, depth], `clip` of the quantised tokens. */
+/** Builds the encoder. Outputs: `latents` (the sum of the entries), `codes` int32 [h, w, depth], `clip` and `pooled` of the quantised tokens. */
 export async function buildVilauEncoder(
   graph: GraphBuilder,
   config: VilauConfig,
@@ -137,7 +137,7 @@ export async function buildVilauEncoder(
     const all = graph.op('Cast', [graph.op('Concat', columns, { axis: 3 })], { to: 6 })
     graph.output(all, { name: 'codes', dtype: 'int32', shape: ['N', h / fold, w / fold, depth] })
   }
-  const wanted = (['clip', 'clip_features'] as const).filter((name) => outputs.includes(name))
+  const wanted = (['clip', 'clip_features', 'pooled'] as const).filter((name) => outputs.includes(name))
   if (wanted.length === 0 || !registered.head) return
   const { normed } = registered.last.add(addCast(graph, quantised, 'float32', float), {
     length: count,

@@ -39,7 +39,7 @@ async function openVtp(local: LocalCheckpoint, { cacheDir }: OpenContext): Promi
     assertSize: (wanted) => assertWholePatches(wanted, patch),
     depth: config.vision_depth,
     outputs: ({ height, width }, layers) => encoderColumns(config, height, width, [...(layers ?? [])]),
-    probed: 'cls',
+    probed: { output: 'cls', dim: config.vision_embed_dim },
     protocol: {},
     compileEncoder: (spec) =>
       compilePart({
