@@ -7,7 +7,7 @@ import { z } from 'zod'
 import type { Store } from '../io/store.js'
 import { loadPlanOf } from '../pipeline/ledger/plan.js'
 import { SCHEDULES } from './schedule.js'
-import { decisiveHash, type PlanKind, settlePlan } from './settle-plan.js'
+import { checkPlan, decisiveHash, type PlanKind, settlePlan } from './settle-plan.js'
 import { LOSS_WEIGHTS, PATHS, PREDICTIONS } from './transport.js'
 
 const named = z.object({ name: z.string(), digest: z.string() })
@@ -112,3 +112,7 @@ export const settleTrainPlan = (
   plan: TrainPlan,
   dest: string,
 ): Promise<{ plan: TrainPlan; resumed: boolean }> => settlePlan(store, plan, dest, KIND)
+
+/** As `checkPlan`. */
+export const checkTrainPlan = (there: TrainPlan, now: TrainPlan, dest: string): void =>
+  checkPlan(there, now, dest, KIND)

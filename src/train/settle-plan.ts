@@ -27,15 +27,18 @@ export async function settlePlan<P extends { hash: string }>(
   dest: string,
   kind: PlanKind<P>,
 ): Promise<{ plan: P; resumed: boolean }> {
-  const check = (there: P): void => {
-    if (there.hash !== plan.hash) throw otherPlan(dest, differences(there, plan, kind))
-  }
+  const check = (there: P): void => checkPlan(there, plan, dest, kind)
   const stored = await kind.load(store)
   if (stored) {
     check(stored)
     return { plan: stored, resumed: true }
   }
   return { plan: await claimPlan(store, plan, () => kind.load(store), check), resumed: false }
+}
+
+/** Throws usage error `other_plan` with what differs. */
+export function checkPlan<P extends { hash: string }>(there: P, now: P, dest: string, kind: PlanKind<P>): void {
+  if (there.hash !== now.hash) throw otherPlan(dest, differences(there, now, kind))
 }
 
 function differences<P extends { hash: string }>(there: P, now: P, kind: PlanKind<P>): string[] {

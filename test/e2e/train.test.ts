@@ -3,9 +3,14 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { encode } from '../../src/api/encode.js'
+import { type TrainOptions, train as trainInProcess, trainJob } from '../../src/api/train.js'
+import { VtpError } from '../../src/errors.js'
 import { openShardWriter } from '../../src/io/shards/index.js'
 import { encodeLatentsStats } from '../../src/io/torch-stats.js'
 import { createRandom } from '../../src/math/random.js'
+import { dryRunTrain } from '../../src/train/dry-run.js'
+import type { TrainResult } from '../../src/train/request.js'
 import { type CliResult, runCli } from '../support/cli.js'
 import { randomInteger, signalWhen } from '../support/signal-when.js'
 
@@ -60,6 +65,13 @@ async function latents(name: string, spec: ShardSpec = {}): Promise<string> {
   return folder
 }
 
+const SETTINGS: Omit<TrainOptions, 'out'> = {
+  ...{ size: '16x1x2/1', batchSize: 4, microBatch: 2, lr: 1e-3, seed: 5, steps: 12, saveEvery: 5 },
+}
+/** The same by the function for programs, which costs no start of a process. */
+const trained = (latents: string, out: string, more: Partial<TrainOptions> = {}): Promise<TrainResult> =>
+  trainInProcess({ ...SETTINGS, latents, out: at(out), ...more })
+
 const MODEL = { '--size': '16x1x2/1', '--batch-size': '4', '--micro-batch': '2', '--lr': '1e-3', '--seed': '5' }
 /** A small model; what is given in `more` takes the place of its settings. */
 const train = (data: string, out: string, ...more: string[]): string[] => {
@@ -99,27 +111,27 @@ beforeAll(async () => {
 describe('the same training', { timeout: 300_000 }, () => {
   let undisturbed: ReturnType<typeof outcome>
   beforeAll(async () => {
-    await done(train(data, 'whole', ...SOME, '--threads', '1'))
+    await trained(data, 'whole', { threads: 1 })
     undisturbed = outcome('whole')
     expect(Object.keys(undisturbed.checkpoints)).toEqual(['0000005.pt', '0000010.pt', '0000012.pt'])
     expect(undisturbed.log.map(({ step }) => step)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1))
     expect(undisturbed.log.at(-1)!.epoch).toBeCloseTo(48 / 22, 6)
   })
 
-  it('whatever the number of threads', async () => {
+  it('whatever the number of threads, by the command and by the function for programs', async () => {
     await done(train(data, 'two', ...SOME, '--threads', '2'))
     expect(outcome('two')).toEqual(undisturbed)
   })
 
   it.each(['arrow', 'parquet'] as const)('from %s shards', async (format) => {
     const other = await latents(`latents ${format}`, { format })
-    await done(train(other, format, ...SOME))
+    await trained(other, format)
     expect(outcome(format)).toEqual(undisturbed)
   })
 
   it('after kill -9 at random steps, and in another folder', async () => {
     let folder = 'killed'
-    for (let kills = 0; kills < 3; kills++) {
+    for (let kills = 0; kills < 2; kills++) {
       const reached = randomInteger(3 * kills, 3 * kills + 3)
       const args = train(data, folder, ...SOME, '--checkpoint-seconds', '0')
       await runCli(args, { onSpawn: signalWhen('SIGKILL', () => lineCount(folder) >= reached, 10) })
@@ -144,14 +156,13 @@ describe('the same training', { timeout: 300_000 }, () => {
     const last = ['--steps', String(before + 3), '--save-every', '20000']
     const again = await done(train(data, 'stopped', ...last))
     expect(again.stderr).toContain(`Continuing after step ${before.toLocaleString('en-US')} of`)
-    await done(train(data, 'not stopped', ...last))
+    await trained(data, 'not stopped', { steps: before + 3, saveEvery: 20_000 })
     expect(outcome('stopped')).toEqual(outcome('not stopped'))
   })
 
-  it('as two trainings: one to a step, one from its checkpoint to the end', async () => {
-    await done(train(data, 'first', '--steps', '5'))
-    const init = at('first', 'checkpoints', '0000005.pt')
-    await done(train(data, 'second', ...SOME, '--init', init))
+  it('as two trainings: the second goes on from a checkpoint of the first', async () => {
+    const init = at('whole', 'checkpoints', '0000005.pt')
+    await trained(data, 'second', { init })
     const { log: lines, checkpoints } = outcome('second')
     expect(lines).toEqual(undisturbed.log.slice(5))
     expect(checkpoints['0000012.pt']).toBe(undisturbed.checkpoints['0000012.pt'])
@@ -162,9 +173,11 @@ describe('the same training', { timeout: 300_000 }, () => {
     expect(refused.code).toBe(2)
     expect(refused.stderr).toMatch(/schedule\.lr: 0\.001 there, 0\.002 now/)
     expect(refused.stderr).toMatch(/--seed: 5 there, 6 now/)
-    expect((await runCli(['encode', 'fixtures/images', '--out', at('two')])).code).toBe(2)
+    await expect(encode({ source: 'fixtures/images', out: at('two') })).rejects.toThrow(
+      /output of another run.*command: vtp train there/s,
+    )
     expect(outcome('two')).toEqual(undisturbed)
-    await done(train(data, 'two', '--steps', '2', '--seed', '6', '--overwrite'))
+    await trained(data, 'two', { steps: 2, seed: 6, overwrite: true })
     expect(log('two')).toHaveLength(2)
     expect(readdirSync(at('two', 'checkpoints'))).toEqual(['0000002.pt'])
   })
@@ -180,11 +193,32 @@ describe('what a training leaves', { timeout: 300_000 }, () => {
     const html = readFileSync(at('kept', 'report.html'), 'utf8')
     expect(html).toMatch(/<svg .*Loss by step/)
     expect(html).not.toMatch(/https?:|<script/)
-    const again = await done(train(data, 'kept', '--steps', '6', '--save-every', '2', '--keep', '2'))
-    expect(again.stderr).toMatch(/Nothing is left to do/)
+    expect(await trained(data, 'kept', { steps: 6, saveEvery: 2, keep: 2 })).toMatchObject({ newSteps: 0, step: 6 })
     const status = await runCli(['status', at('kept')])
     expect(status.code).toBe(2)
     expect(status.stderr).toMatch(/holds a training/)
+  })
+
+  it('nothing with --dry-run, which tells memory, time and disk, also of what would be copied', async () => {
+    const other = await latents('latents dry', { format: 'arrow' })
+    const { stdout } = await done(train(other, 'dry', ...SOME, '--json', '--dry-run'))
+    const found = JSON.parse(stdout)
+    expect(found).toMatchObject({
+      rows: ROWS,
+      step: 0,
+      steps: 12,
+      disk: { checkpoints: 3, copyBytes: ROWS * 2 * 64 * 4 },
+    })
+    const { checkpoints } = outcome('whole')
+    const written = Buffer.from(checkpoints['0000012.pt']!, 'base64').length
+    // The container's own part of a file is small.
+    expect(found.disk.checkpointBytes).toBeLessThan(written)
+    expect(found.disk.checkpointBytes).toBeGreaterThan(written - 40_000)
+    expect(found.time.expectedSeconds).toBeCloseTo(12 * found.time.secondsPerStep, 9)
+    expect(found.memory.peakBytes).toBeGreaterThan(found.memory.stateBytes)
+    expect(existsSync(at('dry'))).toBe(false)
+    const rest = await dryRunTrain(trainJob({ ...SETTINGS, latents: data, out: at('whole'), steps: 20 }).request)
+    expect(rest).toMatchObject({ step: 12, disk: { checkpoints: 2, copyBytes: 0 } })
   })
 
   it('checkpoints that `vtp generate` opens', async () => {
@@ -196,53 +230,49 @@ describe('what a training leaves', { timeout: 300_000 }, () => {
 })
 
 describe('wrong input is told in one line', { timeout: 300_000 }, () => {
-  const refused = async (args: string[], message: RegExp, code = 2): Promise<void> => {
-    const result = await runCli(args)
-    expect(result.stderr).toMatch(message)
-    expect(result.stderr).toMatch(/Try: /)
-    expect(result.stderr).not.toMatch(/ at .*\.js/)
-    expect(result.code).toBe(code)
+  const refused = async (wanted: Promise<unknown>, message: RegExp): Promise<void> => {
+    const error = await wanted.then(
+      () => expect.unreachable(),
+      (caught: unknown) => caught,
+    )
+    expect(error).toBeInstanceOf(VtpError)
+    expect((error as VtpError).message).toMatch(message)
+    expect((error as VtpError).suggestions.length).toBeGreaterThan(0)
   }
 
   it('latents that are not finite: the step, the samples, and the checkpoint that is good', async () => {
     const bad = await latents('bad', { value: (row, drawn) => (row === 17 ? Number.NaN : drawn) })
-    await refused(
-      train(bad, 'nan', '--steps', '12', '--save-every', '1'),
+    const result = await runCli(train(bad, 'nan', '--steps', '12', '--save-every', '1'))
+    expect(result.stderr).toMatch(
       /Step \d+: the loss of 1 of 4 samples is not finite: images\/17\.png \(row 5 of .*\)\. Nothing of this step/,
-      3,
     )
+    expect(result.stderr).toMatch(/Try: /)
+    expect(result.stderr).not.toMatch(/ at .*\.js/)
+    expect(result.code).toBe(3)
     for (const { mse } of existsSync(at('nan', 'log.jsonl')) ? log('nan') : []) expect(mse).toEqual(expect.any(Number))
   })
 
   it('no statistics, no classes, classes beyond the model', async () => {
-    await refused(train(await latents('bare', { stats: false }), 'no', ...SOME), /no statistics of the latents/)
+    await refused(trained(await latents('bare', { stats: false }), 'no'), /no statistics of the latents/)
     await refused(
-      train(await latents('unnamed', { label: () => null }), 'no', ...SOME),
+      trained(await latents('unnamed', { label: () => null }), 'no'),
       /22 of 22 rows have no class, the first is images\/0\.png/,
     )
-    await refused(
-      train(data, 'no', ...SOME, '--num-classes', '2'),
-      /images\/2\.png .*has class 2; the model knows 0 to 1/,
-    )
+    await refused(trained(data, 'no', { numClasses: 2 }), /images\/2\.png .*has class 2; the model knows 0 to 1/)
   })
 
   it('a checkpoint of another shape, latents of another shape, no size, no steps, a batch that does not divide', async () => {
     const init = at('whole', 'checkpoints', '0000005.pt')
-    await refused(
-      ['train', data, ...SOME, '--init', init, '--size', '32x1x2/1', '--out', at('no')],
-      /not a checkpoint of .*pos_embed is \[1,16,16\]/,
-    )
-    await refused(['train', data, '--steps', '2', '--out', at('no')], /Which model is to be trained is not said/)
-    await refused(train(data, 'no'), /How many steps/)
-    await refused(train(data, 'no', ...SOME, '--micro-batch', '3'), /--micro-batch 3 does not divide the batch of 4/)
-    await refused(train(at('nowhere'), 'no', ...SOME), /nowhere does not exist/)
-    await refused(
-      train(data, 'no', ...SOME, '--samples-every', '1'),
-      /latents have 4 channels; the model .* decodes 64/,
-    )
+    await refused(trained(data, 'no', { init, size: '32x1x2/1' }), /not a checkpoint of .*pos_embed is \[1,16,16\]/)
+    await refused(trained(data, 'no', { size: undefined }), /Which model is to be trained is not said/)
+    await refused(trained(data, 'no', { steps: undefined }), /How many steps/)
+    await refused(trained(data, 'no', { microBatch: 3 }), /--micro-batch 3 does not divide the batch of 4/)
+    await refused(trained(at('nowhere'), 'no'), /nowhere does not exist/)
+    await refused(trained(data, 'no', { samplesEvery: 1 }), /latents have 4 channels; the model .* decodes 64/)
   })
 
-  it('batches that end before the last step', async () => {
-    await refused(['train', '--replay', data, '--size', '16x1x2', '--steps', '2', '--out', at('no')], /./, 3)
+  it('batches that are no batches', async () => {
+    const replay = at('latents', 'latents_rank00_shard000.safetensors')
+    await refused(trained(data, 'no', { latents: undefined, replay, steps: 2 }), /holds no batches/)
   })
 })

@@ -163,4 +163,8 @@ export const TRAIN_FLAGS = declareFlags({
     helpValue: 'N',
   }),
   overwrite: RUN_FLAGS.overwrite,
+  'dry-run': Flags.boolean({
+    default: false,
+    summary: 'Compute one step, and show memory, time and disk of the whole training; write nothing.',
+  }),
 })

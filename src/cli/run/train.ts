@@ -1,13 +1,14 @@
 /** `vtp train` between its flags and the job: device, signals, progress, and what is printed. */
 import { type TrainOptions, trainJob } from '../../api/train.js'
 import { EXIT } from '../../errors.js'
+import { dryRunTrain, type TrainDryRun } from '../../train/dry-run.js'
 import { runTrain } from '../../train/job.js'
 import type { TrainProgress } from '../../train/progress.js'
 import type { TrainResult, TrainStart } from '../../train/request.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { TRAIN_FLAGS } from '../flags/train-flags.js'
-import { formatCount, formatDuration, formatPercent, formatRate, plural } from '../terminal/format.js'
+import { formatBytes, formatCount, formatDuration, formatPercent, formatRate, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 export type TrainFlags = FlagValues<typeof TRAIN_FLAGS> & { latents?: string }
@@ -33,6 +34,11 @@ export async function runTrainCommand(context: CommandContext, flags: TrainFlags
       },
       onProgress: (state) => progress.status(progressText(state)),
     })
+    if (flags['dry-run']) {
+      const found = await dryRunTrain(request)
+      progress.finish(describeDryRun(found, device.summary))
+      return found
+    }
     const result = await runTrain(request)
     progress.finish(describeResult(result, out))
     if (result.interrupted) context.exitCode(EXIT.interrupted)
@@ -104,6 +110,31 @@ function describeStart(info: TrainStart, device: string): string[] {
   else if (resumed) lines.push(`Continuing after step ${formatCount(step)} of ${formatCount(steps)}.`)
   else if (step > 0) lines.push(`Beginning after step ${formatCount(step)} of --init, up to ${formatCount(steps)}.`)
   return lines
+}
+
+function describeDryRun({ memory, time, disk, ...about }: TrainDryRun, device: string): string[] {
+  const { model, parameters, rows, batch, microBatch, step, steps } = about
+  const left = steps - step
+  const epochs = rows === null ? '' : `, ${((left * batch) / rows).toFixed(1)} epochs of ${plural(rows, 'row')}`
+  const peak =
+    memory.peakBytes === null
+      ? `the state alone, ${formatBytes(memory.stateBytes)}, is more than the ${formatBytes(memory.availableBytes)} that are free: no step was tried`
+      : `${formatBytes(memory.peakBytes)} at most (${formatBytes(memory.stateBytes)} of parameters, moments, averages and gradients); ${formatBytes(memory.availableBytes)} were free`
+  const kept = `${plural(disk.checkpoints, 'checkpoint')} of ${formatBytes(disk.checkpointBytes)}`
+  const free = disk.freeBytes === null ? '' : `; ${formatBytes(disk.freeBytes)} are free`
+  const lines = [
+    `${model}, ${formatCount(parameters)} parameters · batches of ${batch}${microBatch < batch ? ` (${microBatch} at once)` : ''} · ${device}`,
+    `steps:  ${formatCount(left)} to do${step > 0 ? ` after step ${formatCount(step)}` : ''}${epochs}`,
+    `memory: ${peak}`,
+    `disk:   ${formatBytes(disk.bytes)} at most: ${kept}, and two in hand${disk.copyBytes > 0 ? `, copies of the latents ${formatBytes(disk.copyBytes)}` : ''}${free}`,
+  ]
+  if (time)
+    lines.push(
+      `time:   ${formatDuration(time.expectedSeconds)} at ${formatDuration(time.secondsPerStep)} a step (${formatRate(time.imagesPerSecond, 'images/s')}); samples and evaluations come on top`,
+    )
+  if (disk.freeBytes !== null && disk.bytes > disk.freeBytes)
+    lines.push('The disk is too small: choose --keep N, a larger --save-every or another --out.')
+  return [...lines, 'Nothing was written.']
 }
 
 function describeResult(result: TrainResult, out: string): string[] {
