@@ -8,7 +8,7 @@ import { writeAtomically } from '../io/atomic.js'
 import { openLocalStore } from '../io/local-store.js'
 import { createHnsw, type HnswSettings } from './hnsw.js'
 import type { IndexFile, Manifest } from './manifest.js'
-import { openRows } from './segments.js'
+import { openRows } from './row-reader.js'
 
 export interface BuildProgress {
   phase: 'copy' | 'graph'

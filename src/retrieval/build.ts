@@ -29,7 +29,8 @@ import {
   type Segment,
   saveManifest,
 } from './manifest.js'
-import { openRows, SEGMENT_ROWS } from './segments.js'
+import { openRows } from './row-reader.js'
+import { SEGMENT_ROWS } from './segments.js'
 import { type EmbeddingSet, inspectEmbeddings, type ShardInfo } from './shard-rows.js'
 import { writeSegments } from './write-segments.js'
 
@@ -104,7 +105,8 @@ async function build(request: BuildRequest): Promise<BuildResult> {
   }
   const rows = shards.reduce((sum, shard) => sum + shard.rows, 0)
   const total = (base?.rows ?? 0) + rows
-  if (request.kind === 'hnsw') assertMemory(total, set.dim, request)
+  const hnsw = base?.hnsw ? grownSettings(base.hnsw, request) : request.hnsw
+  if (request.kind === 'hnsw') assertMemory(total, set.dim, hnsw, request.memoryBytes)
 
   const key = await buildKey(request, set, shards, base)
   const reused = await sameSegments(there, set, request)
@@ -119,9 +121,9 @@ async function build(request: BuildRequest): Promise<BuildResult> {
     segments: [...(base?.segments ?? []), ...segments],
   }
   if (request.kind === 'hnsw') {
-    const file = await buildGraph(request, manifest, key, base)
+    const file = await buildGraph({ ...request, hnsw }, manifest, key, base)
     if (!file) return result(manifest, 0, true)
-    manifest.hnsw = { file, ...request.hnsw }
+    manifest.hnsw = { file, ...hnsw }
   }
   if (request.kind === 'lancedb') {
     const reader = openRows(out, set.dim, manifest.segments)
@@ -252,12 +254,20 @@ function assertAppendable(there: Manifest, set: EmbeddingSet, request: BuildRequ
   return there
 }
 
-function assertMemory(rows: number, dim: number, request: BuildRequest): void {
-  const bytes = hnswBytes(rows, dim, request.hnsw)
-  if (bytes <= request.memoryBytes) return
+/** A graph that grows keeps its storage and its links. */
+function grownSettings({ storage, connectivity }: HnswSettings, request: BuildRequest): HnswSettings {
+  const { hnsw, out, onNote } = request
+  if (storage !== hnsw.storage || connectivity !== hnsw.connectivity)
+    onNote?.(`The graph of ${out} stays as it was begun: ${storage}, ${connectivity} links per node.`)
+  return { ...hnsw, storage, connectivity }
+}
+
+function assertMemory(rows: number, dim: number, settings: HnswSettings, memoryBytes: number): void {
+  const bytes = hnswBytes(rows, dim, settings)
+  if (bytes <= memoryBytes) return
   const gib = (value: number): string => `${(value / 2 ** 30).toFixed(1)} GiB`
   throw new VtpError(
-    `An HNSW graph of ${rows} × ${dim} vectors takes about ${gib(bytes)} of memory while it is built; ${gib(request.memoryBytes)} are free`,
+    `An HNSW graph of ${rows} × ${dim} vectors takes about ${gib(bytes)} of memory while it is built; ${gib(memoryBytes)} are free`,
     {
       code: 'index_memory',
       suggestions: [

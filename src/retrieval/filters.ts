@@ -1,6 +1,7 @@
 /** Conditions on rows, and the mask of the rows that meet them. */
 import { usageError } from '../errors.js'
-import type { IndexRow, RowReader } from './segments.js'
+import type { RowReader } from './row-reader.js'
+import type { IndexRow } from './segments.js'
 
 export interface RowFilter {
   /** 0-based classes, any of them. */

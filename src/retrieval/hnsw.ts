@@ -9,11 +9,21 @@ import { Index, MetricKind, ScalarKind } from 'usearch'
 import { errorText } from '../errors.js'
 import { damaged, type Manifest, type Storage } from './manifest.js'
 import { rescore } from './rescore.js'
-import type { RowReader } from './segments.js'
+import type { RowReader } from './row-reader.js'
 import type { Hit } from './top-k.js'
 
-const SCALARS = { float16: ScalarKind.F16, int8: ScalarKind.I8, float32: ScalarKind.F32 } as const
-const SCALAR_BYTES = { float16: 2, int8: 1, float32: 4 } as const
+/**
+ * How usearch keeps and compares vectors. They are unit vectors, so the inner product orders them as the cosine
+ * does, for less work; storages that older indexes have keep the metric that those were built with.
+ */
+const KINDS = {
+  bfloat16: { scalar: ScalarKind.BF16, bytes: 2, metric: MetricKind.IP },
+  float16: { scalar: ScalarKind.F16, bytes: 2, metric: MetricKind.Cos },
+  int8: { scalar: ScalarKind.I8, bytes: 1, metric: MetricKind.Cos },
+  float32: { scalar: ScalarKind.F32, bytes: 4, metric: MetricKind.Cos },
+} as const satisfies Record<Storage, object>
+/** Rows that a search asks of the graph beyond k: rounding of the stored vectors may swap those near the k-th. */
+const MARGIN = 16
 /** A damaged graph could crash the process, so a file up to this size is checked before it is mapped. */
 const CHECK_BYTES = 2 ** 30
 
@@ -28,17 +38,18 @@ export interface HnswSettings {
 }
 
 export const HNSW_DEFAULTS: HnswSettings = {
-  storage: 'float16',
+  storage: 'bfloat16',
   connectivity: 16,
   expansionAdd: 128,
   expansionSearch: 128,
 }
 
 export function createHnsw(dim: number, settings: HnswSettings): Index {
+  const { scalar, metric } = KINDS[settings.storage]
   return new Index({
     dimensions: dim,
-    metric: MetricKind.Cos,
-    quantization: SCALARS[settings.storage],
+    metric,
+    quantization: scalar,
     connectivity: settings.connectivity,
     expansion_add: settings.expansionAdd,
     expansion_search: settings.expansionSearch,
@@ -48,7 +59,7 @@ export function createHnsw(dim: number, settings: HnswSettings): Index {
 
 /** Memory (and about the file size) of a graph: vectors, then 2M links on the base level and the levels above, 5 bytes each. */
 export function hnswBytes(rows: number, dim: number, { storage, connectivity }: HnswSettings): number {
-  return rows * (dim * SCALAR_BYTES[storage] + connectivity * 2 * 5 * 1.1 + 32)
+  return rows * (dim * KINDS[storage].bytes + connectivity * 2 * 5 * 1.1 + 32)
 }
 
 export interface HnswSearch {
@@ -79,9 +90,9 @@ export async function openHnsw(folder: string, manifest: Manifest, rows: RowRead
       const out: Hit[][] = []
       for (let start = 0; start < queries.length; start += dim) {
         const query = queries.slice(start, start + dim)
-        const { keys } = index.search(query, Math.min(k, Math.max(1, index.size())), 1)
+        const { keys } = index.search(query, Math.min(k + MARGIN, Math.max(1, index.size())), 1)
         const ids = [...keys].map(Number).filter((id) => id < manifest.rows)
-        out.push(await rescore(query, ids, rows))
+        out.push((await rescore(query, ids, rows)).slice(0, k))
       }
       return out
     },

@@ -21,7 +21,7 @@ import { findDuplicates } from './duplicates.js'
 import { combineQueries } from './embedder.js'
 import { HNSW_DEFAULTS } from './hnsw.js'
 import { classifyShards } from './labels.js'
-import { INDEX_FILE } from './manifest.js'
+import { INDEX_FILE, STORAGES } from './manifest.js'
 import { openIndex } from './open-index.js'
 import { unitVectors } from './segments.js'
 
@@ -126,30 +126,27 @@ describe('an index', () => {
     }
   })
 
-  it.each(['float16', 'int8', 'float32'] as const)(
-    'finds nearly all of them by a graph that stores %s, with exact scores',
-    async (storage) => {
-      const out = path.join(root, storage)
-      await buildIndex(request([all], out, { hnsw: { ...HNSW_DEFAULTS, storage } }))
-      const index = await openIndex(out)
-      try {
-        const found = await index.search(queries, { k: 10 })
-        const exact = await index.search(queries, { k: 10, exact: true })
-        let common = 0
-        found.forEach((hits, i) => {
-          const scores = new Map(exact[i]!.map((hit) => [hit.row, hit.score]))
-          for (const { row, score } of hits) {
-            if (!scores.has(row)) continue
-            common++
-            expect(score).toBeCloseTo(scores.get(row)!, 5)
-          }
-        })
-        expect(common / 400).toBeGreaterThan(0.93)
-      } finally {
-        await index.close()
-      }
-    },
-  )
+  it.each(STORAGES)('finds nearly all of them by a graph that stores %s, with exact scores', async (storage) => {
+    const out = path.join(root, storage)
+    await buildIndex(request([all], out, { hnsw: { ...HNSW_DEFAULTS, storage } }))
+    const index = await openIndex(out)
+    try {
+      const found = await index.search(queries, { k: 10 })
+      const exact = await index.search(queries, { k: 10, exact: true })
+      let common = 0
+      found.forEach((hits, i) => {
+        const scores = new Map(exact[i]!.map((hit) => [hit.row, hit.score]))
+        for (const { row, score } of hits) {
+          if (!scores.has(row)) continue
+          common++
+          expect(score).toBeCloseTo(scores.get(row)!, 5)
+        }
+      })
+      expect(common / 400).toBeGreaterThan(0.93)
+    } finally {
+      await index.close()
+    }
+  })
 
   it('grows by appending, skips what it has, and leaves no files behind', async () => {
     const [a, b, out] = [path.join(root, 'a'), path.join(root, 'b'), path.join(root, 'grown')]
@@ -172,6 +169,18 @@ describe('an index', () => {
       await index.close()
     }
     expect(readdirSync(out).filter((name) => /usearch|part|tmp/.test(name)).length).toBe(1)
+  })
+
+  it('that was built with another storage grows in it, and says so', async () => {
+    const [a, b, out] = [path.join(root, 'a'), path.join(root, 'b'), path.join(root, 'older')]
+    await buildIndex(request([a], out, { hnsw: { ...HNSW_DEFAULTS, storage: 'float16' } }))
+    const notes: string[] = []
+    const { manifest } = await buildIndex(request([b], out, { append: true, onNote: (line) => notes.push(line) }))
+    expect([manifest.hnsw!.storage, notes.join()]).toEqual(['float16', expect.stringMatching(/float16, 16 links/)])
+    const index = await openIndex(out)
+    const [hits] = await index.search(vectors.slice(2500 * DIM, 2501 * DIM), { k: 1 })
+    expect(hits).toEqual([{ row: 2500, score: expect.closeTo(1, 5) }])
+    await index.close()
   })
 
   it('goes on where a stopped build ended, and keeps the old index until the new one is whole', async () => {

@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url'
 import { VtpError } from '../errors.js'
 import type { Manifest } from './manifest.js'
 import { rescore } from './rescore.js'
-import type { RowReader } from './segments.js'
+import type { RowReader } from './row-reader.js'
 import type { Hit } from './top-k.js'
 
 /** The last release for Node 20. */

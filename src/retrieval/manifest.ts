@@ -13,7 +13,7 @@ import { uriScheme } from '../io/store.js'
 export const INDEX_FILE = 'index.json'
 export const INDEX_KINDS = ['exact', 'hnsw', 'lancedb'] as const
 export type IndexKind = (typeof INDEX_KINDS)[number]
-export const STORAGES = ['float16', 'int8', 'float32'] as const
+export const STORAGES = ['bfloat16', 'float16', 'int8', 'float32'] as const
 export type Storage = (typeof STORAGES)[number]
 
 const file = z.object({ name: z.string().regex(/^[\w.-]+$/), bytes: z.int().nonnegative(), sha256: z.string() })

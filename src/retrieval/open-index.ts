@@ -7,7 +7,9 @@ import { filterMask, isEmptyFilter, type RowFilter } from './filters.js'
 import { openHnsw } from './hnsw.js'
 import { openLance } from './lance.js'
 import { type Manifest, requireManifest } from './manifest.js'
-import { type IndexRow, openRows, type RowReader } from './segments.js'
+import { createRecent } from './recent.js'
+import { openRows, type RowReader } from './row-reader.js'
+import type { IndexRow } from './segments.js'
 import type { Hit } from './top-k.js'
 
 export interface SearchOptions {
@@ -49,7 +51,7 @@ export async function openIndex(folder: string, options: OpenOptions = {}): Prom
     if (options.hold) await exact.hold()
     const hnsw = manifest.hnsw ? await openHnsw(folder, manifest, reader) : undefined
     const lance = manifest.lancedb ? await openLance(folder, manifest, reader) : undefined
-    const masks = new Map<string, Promise<Uint8Array>>()
+    const masks = createRecent<string, Promise<Uint8Array>>(MASKS)
     const maskOf = (filter: RowFilter): Promise<Uint8Array> => {
       const key = JSON.stringify(filter)
       let found = masks.get(key)
@@ -57,7 +59,6 @@ export async function openIndex(folder: string, options: OpenOptions = {}): Prom
         found = filterMask(reader, manifest.rows, filter)
         found.catch(() => masks.delete(key))
         masks.set(key, found)
-        if (masks.size > MASKS) masks.delete([...masks.keys()][0]!)
       }
       return found
     }

@@ -1,5 +1,5 @@
 /** Hits of an approximate search with exact scores. */
-import type { RowReader } from './segments.js'
+import type { RowReader } from './row-reader.js'
 import type { Hit } from './top-k.js'
 
 /** Cosines of a unit query with the rows' vectors, best first. */

@@ -7,6 +7,7 @@ import { combineQueries, type Embedder } from '../embedder.js'
 import { type RowFilter, resolveLabels } from '../filters.js'
 import { describeHits, type HitJson } from '../hits.js'
 import type { OpenIndex } from '../open-index.js'
+import { createRecent } from '../recent.js'
 import { HttpError } from './http.js'
 import { createLatency, type LatencySummary } from './latency.js'
 
@@ -14,6 +15,8 @@ import { createLatency, type LatencySummary } from './latency.js'
 const MAX_RESULTS = 2000
 /** Uploaded queries that are remembered; later pages ask for them by their id. */
 const UPLOADS = 200
+/** Embedded texts that are remembered: every page of results asks for its text again. */
+const TEXTS = 1000
 /** Rows that are looked at for captions. */
 const CAPTION_ROWS = 4096
 const MAX_PIXELS = 50_000_000
@@ -100,13 +103,23 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
   const { manifest, reader } = index
   const latency = createLatency()
   const version = createHash('sha256').update(JSON.stringify(manifest)).digest('hex').slice(0, 12)
-  const uploads = new Map<string, Float32Array>()
+  const uploads = createRecent<string, Float32Array>(UPLOADS)
+  const texts = createRecent<string, Promise<Float32Array>>(TEXTS)
   let captions: Promise<boolean> | undefined
 
   const checkRow = (row: number): number => {
     if (!Number.isInteger(row) || row < 0 || row >= manifest.rows)
       throw new HttpError(404, 'no_row', 'There is no such image.')
     return row
+  }
+  const textVector = (text: string): Promise<Float32Array> => {
+    let found = texts.get(text)
+    if (!found) {
+      found = embedder.texts([text])
+      found.catch(() => texts.delete(text))
+      texts.set(text, found)
+    }
+    return found
   }
   /** The query's unit vector, and how many rows of the best are the query itself. */
   const queryVector = async (query: z.infer<typeof searchSchema>): Promise<Float32Array> => {
@@ -118,7 +131,7 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
       weights.push(given[place] ?? 1)
     }
     const text = query.q?.trim()
-    if (text) add(await embedder.texts([text]), 0)
+    if (text) add(await textVector(text), 0)
     if (query.image) {
       const vector = uploads.get(query.image)
       if (!vector) throw new HttpError(410, 'image_forgotten', 'The uploaded image is forgotten: drop it again.')
@@ -163,9 +176,7 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
         throw error
       }
       const image = createHash('sha256').update(bytes).digest('hex').slice(0, 16)
-      uploads.delete(image)
       uploads.set(image, vector)
-      if (uploads.size > UPLOADS) uploads.delete([...uploads.keys()][0]!)
       return { image }
     },
     async search(parameters) {

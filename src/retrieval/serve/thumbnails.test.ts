@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { isMissing } from '../open-index.js'
-import type { IndexRow, RowReader } from '../segments.js'
+import type { RowReader } from '../row-reader.js'
+import type { IndexRow } from '../segments.js'
 import { createThumbnails } from './thumbnails.js'
 
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp thumbnails '))

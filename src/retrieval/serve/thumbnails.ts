@@ -5,7 +5,7 @@ import { unpackRawRgb } from '../../image/raw-rgb.js'
 import { sniffFormat } from '../../image/sniff.js'
 import { RejectError } from '../../types.js'
 import { readIndexedImage } from '../image-bytes.js'
-import type { RowReader } from '../segments.js'
+import type { RowReader } from '../row-reader.js'
 import { HttpError } from './http.js'
 
 export const THUMBNAIL_SIZES = [256, 1024] as const
