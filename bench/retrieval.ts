@@ -2,9 +2,9 @@
  * Indexes next to usearch, faiss-cpu and numpy from Python, on the same clustered unit vectors.
  *
  *   npx tsx bench/retrieval.ts [--rows 200000] [--dim 512] [--python PYTHON] [--dir DIR] [--steps ours,usearch,faiss,exact]
- *     [--storage float16,int8]
+ *     [--storage bfloat16,float16,int8]
  *
- * PYTHON needs numpy, usearch and faiss-cpu. Prints recall@10 against exact search, build time, p50 of single
+ * PYTHON needs numpy, usearch and faiss-cpu. Prints recall@10 against exact search, build time, the time of single
  * queries with one thread and the index's size; and exact search against numpy, interleaved.
  */
 import { execFile } from 'node:child_process'
@@ -29,7 +29,7 @@ const { values } = parseArgs({
     python: { type: 'string', default: 'python3' },
     dir: { type: 'string', default: path.join(tmpdir(), 'vtp-bench-retrieval') },
     steps: { type: 'string', default: 'ours,usearch,faiss,exact' },
-    storage: { type: 'string', default: 'float16,int8' },
+    storage: { type: 'string', default: 'bfloat16,float16,int8' },
   },
 })
 const [rows, dim, k, queryCount] = [Number(values.rows), Number(values.dim), 10, 500]
@@ -116,24 +116,27 @@ async function main(): Promise<void> {
       const index = await openIndex(out)
       const found: number[][] = []
       const times: number[] = []
+      cpu = process.cpuUsage()
       for (let q = 0; q < queryCount; q++) {
         const began = performance.now()
         const [hits] = await index.search(queries.slice(q * dim, (q + 1) * dim), { k })
         times.push(performance.now() - began)
         found.push(hits!.map((hit) => hit.row))
       }
+      const search = process.cpuUsage(cpu)
+      const queryCpu = (search.user + search.system) / 1000 / queryCount
       await index.close()
       const mb = (manifest.hnsw!.file.bytes / 1e6).toFixed(0)
       line(
-        `vtp hnsw ${storage.padEnd(8)} recall@10 ${recall(found, truth)}  build ${graphSeconds.toFixed(1)} s, ${cpuSeconds.toFixed(0)} CPU s (all ${seconds.toFixed(1)} s)  p50 ${median(times).toFixed(3)} ms  ${mb} MB`,
+        `vtp hnsw ${storage.padEnd(8)} recall@10 ${recall(found, truth)}  build ${graphSeconds.toFixed(1)} s, ${cpuSeconds.toFixed(0)} CPU s (all ${seconds.toFixed(1)} s)  p50 ${median(times).toFixed(3)} ms, ${queryCpu.toFixed(3)} CPU ms  ${mb} MB`,
       )
     }
   }
   for (const step of ['usearch', 'faiss'].filter((name) => steps.has(name))) {
     const out = file(`python-${step}`)
-    const { ids, build_s, cpu_s, p50_ms } = await python(step, out)
+    const { ids, build_s, cpu_s, p50_ms, query_cpu_ms } = await python(step, out)
     line(
-      `python ${step.padEnd(13)} recall@10 ${recall(ids, truth)}  build ${build_s!.toFixed(1)} s, ${cpu_s!.toFixed(0)} CPU s  p50 ${p50_ms!.toFixed(3)} ms  ${(statSync(out).size / 1e6).toFixed(0)} MB`,
+      `python ${step.padEnd(13)} recall@10 ${recall(ids, truth)}  build ${build_s!.toFixed(1)} s, ${cpu_s!.toFixed(0)} CPU s  p50 ${p50_ms!.toFixed(3)} ms, ${query_cpu_ms!.toFixed(3)} CPU ms  ${(statSync(out).size / 1e6).toFixed(0)} MB`,
     )
   }
   if (steps.has('exact')) {

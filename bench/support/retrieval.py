@@ -23,12 +23,14 @@ out = {"step": step}
 
 def timed(search, rows):
     ids, seconds = [], []
+    cpu = time.process_time()
     for query in rows:
         began = time.perf_counter()
         ids.append([int(i) for i in search(query)])
         seconds.append(time.perf_counter() - began)
     out["ids"] = ids
     out["p50_ms"] = 1000 * float(np.median(seconds))
+    out["query_cpu_ms"] = 1000 * (time.process_time() - cpu) / len(rows)
 
 
 began, cpu = time.perf_counter(), time.process_time()

@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { mergeMoments, momentsToStats, rowMoments } from './moments.js'
+import { float16ToFloat32, float32ToFloat16 } from './half.js'
+import { type Moments, mergeMoments, momentsToStats, tallyMoments } from './moments.js'
+
+function rowMoments(data: Float32Array): Moments {
+  const tally = tallyMoments(1, data.length)
+  tally.add(data, 0)
+  return tally.moments!
+}
 
 it('merged moments of parts equal those of the whole, in any grouping', () => {
   const values = fc.array(fc.float({ min: -100, max: 100, noNaN: true }), { minLength: 4, maxLength: 60 })
@@ -8,11 +15,8 @@ it('merged moments of parts equal those of the whole, in any grouping', () => {
     fc.property(values, fc.nat(), (list, seed) => {
       const data = Float32Array.from(list)
       const cut = 1 + (seed % (data.length - 1))
-      const whole = rowMoments(data, 0, 1, data.length)
-      const merged = mergeMoments(
-        rowMoments(data.slice(0, cut), 0, 1, cut),
-        rowMoments(data.slice(cut), 0, 1, data.length - cut),
-      )
+      const whole = rowMoments(data)
+      const merged = mergeMoments(rowMoments(data.slice(0, cut)), rowMoments(data.slice(cut)))
       expect(merged.count).toBe(whole.count)
       expect(merged.mean[0]).toBeCloseTo(whole.mean[0]!, 9)
       expect(merged.m2[0]).toBeCloseTo(whole.m2[0]!, 6)
@@ -21,7 +25,32 @@ it('merged moments of parts equal those of the whole, in any grouping', () => {
 })
 
 it('the deviation is unbiased, as torch.std', () => {
-  const stats = momentsToStats(rowMoments(Float32Array.of(1, 2, 3, 4), 0, 1, 4))
+  const stats = momentsToStats(rowMoments(Float32Array.of(1, 2, 3, 4)))
   expect(stats.mean[0]).toBe(2.5)
   expect(stats.std[0]).toBeCloseTo(Math.sqrt(5 / 3), 6)
+})
+
+it('are the plain sums of each channel in the order of its values, to the bit, for any number of channels', () => {
+  const rows = 3
+  for (const [channels, size] of [
+    [1, 5],
+    [3, 4],
+    [4, 7],
+    [6, 256],
+  ] as const) {
+    const halves = float32ToFloat16(Float32Array.from({ length: rows * channels * size }, (_, i) => Math.sin(i) * 9))
+    const data = float16ToFloat32(halves)
+    let expected: Moments = { count: 0, mean: [], m2: [] }
+    for (let row = 0; row < rows; row++) {
+      const channel = (c: number) => [...data.subarray((row * channels + c) * size, (row * channels + c + 1) * size)]
+      const mean = Array.from({ length: channels }, (_, c) => channel(c).reduce((a, b) => a + b, 0) / size)
+      const m2 = mean.map((average, c) => channel(c).reduce((sum, x) => sum + (x - average) * (x - average), 0))
+      expected = mergeMoments(expected, { count: size, mean, m2 })
+    }
+    for (const values of [data, halves]) {
+      const tally = tallyMoments(channels, size)
+      for (let row = 0; row < rows; row++) tally.add(values, row * channels * size)
+      expect(tally.moments).toEqual(expected)
+    }
+  }
 })

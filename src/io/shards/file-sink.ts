@@ -13,6 +13,14 @@ export interface FileSink {
   abort(): Promise<void>
 }
 
+/** Appends all of the bytes, however few the system takes at once. */
+export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done)
+    done += bytesWritten
+  }
+}
+
 export async function openFileSink(path: string): Promise<FileSink> {
   const hash = createHash('sha256')
   let handle: FileHandle
@@ -30,11 +38,10 @@ export async function openFileSink(path: string): Promise<FileSink> {
     async write(...chunks) {
       try {
         for (const chunk of chunks) {
-          for (let done = 0; done < chunk.length; ) {
-            const { bytesWritten } = await handle.write(chunk, done, chunk.length - done)
-            done += bytesWritten
-          }
+          const written = writeFully(handle, chunk)
+          // While the system writes.
           hash.update(chunk)
+          await written
           bytes += chunk.length
         }
       } catch (error) {

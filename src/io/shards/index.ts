@@ -1,6 +1,6 @@
 /** Shards: writers of one unit's rows, and readers. A new format is one writer here and one reader in read.ts. */
 
-import { type Moments, mergeMoments, rowMoments } from '../../math/moments.js'
+import { tallyMoments } from '../../math/moments.js'
 import { columnSize } from './rebatch.js'
 import type { FormatWriter, ShardFormat, ShardSpec, ShardWriter } from './types.js'
 
@@ -33,23 +33,16 @@ async function openFormat(spec: ShardSpec, unit: number, tmpDir: string): Promis
 export async function openShardWriter(spec: ShardSpec, unit: number, tmpDir: string): Promise<ShardWriter> {
   const writer = await openFormat(spec, unit, tmpDir)
   const latents = spec.columns.find((column) => column.name === 'latents')
+  const size = latents ? columnSize(latents) : 0
+  const tally = latents && tallyMoments(latents.shape[0]!, size / latents.shape[0]!)
   let rows = 0
-  let moments: Moments | null = null
   return {
     async append(batch) {
-      if (latents) {
-        const [channels = 0] = latents.shape
-        const size = columnSize(latents)
-        for (let row = 0; row < batch.rows.length; row++) {
-          // Row by row, in order: the result does not depend on the batches.
-          const next = rowMoments(batch.tensors.latents!, row * size, channels, size / channels)
-          moments = moments ? mergeMoments(moments, next) : next
-        }
-      }
+      for (let row = 0; tally && row < batch.rows.length; row++) tally.add(batch.tensors.latents!, row * size)
       rows += batch.rows.length
       await writer.append(batch)
     },
-    finish: async () => ({ files: await writer.finish(), rows, moments }),
+    finish: async () => ({ files: await writer.finish(), rows, moments: tally?.moments ?? null }),
     abort: () => writer.abort(),
   }
 }

@@ -3,7 +3,6 @@
  * `metadata/metadata_0.parquet`, whose rows belong together. Numbers have as many digits as the number of
  * shards, so that the names' order is the rows' order. Tools such as autofaiss open the folders as they are.
  */
-import { createReadStream } from 'node:fs'
 import { type FileHandle, open, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { VtpError } from '../../errors.js'
@@ -11,9 +10,10 @@ import type { RowBatch, RowMeta, TensorColumn } from '../../types.js'
 import { temporaryName } from '../atomic.js'
 import { encodeNpyHeader, npyHeaderBytes, parseNpyHeader } from '../numpy/npy.js'
 import { readFully } from '../read-fully.js'
-import { type FileSink, openFileSink } from './file-sink.js'
+import { openFileSink } from './file-sink.js'
 import { openParquetWriter } from './parquet.js'
 import { openParquet } from './read-parquet.js'
+import { openSpool, type Spool } from './spool.js'
 import type { FinishedFile, FormatWriter, Shard, ShardSpec } from './types.js'
 
 const DTYPES = { float16: '<f2', float32: '<f4' } as const
@@ -26,10 +26,10 @@ function arrayFolder(column: string, texts: boolean): string {
 /** Spools the values beside the shard, since a header comes first and tells the number of rows. */
 export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: string): Promise<FormatWriter> {
   const texts = spec.texts === true
-  const arrays: { column: TensorColumn; name: string; spool: FileSink }[] = []
+  const arrays: { column: TensorColumn; name: string; spool: Spool }[] = []
   for (const column of spec.columns) {
     const folder = arrayFolder(column.name, texts)
-    const spool = await openFileSink(temporaryName(path.join(tmpDir, `${folder}_${number}.values`)))
+    const spool = await openSpool(temporaryName(path.join(tmpDir, `${folder}_${number}.values`)))
     arrays.push({ column, name: `${folder}/${folder}_${number}.npy`, spool })
   }
   const metadataSpec = { ...spec, columns: [], imagePaths: !texts }
@@ -40,7 +40,7 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
       rows += batch.rows.length
       for (const { column, spool } of arrays) {
         const data = batch.tensors[column.name]!
-        await spool.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        await spool.append(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
       }
       await metadata.append({ rows: batch.rows, tensors: {} })
     },
@@ -50,10 +50,8 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
         const out = await openFileSink(temporaryName(path.join(tmpDir, path.basename(name))))
         try {
           await out.write(encodeNpyHeader(DTYPES[column.dtype as keyof typeof DTYPES], [rows, column.shape[0]!]))
-          await spool.finish()
-          for await (const chunk of createReadStream(spool.path, { highWaterMark: 1 << 20 }))
-            await out.write(chunk as Buffer)
-          await spool.abort()
+          await spool.copyTo(out)
+          await spool.close()
         } catch (error) {
           await out.abort()
           throw error
@@ -64,7 +62,7 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
       return [...files, { ...table!, name: `metadata/metadata_${number}.parquet` }]
     },
     async abort() {
-      await Promise.allSettled([...arrays.map(({ spool }) => spool.abort()), metadata.abort()])
+      await Promise.allSettled([...arrays.map(({ spool }) => spool.close()), metadata.abort()])
     },
   }
 }

@@ -7,11 +7,11 @@
  * The header comes first and tells the number of rows, which is known last: tensors are spooled to one
  * temporary file each and joined at the end.
  */
-import { createReadStream } from 'node:fs'
 import path from 'node:path'
 import { temporaryName } from '../atomic.js'
 import { encodeSafetensorsHeader, type HeaderEntry } from '../safetensors.js'
-import { type FileSink, openFileSink } from './file-sink.js'
+import { openFileSink } from './file-sink.js'
+import { openSpool, type Spool } from './spool.js'
 import type { FinishedFile, FormatWriter, ShardSpec } from './types.js'
 
 const DTYPES = { float16: 'F16', float32: 'F32', uint8: 'U8', int32: 'I32' } as const
@@ -24,9 +24,8 @@ const TORCH = {
 
 export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
   const tmp = (what: string): string => temporaryName(path.join(tmpDir, `${name}.${what}`))
-  const spools = new Map<string, FileSink>()
-  for (const column of [...spec.columns.map((c) => c.name), 'labels'])
-    spools.set(column, await openFileSink(tmp(column)))
+  const spools = new Map<string, Spool>()
+  for (const column of [...spec.columns.map((c) => c.name), 'labels']) spools.set(column, await openSpool(tmp(column)))
   const keysName = name.replace(/\.safetensors$/, '.keys.jsonl')
   const keys = await openFileSink(tmp('keys'))
   let rows = 0
@@ -36,10 +35,10 @@ export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDi
       rows += batch.rows.length
       for (const { name: column } of spec.columns) {
         const data = batch.tensors[column]!
-        await spools.get(column)!.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        await spools.get(column)!.append(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
       }
       const labels = BigInt64Array.from(batch.rows, (row) => BigInt(row.label ?? -1))
-      await spools.get('labels')!.write(new Uint8Array(labels.buffer))
+      await spools.get('labels')!.append(new Uint8Array(labels.buffer))
       const lines = batch.rows.map((row) => {
         const { key, uri, label, caption, metadata = null, width, height, sha256 } = row
         const className = label === null ? undefined : spec.classes?.[label]
@@ -76,10 +75,8 @@ export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDi
         await out.write(header.bytes)
         for (const entry of header.order) {
           const spool = spools.get(entry.name)!
-          await spool.finish()
-          for await (const chunk of createReadStream(spool.path, { highWaterMark: 1 << 20 }))
-            await out.write(chunk as Buffer)
-          await spool.abort()
+          await spool.copyTo(out)
+          await spool.close()
         }
       } catch (error) {
         await out.abort()
@@ -90,7 +87,7 @@ export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDi
       return files
     },
     async abort() {
-      await Promise.allSettled([...spools.values(), keys].map((sink) => sink.abort()))
+      await Promise.allSettled([...[...spools.values()].map((spool) => spool.close()), keys.abort()])
     },
   }
 }

@@ -7,7 +7,7 @@ import { findShards, openShard } from '../../io/shards/index.js'
 import { columnSize } from '../../io/shards/rebatch.js'
 import { uriScheme } from '../../io/store.js'
 import { encodeLatentsStats } from '../../io/torch-stats.js'
-import { type Moments, mergeMoments, momentsToStats, rowMoments } from '../../math/moments.js'
+import { type Moments, type MomentsTally, mergeMoments, momentsToStats, tallyMoments } from '../../math/moments.js'
 import { committedUnits } from './commits.js'
 import { visitCommits } from './finalize.js'
 import { loadPlan } from './plan.js'
@@ -63,7 +63,8 @@ async function fromCommits(folder: string): Promise<Sums | undefined> {
 }
 
 async function fromFiles(input: string): Promise<Sums> {
-  const sums: Sums = { moments: null, rows: 0 }
+  let tally: MomentsTally | undefined
+  let rows = 0
   for (const file of await findShards(input)) {
     const shard = await openShard(file)
     try {
@@ -71,18 +72,16 @@ async function fromFiles(input: string): Promise<Sums> {
       if (!column) throw usageError('no_latents', `${file} has no column "latents"`, ['encode with --outputs latents'])
       const [channels = 0] = column.shape
       const size = columnSize(column)
+      tally ??= tallyMoments(channels, size / channels)
       for await (const batch of shard.read(['latents'], BATCH_ROWS)) {
-        for (let row = 0; row < batch.rows.length; row++) {
-          const next = rowMoments(batch.tensors.latents!, row * size, channels, size / channels)
-          sums.moments = sums.moments ? mergeMoments(sums.moments, next) : next
-        }
-        sums.rows += batch.rows.length
+        for (let row = 0; row < batch.rows.length; row++) tally.add(batch.tensors.latents!, row * size)
+        rows += batch.rows.length
       }
     } finally {
       await shard.close()
     }
   }
-  return sums
+  return { moments: tally?.moments ?? null, rows }
 }
 
 /** Writes `latents_stats.pt` into a folder; returns its path. */
