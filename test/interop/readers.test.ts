@@ -1,9 +1,9 @@
 /**
- * Other programs read what we write: pyarrow, DuckDB, Hugging Face datasets, and LightningDiT's loader (with
- * numpy in torch's place). readers.py tells what they see, by hashes of the values: every bit has to agree.
+ * Other programs read what we write: pyarrow, pandas, DuckDB, polars, Hugging Face datasets, and LightningDiT's
+ * loader (with numpy in torch's place). readers.py tells what they see, by hashes of the values: every bit has to agree.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import fc from 'fast-check'
@@ -283,6 +283,19 @@ describe('what a run leaves', () => {
     const { label } = JSON.parse(metadata!.huggingface!).info.features
     expect(label).toEqual({ _type: 'ClassLabel', names: ['people and animals', 'textures and sky', 'things'] })
   })
+
+  it.each(['docs/python.md', 'README.md'])(
+    'is opened by the Python of %s, which prints what the page says',
+    async (page) => {
+      const names = { latents: 'arrow', features: 'parquet' } as const
+      const folder = mkdtempSync(path.join(shared, 'page '))
+      for (const [name, format] of Object.entries(names)) symlinkSync(destOf(format), path.join(folder, name))
+      const printed = await runPython(python, 'page.py', [path.join(repoRoot, page), folder])
+      const blocks = JSON.parse(printed) as { code: string; printed: string; says: string }[]
+      expect(blocks).not.toEqual([])
+      for (const { code, printed, says } of blocks) expect(printed, code).toBe(says)
+    },
+  )
 
   it('has statistics for LightningDiT', () => {
     expect(seen[destOf('safetensors')]!.lightningdit!.stats).toMatchObject({
