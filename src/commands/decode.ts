@@ -20,6 +20,10 @@ Values become 8 bits as each model's own code saves them: VTP, RAE and VILA-U cu
       description: 'The first 16 rows of one shard',
       command: '<%= config.bin %> <%= command.id %> latents/part-00000.arrow --out pictures --limit 16',
     },
+    {
+      description: 'A sheet to look at, five images per row',
+      command: '<%= config.bin %> <%= command.id %> latents --out sheet.jpg --grid --per-row 5 --limit 20',
+    },
   ]
 
   static override args = {

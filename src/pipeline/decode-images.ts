@@ -1,8 +1,7 @@
 /**
- * Images → what the model makes of them: encoded and decoded at once, one PNG per image. Any source of images will
+ * Images → what the model makes of them: encoded and decoded at once, one picture per image. Any source of images will
  * do, stored pixels too; what cannot be read is a reject.
  */
-import path from 'node:path'
 import { mapOrdered } from '../async/stages.js'
 import { type Device, runsInFlight } from '../engine/device.js'
 import { openImageDecoder } from '../engine/image-decoder.js'
@@ -68,7 +67,7 @@ export function splitImages(data: Uint8Array, { height, width }: ImageSize): Rgb
 export interface DecodeImagesRequest extends ReconstructorOptions {
   /** Any SOURCE. */
   input: string
-  /** A folder. */
+  /** Where the pictures go, for the result. */
   out: string
   transform: Transform
   sideBySide: boolean
@@ -76,13 +75,13 @@ export interface DecodeImagesRequest extends ReconstructorOptions {
   stdin?: AsyncIterable<Uint8Array>
   stop?: AbortSignal
   onReject?: (reject: Reject) => void
-  onProgress?: (done: number, total?: number) => void
-  /** The file of a key, relative to `out`. */
-  nameOf(key: string): string
-  write(file: string, image: RgbImage): Promise<void>
+  onProgress?: (done: number) => void
+  /** Takes what was made of the image of this key, the `index`th that could be read. */
+  put(index: number, key: string, image: RgbImage): Promise<void>
 }
 
 interface Loaded {
+  index: number
   entry: ListingEntry
   data: Uint8Array
 }
@@ -96,7 +95,7 @@ export async function decodeImages(model: ImageModel, request: DecodeImagesReque
   const { height, width } = transform
   const bytes = height * width * 3
   const views = [{ kind: 'transform', spec: transform.spec } as const]
-  let [images, rejects] = [0, 0]
+  let [loaded, images, rejects] = [0, 0, 0]
   async function* batches(size: number) {
     let held: Loaded[] = []
     const read = mapOrdered(source.list(stop), Math.max(pool.capacity, size), async (entry) => ({
@@ -110,7 +109,7 @@ export async function decodeImages(model: ImageModel, request: DecodeImagesReque
         request.onReject?.(result.reject)
         continue
       }
-      held.push({ entry, data: result.pictures[0]!.data as Uint8Array })
+      held.push({ index: loaded++, entry, data: result.pictures[0]!.data as Uint8Array })
       if (held.length < size) continue
       yield held
       held = []
@@ -123,9 +122,9 @@ export async function decodeImages(model: ImageModel, request: DecodeImagesReque
     const made = await reconstructor.reconstruct(pixels, held.length)
     await Promise.all(
       made.map((reconstruction, i) => {
-        const { entry, data } = held[i]!
+        const { index, entry, data } = held[i]!
         const shown = request.sideBySide ? sideBySide([{ data, height, width }, reconstruction]) : reconstruction
-        return request.write(path.join(out, request.nameOf(entry.key)), shown)
+        return request.put(index, entry.key, shown)
       }),
     )
     return held.length
@@ -138,7 +137,7 @@ export async function decodeImages(model: ImageModel, request: DecodeImagesReque
     )
     for await (const count of made) {
       images += count
-      request.onProgress?.(images + rejects, request.limit)
+      request.onProgress?.(images + rejects)
     }
   } catch (error) {
     if (!stop?.aborted) throw error

@@ -2,16 +2,14 @@
  * `vtp decode`: latents → PNG through the pixel decoder, or one image → its reconstruction. Pixels are
  * truncated to 8 bits as the reference does: (clamp(x, 0, 1) · 255) cut off, not rounded.
  */
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { mapOrdered } from '../async/stages.js'
 import { type Device, runsInFlight } from '../engine/device.js'
 import { type ImageDecoder, openImageDecoder } from '../engine/image-decoder.js'
 import { usageError, VtpError } from '../errors.js'
 import { sideBySide } from '../image/montage.js'
-import { encodePng } from '../image/png.js'
 import { onePicture, openPixelPool } from '../image/pool/pool.js'
-import { writeAtomically } from '../io/atomic.js'
 import { findShards, openShard } from '../io/shards/index.js'
 import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
@@ -20,12 +18,23 @@ import { decoderOf, type ImageModel, openModel } from '../model/index.js'
 import { type Reject, RejectError, type RgbImage, type TensorData } from '../types.js'
 import { decodeImages, openReconstructor, splitImages } from './decode-images.js'
 import { planTransform } from './ledger/plan-request.js'
+import {
+  folderOfPictures,
+  IMAGE_EXTENSION,
+  MOST_SHEET_IMAGES,
+  type PictureSink,
+  SHEET_IMAGES,
+  sheetOfPictures,
+  writePicture,
+} from './pictures.js'
 
 export interface DecodeRequest {
   /** A shard, a folder of shards, one image, or any SOURCE of images. */
   input: string
-  /** A folder; for one image also a file name ending in .png. */
+  /** A folder; for one image also a file name ending in .png; with `grid` a file. */
   out: string
+  /** All in one picture, at most `limit` (64) of them. */
+  grid?: { perRow?: number }
   /** Undefined: the model that the shards name, or the bundled one. */
   model: string
   cacheDir?: string
@@ -44,7 +53,7 @@ export interface DecodeRequest {
   stop?: AbortSignal
   onNote?: (line: string) => void
   onReject?: (reject: Reject) => void
-  onProgress?: (done: number, total?: number) => void
+  onProgress?: (done: number) => void
 }
 
 export interface DecodeResult {
@@ -58,11 +67,12 @@ export interface DecodeResult {
 
 /** Lists, tars, archives, and names of several files: never shards of latents. */
 const SOURCE_NAME = /^-$|\.(txt|jsonl|ndjson|csv|tsv|tar|tar\.gz|tgz|npz)$|[*?{]/i
-const IMAGE_EXTENSION = /\.(jpe?g|jpe|png|webp|gif|bmp|tiff?|p[bgpn]m)$/i
 
-/** Decodes shards, or one image, to PNG files. */
-export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
+/** Decodes shards or images to PNG files, or to one sheet. */
+export async function runDecode(asked: DecodeRequest): Promise<DecodeResult> {
   const began = performance.now()
+  const request = asked.grid ? { ...asked, limit: sheetLimit(asked.limit) } : asked
+  const sink = request.grid ? sheetOfPictures(request.out, request.grid.perRow) : folderOfPictures(request.out)
   const remote = uriScheme(request.input) === 's3'
   const info = remote ? undefined : await stat(request.input).catch(() => undefined)
   if (!remote && !info && !SOURCE_NAME.test(request.input)) {
@@ -77,12 +87,22 @@ export async function runDecode(request: DecodeRequest): Promise<DecodeResult> {
     const result = single
       ? await decodeOneImage(model, request)
       : (await holdsImages(request.input))
-        ? await decodeSource(model, request)
-        : await decodeShards(model, request)
+        ? await decodeSource(model, request, sink)
+        : await decodeShards(model, request, sink)
+    if (!result.interrupted) await sink.finish()
     return { rejects: 0, ...result, seconds: (performance.now() - began) / 1000 }
   } finally {
     await model.close()
   }
+}
+
+/** A sheet is held in memory, and somebody looks at it. */
+function sheetLimit(limit = SHEET_IMAGES): number {
+  if (limit <= MOST_SHEET_IMAGES) return limit
+  throw usageError('sheet_size', `A sheet holds at most ${MOST_SHEET_IMAGES} images, and --limit is ${limit}`, [
+    'give a smaller --limit',
+    'leave --grid out: then each image is a file',
+  ])
 }
 
 /** Whether an input is a source of images, and not shards of something else. */
@@ -99,20 +119,18 @@ async function holdsImages(input: string): Promise<boolean> {
   return !names.includes('latents') && (names.includes('pixels') || names.length === 0)
 }
 
-function decodeSource(model: ImageModel, request: DecodeRequest): ReturnType<typeof decodeImages> {
-  const transform = planTransform(request, model, true)
-  return decodeImages(model, { ...request, transform, nameOf: createPngNames(), write: writePng })
+function decodeSource(
+  model: ImageModel,
+  request: DecodeRequest,
+  { put }: PictureSink,
+): ReturnType<typeof decodeImages> {
+  return decodeImages(model, { ...request, transform: planTransform(request, model, true), put })
 }
 
 async function readImage(input: string): Promise<Uint8Array> {
   if (uriScheme(input) !== 's3') return readFile(input)
   const { readObjectBytes } = await import('../io/sources/read-object.js')
   return readObjectBytes(input, undefined, undefined, { maxBytes: DEFAULT_MAX_BYTES })
-}
-
-async function writePng(file: string, image: RgbImage): Promise<void> {
-  const png = await encodePng(image)
-  await writeAtomically(file, (tmp) => writeFile(tmp, png))
 }
 
 async function decodeOneImage(
@@ -138,11 +156,12 @@ async function decodeOneImage(
     .reconstruct(original.data.slice(), 1)
     .finally(() => reconstructor.close())
   const name = path.basename(request.input).replace(IMAGE_EXTENSION, '.png')
-  const file = /\.png$/i.test(request.out) ? request.out : path.join(request.out, name)
+  const isFile = request.grid !== undefined || /\.png$/i.test(request.out)
+  const file = isFile ? request.out : path.join(request.out, name)
   if (path.resolve(file) === path.resolve(request.input)) {
     throw usageError('would_overwrite', `The reconstruction would overwrite ${request.input}`, ['choose another --out'])
   }
-  await writePng(file, request.sideBySide ? sideBySide([original, reconstruction!]) : reconstruction!)
+  await writePicture(file, request.sideBySide ? sideBySide([original, reconstruction!]) : reconstruction!)
   return { images: 1, out: file, interrupted: false }
 }
 
@@ -155,25 +174,17 @@ function assertChannels(model: ImageModel, channels: number, file: string): void
   ])
 }
 
-/** File names for keys: the key with its image extension replaced, never outside the folder, never twice. */
-export function createPngNames(): (key: string) => string {
-  const used = new Set<string>()
-  return (key) => {
-    const parts = key
-      .split(/[/\\]/)
-      .map((part) => (part === '' || part === '.' || part === '..' ? '_' : part.replaceAll('\0', '_')))
-    let name = parts.join('/').replace(IMAGE_EXTENSION, '')
-    // Two keys that differ only in their extension: the second keeps it.
-    if (used.has(name)) name = parts.join('/')
-    while (used.has(name)) name += '_'
-    used.add(name)
-    return `${name}.png`
-  }
+interface LatentBatch {
+  /** Images before this batch. */
+  first: number
+  rows: { key: string }[]
+  data: TensorData
 }
 
 async function decodeShards(
   model: ImageModel,
   request: DecodeRequest,
+  sink: PictureSink,
 ): Promise<Omit<DecodeResult, 'seconds' | 'rejects'>> {
   if (request.sideBySide) {
     throw usageError(
@@ -183,7 +194,6 @@ async function decodeShards(
     )
   }
   const files = await findShards(request.input)
-  const names = createPngNames()
   const decoders = new Map<string, ImageDecoder>()
   const { device } = request
   let images = 0
@@ -227,20 +237,20 @@ async function decodeShards(
             const data = tensors.latents!
             const keep = Math.min(rows.length, (request.limit ?? Number.POSITIVE_INFINITY) - images)
             if (keep <= 0 || request.stop?.aborted) return
+            yield { first: images, rows: rows.slice(0, keep), data: data.subarray(0, keep * rowSize) }
             images += keep
-            yield { rows: rows.slice(0, keep), data: data.subarray(0, keep * rowSize) }
           }
         }
-        const decodeBatch = async ({ rows, data }: { rows: { key: string }[]; data: TensorData }): Promise<number> => {
+        const decodeBatch = async ({ first, rows, data }: LatentBatch): Promise<number> => {
           const floats = data instanceof Uint16Array ? float16ToFloat32(data) : Float32Array.from(data)
           const pngs = splitImages(await decoder.decode(floats, rows.length), decoder.size)
-          await Promise.all(pngs.map((image, i) => writePng(path.join(request.out, names(rows[i]!.key)), image)))
+          await Promise.all(pngs.map((image, i) => sink.put(first + i, rows[i]!.key, image)))
           return rows.length
         }
         let done = images
         for await (const count of mapOrdered(batches(), runsInFlight(device) + 1, decodeBatch)) {
           done += count
-          request.onProgress?.(done, request.limit ?? shard.rows)
+          request.onProgress?.(done)
         }
       } finally {
         await shard.close()

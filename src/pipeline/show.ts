@@ -4,23 +4,20 @@
  * (of all images together) as red, green and blue, as DINOv2's figures show them. Columns for which the model lacks
  * a part are left out.
  */
-import { writeFile } from 'node:fs/promises'
 import type { Device } from '../engine/device.js'
 import { openImageDecoder } from '../engine/image-decoder.js'
 import { openImageEncoder } from '../engine/image-encoder.js'
 import { usageError } from '../errors.js'
 import { heatMap } from '../image/heat-map.js'
-import { grid } from '../image/montage.js'
-import { encodeJpeg, encodePng } from '../image/png.js'
 import { openPixelPool } from '../image/pool/pool.js'
 import { resizePillow } from '../image/resize.js'
-import { writeAtomically } from '../io/atomic.js'
 import { openSource } from '../io/sources/index.js'
 import { principalScores } from '../math/principal.js'
 import { openModel } from '../model/index.js'
 import type { Reject, RgbImage } from '../types.js'
 import { splitImages } from './decode-images.js'
 import { planTransform } from './ledger/plan-request.js'
+import { assertPictureName, writeSheet } from './pictures.js'
 import { readEntryPixels } from './stream/entry-pixels.js'
 
 export interface ShowRequest {
@@ -55,15 +52,12 @@ export interface ShowResult {
 
 /** Differences of so many levels are white. */
 export const SHOWN_ERROR = 64
-const GAP = 4
 
 /** Draws the sheet. Throws usage error `no_images` where there is nothing to show. */
 export async function showImages(request: ShowRequest): Promise<ShowResult> {
   const began = performance.now()
   const { device, stop, onNote } = request
-  if (!/\.(png|jpe?g)$/i.test(request.out)) {
-    throw usageError('bad_out', `--out ${request.out} is not the name of a picture`, ['end it with .png or .jpg'])
-  }
+  assertPictureName(request.out)
   const model = await openModel(request.model, { cacheDir: request.cacheDir })
   try {
     const size = planTransform(request, model, true)
@@ -109,13 +103,8 @@ export async function showImages(request: ShowRequest): Promise<ShowResult> {
       }
     }
     const shown = (['original', 'reconstruction', 'error', 'patches'] as const).filter((name) => columns[name])
-    const sheet = grid(
-      originals.flatMap((_, i) => shown.map((name) => columns[name]![i]!)),
-      shown.length,
-      GAP,
-    )
-    const file = /\.jpe?g$/i.test(request.out) ? await encodeJpeg(sheet) : await encodePng(sheet)
-    await writeAtomically(request.out, (tmp) => writeFile(tmp, file))
+    const cells = originals.flatMap((_, i) => shown.map((name) => columns[name]![i]!))
+    await writeSheet(request.out, cells, shown.length)
     const seconds = (performance.now() - began) / 1000
     return { images: originals.length, rejects, columns: shown, missing, out: request.out, seconds }
   } finally {

@@ -90,10 +90,20 @@ export const DECODE_FLAGS = declareFlags({
   out: Flags.string({
     char: 'o',
     required: true,
-    summary: 'Folder for the PNG files; for one image also a name ending in .png.',
+    summary: 'Folder for the PNG files; for one image also a name ending in .png; with --grid a .png or .jpg file.',
     helpValue: 'DIR',
   }),
   model: MODEL_FLAG,
+  grid: Flags.boolean({
+    summary: 'All in one picture, in the order of the rows: the first 64, or --limit N.',
+  }),
+  'per-row': Flags.integer({
+    min: 1,
+    max: 100,
+    dependsOn: ['grid'],
+    summary: 'With --grid: images beside each other. Default: as square as it gets, at most 8.',
+    helpValue: 'N',
+  }),
   'side-by-side': Flags.boolean({
     default: false,
     summary: 'Images: the preprocessed original and the reconstruction in one picture.',

@@ -5,7 +5,7 @@ import { runDecode } from '../../pipeline/decode.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { DECODE_FLAGS } from '../flags/encode-flags.js'
-import { formatCount, formatDuration } from '../terminal/format.js'
+import { formatDuration, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 
 export type DecodeFlags = FlagValues<typeof DECODE_FLAGS> & { input: string }
@@ -37,6 +37,7 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
       batchSize: flags['batch-size'],
       device,
       sideBySide: flags['side-by-side'],
+      grid: flags.grid ? { perRow: flags['per-row'] } : undefined,
       transform: flags.transform,
       imageSize: flags['image-size'],
       limit: flags.limit,
@@ -45,10 +46,11 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
       stdin: process.stdin,
       onNote: progress.note,
       onReject: ({ key, code, message }) => progress.note(`left out: ${key} (${code}: ${message})`),
+      onProgress: (done) => progress.status(`${plural(done, 'image')} decoded`),
     })
-    const images = `${formatCount(result.images)} image${result.images === 1 ? '' : 's'}`
+    const images = plural(result.images, 'image')
     const { rejects } = result
-    const left = rejects === 0 ? '' : ` · ${formatCount(rejects)} reject${rejects === 1 ? '' : 's'}`
+    const left = rejects === 0 ? '' : ` · ${plural(rejects, 'reject')}`
     if (rejects > MAX_BAD * (rejects + result.images)) context.exitCode(EXIT.rejects)
     progress.finish([
       `${images} decoded to ${result.out}${left} · ${formatDuration(result.seconds)} · ${device.summary}`,
