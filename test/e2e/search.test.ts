@@ -13,6 +13,8 @@ import {
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openSource } from '../../src/io/sources/index.js'
+import type { ListingEntry } from '../../src/types.js'
 import { repoRoot, runCli } from '../support/cli.js'
 import { buildIndexOf } from '../support/search-server.js'
 
@@ -166,12 +168,26 @@ describe('vtp dedup', () => {
     expect(duplicates).toBe(1)
   })
 
-  it('writes to a file in a new folder, or says at once that it cannot', async () => {
+  it('writes the groups and what stays and goes to files in a new folder, or says at once that it cannot', async () => {
     const out = path.join(dir, 'new', 'folder', 'groups.jsonl')
-    const run = await runCli(['dedup', index, '--threshold', '0.9999', '--out', out])
+    const [keep, remove] = [path.join(dir, 'new', 'keep.jsonl'), path.join(dir, 'new', 'remove.txt')]
+    const lists = ['--keep-list', keep, '--remove-list', remove]
+    const run = await runCli(['dedup', index, '--threshold', '0.9999', '--out', out, ...lists])
     expect(run.code, run.stderr).toBe(0)
     expect(readdirSync(path.dirname(out))).toEqual(['groups.jsonl'])
     expect(JSON.parse(readFileSync(out, 'utf8'))).toMatchObject({ rows: [{}, {}] })
+    // Both are sources: together they are the images, with their keys and classes.
+    const entries = async (file: string): Promise<ListingEntry[]> => {
+      const source = await openSource(file)
+      const found: ListingEntry[] = []
+      for await (const entry of source.list()) found.push(entry)
+      expect(source.classes ?? null).toEqual(file === keep ? expect.arrayContaining(['things']) : null)
+      return found
+    }
+    expect((await entries(remove)).map(({ uri }) => path.relative(photos, uri))).toEqual(['things/copy of the cat.png'])
+    const kept = await entries(keep)
+    expect(kept).toHaveLength(13)
+    expect(kept.find(({ key }) => key === 'things/coffee.webp')).toMatchObject({ label: 2 })
     for (const wrong of [dir, 's3://bucket/groups.jsonl', path.join(out, 'in a file')]) {
       const refused = await runCli(['dedup', index, '--out', wrong])
       expect([refused.code, refused.stderr]).toEqual([2, expect.stringMatching(/--out/)])

@@ -137,6 +137,11 @@ export const DEDUP_FLAGS = declareFlags({
   }),
   exact: Flags.boolean({ default: false, summary: 'Compare all pairs, whatever the index has.' }),
   out: Flags.string({ char: 'o', summary: 'Write the groups as JSON lines to a file.', helpValue: 'FILE' }),
+  'keep-list': Flags.string({
+    summary: 'Write the images that stay as a SOURCE of `vtp encode`: .txt, or .jsonl with keys, labels and captions.',
+    helpValue: 'FILE',
+  }),
+  'remove-list': Flags.string({ summary: 'Write the near-duplicates that go, likewise.', helpValue: 'FILE' }),
 })
 
 const { 'dry-run': _, ...CLASSIFY_RUN_FLAGS } = RUN_FLAGS

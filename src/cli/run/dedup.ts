@@ -1,7 +1,9 @@
 /** `vtp dedup` between its flags and the index. */
+import { once } from 'node:events'
 import { effectiveCores } from '../../engine/cores.js'
 import { EXIT } from '../../errors.js'
 import { type DuplicateGroup, findDuplicates } from '../../retrieval/duplicates.js'
+import { isListable, listLine, rowsToRemove } from '../../retrieval/keep-lists.js'
 import { type OpenIndex, openIndex } from '../../retrieval/open-index.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
@@ -10,6 +12,8 @@ import { jsonText } from '../terminal/clean.js'
 import { formatCount, formatDuration, formatPercent, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { type Output, openOutput } from './output-file.js'
+
+const LIST_BLOCK = 4096
 
 export type DedupFlags = FlagValues<typeof DEDUP_FLAGS> & { index: string }
 
@@ -25,8 +29,10 @@ export interface DedupJson {
   rows: number
   threshold: number
   groups: GroupJson[]
-  /** Rows that would go if one of each group stayed. */
+  /** Rows that go if one of each group stays. */
   duplicates: number
+  /** Rows of the written lists that no list can name, because they lie inside archives or tables. */
+  unlistable: number
   seconds: number
   interrupted: boolean
 }
@@ -37,9 +43,18 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
   const stop = onStopSignals(progress.note)
   const index = await openIndex(flags.index, { threads: effectiveCores() })
   const began = performance.now()
-  let out: Output | undefined
+  const outputs: Output[] = []
+  const open = async (flag: 'out' | 'keep-list' | 'remove-list'): Promise<Output | undefined> => {
+    const file = flags[flag]
+    if (file === undefined) return undefined
+    const output = await openOutput(file, `--${flag}`)
+    outputs.push(output)
+    return output
+  }
   try {
-    if (flags.out !== undefined) out = await openOutput(flags.out)
+    const out = await open('out')
+    const keep = await open('keep-list')
+    const remove = await open('remove-list')
     const found = await findDuplicates(index, {
       threshold,
       exact: flags.exact,
@@ -54,23 +69,58 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
       for (const group of groups) out.stream.write(`${jsonText(group)}\n`)
       await out.finish()
     }
-    if (!out) {
+    const interrupted = stop.signal.aborted
+    // Half a comparison says nothing of what may go.
+    const unlistable = interrupted || !(keep ?? remove) ? 0 : await writeLists(index, found, flags, { keep, remove })
+    if (unlistable > 0)
+      progress.note(
+        `${plural(unlistable, 'row')} of the lists cannot be read by vtp encode: these images lie inside tar or table files. Go by their keys.`,
+      )
+    if (!out && !keep && !remove) {
       for (const { score, rows } of groups)
         progress.print([score.toFixed(4), ...rows.map((row) => `  ${row.uri || row.key}`), ''])
     }
     progress.finish([
       `${plural(groups.length, 'group')}, ${formatCount(duplicates)} of ${formatCount(index.manifest.rows)} rows are near-duplicates of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,
     ])
-    const interrupted = stop.signal.aborted
     if (interrupted) context.exitCode(EXIT.interrupted)
     const { rows } = index.manifest
-    return { index: flags.index, rows, threshold, groups, duplicates, seconds: Number(seconds.toFixed(3)), interrupted }
+    return {
+      ...{ index: flags.index, rows, threshold, groups, duplicates, unlistable },
+      seconds: Number(seconds.toFixed(3)),
+      interrupted,
+    }
   } finally {
-    await out?.abort()
+    for (const output of outputs) await output.abort()
     stop.release()
     progress.close()
     await index.close()
   }
+}
+
+/** Writes the lists that are asked for; returns how many of their rows no list can name. */
+async function writeLists(
+  index: OpenIndex,
+  groups: readonly DuplicateGroup[],
+  flags: DedupFlags,
+  { keep, remove }: { keep?: Output; remove?: Output },
+): Promise<number> {
+  const { classes } = index.manifest
+  const going = await rowsToRemove(index, groups)
+  let unlistable = 0
+  for await (const { first, rows } of index.reader.scan(LIST_BLOCK)) {
+    for (const [i, row] of rows.entries()) {
+      const goes = going.has(first + i)
+      const output = goes ? remove : keep
+      if (!output) continue
+      if (!isListable(row)) unlistable++
+      const line = listLine(flags[goes ? 'remove-list' : 'keep-list']!, row, classes)
+      if (!output.stream.write(line)) await once(output.stream, 'drain')
+    }
+  }
+  await keep?.finish()
+  await remove?.finish()
+  return unlistable
 }
 
 async function describeGroups(index: OpenIndex, groups: DuplicateGroup[]): Promise<GroupJson[]> {

@@ -21,9 +21,9 @@ export interface Output {
 }
 
 /** Makes the file's folder. Throws usage error `out_unusable`. */
-export async function openOutput(file: string): Promise<Output> {
+export async function openOutput(file: string, flag = '--out'): Promise<Output> {
   const unusable = (why: string): Error =>
-    usageError('out_unusable', `--out ${file}: ${why}`, ['give the path of a file on this machine'])
+    usageError('out_unusable', `${flag} ${file}: ${why}`, ['give the path of a file on this machine'])
   if (uriScheme(file) !== undefined) throw unusable('it is not a local file')
   const info = await stat(file).catch(() => undefined)
   if (info?.isDirectory() || file.endsWith('/')) throw unusable('it is a folder')
