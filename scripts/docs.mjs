@@ -1,7 +1,7 @@
 // Writes docs/commands.md from oclif.manifest.json (made by `npm run build`). With --check it writes
 // nothing and fails when the file is not what it would write.
 import { readFile, writeFile } from 'node:fs/promises'
-import { REJECT_CODES } from '../dist/types.js'
+import { REJECT_CODES } from '../src/types.ts'
 
 const target = new URL('../docs/commands.md', import.meta.url)
 const manifest = JSON.parse(await readFile(new URL('../oclif.manifest.json', import.meta.url), 'utf8'))

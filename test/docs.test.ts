@@ -28,7 +28,10 @@ const manifest = JSON.parse(read('oclif.manifest.json')) as { commands: Record<s
 
 describe('docs/commands.md', () => {
   it('is what the program says', () => {
-    execFileSync(process.execPath, [path.join(repoRoot, 'scripts', 'docs.mjs'), '--check'], { stdio: 'pipe' })
+    execFileSync(process.execPath, ['--import', 'tsx', path.join(repoRoot, 'scripts', 'docs.mjs'), '--check'], {
+      stdio: 'pipe',
+      cwd: repoRoot,
+    })
   })
 })
 

@@ -130,7 +130,7 @@ describe('ONNX Runtime', () => {
     )
     const loads = /(from|import|import\(|require\()\s*'onnxruntime-node'/
     const loaders = programs.filter((name) => loads.test(readFileSync(path.join(repoRoot, name), 'utf8')))
-    expect(loaders).toEqual(['src/engine/runtime.ts'])
+    expect(loaders).toEqual(['src/engine/load-runtime.ts'])
   })
 })
 

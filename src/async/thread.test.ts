@@ -1,23 +1,24 @@
-import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { buildSync } from 'esbuild'
 import { expect, it } from 'vitest'
 import { repoRoot, tempDir } from '../../test/support/cli.js'
 import { VtpError } from '../errors.js'
 import { haltThreads, openThread } from './thread.js'
 
-const serve = pathToFileURL(path.join(repoRoot, 'dist', 'async', 'serve-thread.js')).href
-const errors = pathToFileURL(path.join(repoRoot, 'dist', 'errors.js')).href
-
 /** A thread whose worker is this text. */
 function open(service: string, options: { uninterruptible?: boolean; onDeath?: (error: Error) => void } = {}) {
   const file = path.join(tempDir(), 'worker.mjs')
-  writeFileSync(
-    file,
-    `import { serveThread, threadData } from ${JSON.stringify(serve)}
-import { VtpError } from ${JSON.stringify(errors)}
-serveThread(${service})`,
-  )
+  const contents = `import { serveThread, threadData } from './src/async/serve-thread.ts'
+import { VtpError } from './src/errors.ts'
+serveThread(${service})`
+  buildSync({
+    stdin: { contents, resolveDir: repoRoot },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    outfile: file,
+  })
   return openThread<unknown, unknown, string>(pathToFileURL(file), {
     data: 'given',
     failed: (why) => new VtpError(`it failed: ${why}`, { code: 'failed' }),

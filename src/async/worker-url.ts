@@ -1,11 +1,11 @@
+import { packageFile } from '../package.js'
+
 /**
- * Where a worker thread's file is. Worker threads load JavaScript, so when this code runs from
- * TypeScript sources (tests, benchmarks, scripts) the built file of the same name in dist/ is used.
+ * The built file of a worker, by its path below `src/` without the extension; its name ends with `-worker`, by which
+ * the build finds it. Workers are JavaScript also where the program runs from its TypeScript sources.
  */
-export function workerUrl(moduleUrl: string, relative: string): URL {
-  const url = new URL(relative, moduleUrl)
-  if (moduleUrl.endsWith('.ts')) url.pathname = url.pathname.replace(/\/src\/(?!.*\/src\/)/, '/dist/')
-  return url
+export function workerUrl(name: `${string}-worker`): URL {
+  return packageFile(`dist/${name}.js`)
 }
 
 /**

@@ -13,7 +13,6 @@ import {
   flagsOnCommandLine,
   injectValues,
   type OutsideValue,
-  readConfigFile,
   valuesFromConfig,
   valuesFromEnv,
 } from './flags/config-file.js'
@@ -64,7 +63,7 @@ export abstract class BaseCommand<_C extends typeof Command = typeof Command> ex
     const fromEnv = valuesFromEnv(process.env, shapes, given)
     const file = this.configFile(given, fromEnv)
     const taken = new Set([...given, ...fromEnv.map((value) => value.flag)])
-    const fromFile = file === undefined ? [] : valuesFromConfig(await readConfigFile(file), file, shapes, taken)
+    const fromFile = file === undefined ? [] : valuesFromConfig(await readConfig(file), file, shapes, taken)
     this.outside = [...fromEnv, ...fromFile]
     try {
       const parsed = await this.parse(ctor as never, injectValues(this.argv, this.outside))
@@ -130,4 +129,9 @@ export abstract class BaseCommand<_C extends typeof Command = typeof Command> ex
   private commandName(): string {
     return (this.id ?? '').replaceAll(':', ' ')
   }
+}
+
+/** The library that reads it is loaded where there is one. */
+async function readConfig(file: string): Promise<Record<string, unknown>> {
+  return (await import('./flags/read-config.js')).readConfigFile(file)
 }

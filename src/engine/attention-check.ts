@@ -37,7 +37,7 @@ function checkGraph(): Uint8Array {
 
 async function run(graph: Uint8Array, provider: ProviderOption): Promise<Float32Array> {
   const options = { executionProviders: [provider, 'cpu'], intraOpNumThreads: 1, interOpNumThreads: 1 }
-  const session = await ort.InferenceSession.create(graph, options as ort.InferenceSession.SessionOptions)
+  const session = await ort.InferenceSession.create(graph, options as ort.SessionOptions)
   try {
     const data = Float32Array.from({ length: ROWS * TOKENS * WIDTH }, (_, i) => Math.cos(i * 0.917))
     const { y } = await session.run({ x: new ort.Tensor('float32', data, [ROWS, TOKENS, WIDTH]) })

@@ -10,8 +10,8 @@ import { effectiveCores } from './cores.js'
 import { countGpus, hasCudnn } from './cuda.js'
 import { cpuBatch, type Device } from './device.js'
 import { GPU_BATCH, LANES_PER_GPU } from './gpu-memory.js'
+import { loadRuntime } from './load-runtime.js'
 import { type DeviceKind, hasCudaProvider } from './providers.js'
-import { listSupportedBackends } from './runtime.js'
 
 export interface DeviceRequest {
   device: string
@@ -31,7 +31,8 @@ export interface DeviceProbes {
 
 const thisMachine: DeviceProbes = {
   bundled: () =>
-    listSupportedBackends()
+    loadRuntime()
+      .listSupportedBackends()
       .filter((backend) => backend.bundled)
       .map((backend) => backend.name),
   hasCuda: hasCudaProvider,

@@ -8,6 +8,7 @@ import { errorText } from '../errors.js'
 import { cgroupLimits } from './cgroup.js'
 import { effectiveCores } from './cores.js'
 import { type CudaReport, inspectCuda } from './cuda.js'
+import { loadRuntime } from './load-runtime.js'
 import { processorFeatures } from './processor.js'
 
 export interface CpuReport {
@@ -86,7 +87,7 @@ async function attempt<T>(load: () => Promise<T>): Promise<Loaded<T>> {
 }
 
 async function inspectRuntime(): Promise<RuntimeReport> {
-  const { listSupportedBackends } = await import('./runtime.js')
+  const { listSupportedBackends } = loadRuntime()
   const { version } = createRequire(import.meta.url)('onnxruntime-node/package.json') as { version: string }
   return { version, backends: listSupportedBackends().map(({ name, bundled }) => ({ name, bundled })) }
 }

@@ -1,4 +1,7 @@
-/** The one door to ONNX Runtime: nothing else imports its package, so that its telemetry is off before it is loaded. */
-import './telemetry-off.js'
+/** ONNX Runtime's names, for code that runs graphs in its own thread. */
+import { loadRuntime, type Runtime } from './load-runtime.js'
 
-export { env, InferenceSession, listSupportedBackends, Tensor } from 'onnxruntime-node'
+export const { env, InferenceSession, Tensor } = loadRuntime()
+export type InferenceSession = Runtime.InferenceSession
+export type SessionOptions = Runtime.InferenceSession.SessionOptions
+export type Tensor = Runtime.Tensor

@@ -2,10 +2,10 @@
  * ONNX Runtime sessions, each in a worker thread of its own (session-worker.ts). A `Session` is a
  * resource: close it. Runs may be posted ahead; results come back in order.
  */
-import './telemetry-off.js'
 import { openThread } from '../async/thread.js'
 import { workerUrl } from '../async/worker-url.js'
 import { errorText, VtpError } from '../errors.js'
+import { switchTelemetryOff } from './telemetry-off.js'
 
 export type TensorArray = Float32Array | Float64Array | Uint16Array | Uint8Array | BigInt64Array | Int32Array
 
@@ -49,15 +49,17 @@ export interface Session {
 
 /** Opens a session in a worker thread. Throws VtpError `engine_open_failed` with ONNX Runtime's reason. */
 export async function openSession(settings: SessionSettings): Promise<Session> {
+  switchTelemetryOff()
   const runFailed = (why: string): VtpError =>
     new VtpError(`The engine failed: ${why}`, {
       code: 'engine_run_failed',
       suggestions: ['try a smaller --batch-size'],
     })
-  const thread = openThread<SessionRequest, RunResult, SessionSettings>(
-    workerUrl(import.meta.url, './session-worker.js'),
-    { data: settings, failed: runFailed, uninterruptible: true },
-  )
+  const thread = openThread<SessionRequest, RunResult, SessionSettings>(workerUrl('engine/session-worker'), {
+    data: settings,
+    failed: runFailed,
+    uninterruptible: true,
+  })
   try {
     await thread.ready
   } catch (error) {

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { usageError } from '../errors.js'
 import { defaultCacheDir } from '../io/cache.js'
+import { packageFile } from '../package.js'
 import { localCandidate, PLAIN_NAMES } from './candidate.js'
 import type { ImageModel } from './image-model.js'
 import { recognise, unknownCheckpoint } from './registry.js'
@@ -24,7 +25,7 @@ export interface OpenModelOptions {
 
 /** The folder of the bundled model. */
 export function bundledModelFolder(): string {
-  return fileURLToPath(new URL('../../models/vtp-nano', import.meta.url))
+  return fileURLToPath(packageFile('models/vtp-nano'))
 }
 
 const HUB_ID = /^[\w][\w.-]*\/[\w.-]+(@[\w./-]+)?$/

@@ -25,6 +25,7 @@ import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { onHalt } from '../async/thread.js'
 import { workerUrl } from '../async/worker-url.js'
+import { switchTelemetryOff } from '../engine/telemetry-off.js'
 import { VtpError } from '../errors.js'
 import type { OptimizerSettings } from './adamw.js'
 import { hasState, STATE_KINDS, type StateKind, stateTensors } from './state.js'
@@ -148,7 +149,8 @@ export async function openTrainStep(
     inputs: built.graph.inputs.map(({ name }) => name),
     halt,
   }
-  const worker = new Worker(workerUrl(import.meta.url, './step-worker.js'), { workerData })
+  switchTelemetryOff()
+  const worker = new Worker(workerUrl('train/step-worker'), { workerData })
   const thread = talk(worker)
   const off = onHalt(async () => {
     Atomics.store(halt, 0, 1)

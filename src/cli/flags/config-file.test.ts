@@ -2,15 +2,9 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { tempDir } from '../../../test/support/cli.js'
-import {
-  type FlagShapes,
-  flagsOnCommandLine,
-  injectValues,
-  readConfigFile,
-  valuesFromConfig,
-  valuesFromEnv,
-} from './config-file.js'
+import { type FlagShapes, flagsOnCommandLine, injectValues, valuesFromConfig, valuesFromEnv } from './config-file.js'
 import { envName } from './declare.js'
+import { readConfigFile } from './read-config.js'
 
 const flags: FlagShapes = {
   out: { type: 'option', char: 'o' },

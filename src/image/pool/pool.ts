@@ -62,7 +62,7 @@ interface Member {
 }
 
 const IMAGES_PER_THREAD = 2
-const FILE = './pixel-worker.js'
+const WORKER = 'image/pool/pixel-worker'
 
 export function openPixelPool(size: number, isolated = false): PixelPool {
   const members: Member[] = []
@@ -112,7 +112,7 @@ export function openPixelPool(size: number, isolated = false): PixelPool {
   }
 
   function startThread(): Member {
-    const thread = openThread<WorkerRequest, WorkerReply>(workerUrl(import.meta.url, FILE), {
+    const thread = openThread<WorkerRequest, WorkerReply>(workerUrl(WORKER), {
       data: undefined,
       failed: (why) => new VtpError(`A preprocessing thread ended: ${why}`, { code: 'preprocess_thread_failed' }),
       onDeath: (error) => replace(member, error.message),
@@ -136,7 +136,7 @@ export function openPixelPool(size: number, isolated = false): PixelPool {
   }
 
   function startChild(): Member {
-    const child: ChildProcess = fork(fileURLToPath(workerUrl(import.meta.url, FILE)), [], {
+    const child: ChildProcess = fork(fileURLToPath(workerUrl(WORKER)), [], {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     })

@@ -23,7 +23,7 @@ export interface ScorePool {
 }
 
 export function openScorePool(threads: number): ScorePool {
-  const url = workerUrl(import.meta.url, './score-worker.js')
+  const url = workerUrl('metrics/pairs/score-worker')
   const failed = (why: string): VtpError =>
     new VtpError(`PSNR and SSIM could not be computed: ${why}`, { code: 'scores_failed' })
   const members = Array.from({ length: threads }, () =>

@@ -2,9 +2,9 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { errorText, usageError } from '../../errors.js'
+import { packageFile } from '../../package.js'
 
-const bundled = (name: string): string =>
-  fileURLToPath(new URL(`../../../models/imagenet-zeroshot/${name}`, import.meta.url))
+const bundled = (name: string): string => fileURLToPath(packageFile(`models/imagenet-zeroshot/${name}`))
 
 export interface Prompts {
   classnames: string[]

@@ -3,6 +3,7 @@
  * the reference implementations). Read once, on first use.
  */
 import { readFileSync } from 'node:fs'
+import { packageFile } from '../../package.js'
 
 type Ranges = [first: number, last: number][]
 
@@ -25,7 +26,7 @@ export interface TextTables {
   entities: Record<string, string>
 }
 
-export const CLIP_TEXT_FOLDER = new URL('../../../models/clip-text/', import.meta.url)
+export const CLIP_TEXT_FOLDER = packageFile('models/clip-text/')
 
 let tables: TextTables | undefined
 

@@ -53,7 +53,7 @@ export interface UnitWriter {
 }
 
 export function createUnitWriter(settings: WriterSettings): UnitWriter {
-  const thread = openThread<WriteRequest, unknown, WriterSettings>(workerUrl(import.meta.url, './write-worker.js'), {
+  const thread = openThread<WriteRequest, unknown, WriterSettings>(workerUrl('pipeline/stream/write-worker'), {
     data: settings,
     failed: (why) => new VtpError(`The shards cannot be written: ${why}`, { code: 'write_failed' }),
   })

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { errorText, usageError } from '../../errors.js'
+import { packageFile } from '../../package.js'
 import type { Embedder } from '../embedder.js'
 import type { OpenIndex } from '../open-index.js'
 import { type Api, createApi } from './api.js'
@@ -20,7 +21,7 @@ const PAGES: Record<string, [file: string, type: string]> = {
   '/style.css': ['style.css', 'text/css; charset=utf-8'],
   '/icon.svg': ['icon.svg', 'image/svg+xml'],
 }
-const WEB_FOLDER = new URL('../../../web/', import.meta.url)
+const WEB_FOLDER = packageFile('web/')
 const MAX_UPLOAD_BYTES = 20 * 2 ** 20
 const MAX_JSON_BYTES = 64 * 2 ** 10
 /** Bodies and decoded images that are in memory at once, and uploads that wait for their turn. */

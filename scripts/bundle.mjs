@@ -1,0 +1,72 @@
+// Gathers src/ and the libraries that are plain JavaScript into few files below dist/: a command loads a dozen of
+// them where it would load six hundred modules. Every entry keeps its path (dist/index.js, dist/cli/main.js, the
+// commands, the workers), what several share lies in dist/chunks. Names are not shortened, so that stack traces can
+// be read. Libraries with native code, WebAssembly files or optional parts stay in node_modules.
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const outdir = path.join(root, 'dist')
+
+async function sources(folder, suffix) {
+  const names = await readdir(path.join(root, folder), { recursive: true })
+  return names.filter((name) => name.endsWith(suffix)).map((name) => path.join(folder, name))
+}
+
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: [
+    'src/index.ts',
+    'src/cli/main.ts',
+    ...(await sources('src/commands', '.ts')),
+    ...(await sources('src', '-worker.ts')),
+  ],
+  outbase: 'src',
+  outdir,
+  bundle: true,
+  splitting: true,
+  chunkNames: 'chunks/[name]-[hash]',
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  external: ['onnxruntime-node', 'sharp', 'usearch', 'parquet-wasm', '@lancedb/lancedb', '@oclif/plugin-autocomplete'],
+  // CommonJS libraries ask for Node's own modules by `require`.
+  banner: {
+    js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+  },
+  metafile: true,
+  logLevel: 'warning',
+})
+
+// `await import('library')` of CommonJS would have no names in a bundle.
+for (const [file, { imports }] of Object.entries(metafile.inputs)) {
+  if (!file.startsWith('src/')) continue
+  const unnamed = imports.find((one) => one.kind === 'dynamic-import' && metafile.inputs[one.path]?.format === 'cjs')
+  if (unnamed)
+    throw new Error(`${file} imports ${unnamed.original} late: import a file of src that imports it statically`)
+}
+
+// What an earlier build left. A program that runs meanwhile keeps the chunks that did not change.
+const written = new Set(Object.keys(metafile.outputs).map((file) => path.resolve(root, file)))
+for (const name of await readdir(outdir, { recursive: true })) {
+  const file = path.join(outdir, name)
+  if (name.endsWith('.js') && !written.has(file)) await rm(file)
+}
+
+// The licences of the libraries whose code is in dist/ go with it.
+const packages = new Set()
+for (const file of Object.keys(metafile.inputs)) {
+  const at = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)
+  if (at) packages.add(at[1])
+}
+const texts = []
+for (const folder of [...packages].sort()) {
+  const { name, version, license } = JSON.parse(await readFile(path.join(root, folder, 'package.json'), 'utf8'))
+  const file = (await readdir(path.join(root, folder))).find((entry) => /^licen[cs]e/i.test(entry))
+  const text = file ? await readFile(path.join(root, folder, file), 'utf8') : ''
+  texts.push(`${name} ${version} (${license})\n\n${text.trim()}\n`)
+}
+await mkdir(outdir, { recursive: true })
+await writeFile(path.join(outdir, 'LICENSES.txt'), texts.join(`\n${'-'.repeat(80)}\n\n`))
