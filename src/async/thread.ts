@@ -62,12 +62,6 @@ export async function haltThreads(): Promise<void> {
   await Promise.all([...halts].map((halt) => halt()))
 }
 
-/** Has `halt` called by `haltThreads`, for threads of another kind; returns the way back. */
-export function onHalt(halt: () => Promise<void>): () => void {
-  halts.add(halt)
-  return () => halts.delete(halt)
-}
-
 export function openThread<Request, Reply, Data = undefined>(
   url: URL,
   { data, failed, onDeath, uninterruptible }: ThreadOptions<Data>,
@@ -91,7 +85,7 @@ export function openThread<Request, Reply, Data = undefined>(
     Atomics.store(halt, 0, 1)
     return end()
   }
-  const forgetHalt = uninterruptible ? onHalt(haltThis) : undefined
+  if (uninterruptible) halts.add(haltThis)
 
   const die = (why: string): void => {
     if (dead) return
@@ -117,7 +111,7 @@ export function openThread<Request, Reply, Data = undefined>(
   })
   worker.on('error', (error) => die(errorText(error)))
   worker.on('exit', (code) => {
-    forgetHalt?.()
+    halts.delete(haltThis)
     die(closing ? 'its thread was closed' : `its worker thread ended with code ${code}`)
   })
 

@@ -5,7 +5,7 @@
  */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { parentPort, workerData } from 'node:worker_threads'
+import { type Answer, serveThread, threadData } from '../async/serve-thread.js'
 import { providerOption } from '../engine/providers.js'
 import * as ort from '../engine/runtime.js'
 import { averageFrozen, clipFactor, globalNorm, updateTensor } from './adamw.js'
@@ -13,17 +13,13 @@ import { isFrozen, parameterInput, type StateKind } from './state.js'
 import type { StepReply, StepRequest, StepResult, StepWorkerData } from './step.js'
 import { PLAN_COLUMNS } from './transport.js'
 
-const port = parentPort!
-const settings = workerData as StepWorkerData
+const settings = threadData<StepWorkerData>()
+let session: ort.InferenceSession
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 const state = new Map<string, Partial<Record<StateKind, Float32Array>>>(settings.shapes.map(([name]) => [name, {}]))
-
-function reply(message: StepReply, transfer: ArrayBuffer[] = []): void {
-  port.postMessage(message, transfer)
-}
 
 function stateOf(kind: StateKind, name: string): Float32Array {
   const found = state.get(name)?.[kind]
@@ -62,7 +58,7 @@ function update(gradients: Map<string, Float32Array>, { rates }: RunRequest, nor
   }
 }
 
-async function run(session: ort.InferenceSession, request: RunRequest): Promise<StepResult> {
+async function run(request: RunRequest): Promise<StepResult> {
   const started = performance.now()
   const results = await session.run(feedsOf(request))
   const ended = performance.now()
@@ -81,19 +77,19 @@ async function run(session: ort.InferenceSession, request: RunRequest): Promise<
   return { finite, mse, ...(cos && { cos }), gradNorm, seconds }
 }
 
-async function answer(session: ort.InferenceSession, request: Exclude<StepRequest, { type: 'close' }>): Promise<void> {
-  const { id } = request
-  if (request.type === 'state') {
-    state.get(request.name)![request.kind] = request.values
-    reply({ type: 'done', id })
-  } else if (request.type === 'read') {
-    const values = stateOf(request.kind, request.name).slice()
-    reply({ type: 'done', id, values }, [values.buffer])
-  } else reply({ type: 'done', id, result: await run(session, request) })
+async function handle(request: StepRequest): Promise<Answer<StepReply>> {
+  if (request.type === 'run') return { reply: await run(request) }
+  const { kind, name } = request
+  if (request.type === 'read') {
+    const values = stateOf(kind, name).slice()
+    return { reply: values, transfer: [values.buffer] }
+  }
+  state.get(name)![kind] = request.values
+  return { reply: undefined }
 }
 
-async function main(): Promise<void> {
-  const session = await ort.InferenceSession.create(settings.graph, {
+async function start(): Promise<void> {
+  session = await ort.InferenceSession.create(settings.graph, {
     executionProviders: settings.providers.map(providerOption),
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,
@@ -105,28 +101,6 @@ async function main(): Promise<void> {
     // Idle threads must not spin while the optimiser runs.
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   })
-  reply({ type: 'ready' })
-  let queue: Promise<void> = Promise.resolve()
-  port.on('message', (request: StepRequest) => {
-    if (request.type === 'close') {
-      void queue.then(async () => {
-        await session.release()
-        port.close()
-      })
-      return
-    }
-    queue = queue.then(async () => {
-      if (Atomics.load(settings.halt, 0) === 1) return
-      try {
-        await answer(session, request)
-      } catch (error) {
-        reply({ type: 'error', id: request.id, message: error instanceof Error ? error.message : String(error) })
-      }
-    })
-  })
 }
 
-main().catch((error: unknown) => {
-  reply({ type: 'failed', message: error instanceof Error ? error.message : String(error) })
-  port.close()
-})
+serveThread({ start, handle, close: () => session.release() })

@@ -22,11 +22,10 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { Worker } from 'node:worker_threads'
-import { onHalt } from '../async/thread.js'
+import { openThread } from '../async/thread.js'
 import { workerUrl } from '../async/worker-url.js'
 import { switchTelemetryOff } from '../engine/telemetry-off.js'
-import { VtpError } from '../errors.js'
+import { errorText, VtpError } from '../errors.js'
 import type { OptimizerSettings } from './adamw.js'
 import { hasState, STATE_KINDS, type StateKind, stateTensors } from './state.js'
 import { buildStepGraph, type StepGraphSpec } from './step-graph.js'
@@ -102,21 +101,15 @@ export interface StepWorkerData {
   lead: number[]
   latent: number[]
   inputs: string[]
-  /** `halt[0]` = 1: start no further run. */
-  halt: Int32Array
 }
 
 export type StepRequest =
-  | { type: 'state'; id: number; kind: StateKind; name: string; values: Float32Array }
-  | { type: 'run'; id: number; batch: TrainBatch; plan: Float32Array; rates: StepRates }
-  | { type: 'read'; id: number; kind: StateKind; name: string }
-  | { type: 'close' }
+  | { type: 'state'; kind: StateKind; name: string; values: Float32Array }
+  | { type: 'run'; batch: TrainBatch; plan: Float32Array; rates: StepRates }
+  | { type: 'read'; kind: StateKind; name: string }
 
-export type StepReply =
-  | { type: 'ready' }
-  | { type: 'failed'; message: string }
-  | { type: 'done'; id: number; result?: StepResult; values?: Float32Array }
-  | { type: 'error'; id: number; message: string }
+/** To `run`, to `read` and to `state`. */
+export type StepReply = StepResult | Float32Array | undefined
 
 /** Opens a step. Throws VtpError `engine_open_failed`, `bad_train_state`. */
 export async function openTrainStep(
@@ -134,8 +127,7 @@ export async function openTrainStep(
   await mkdir(folder, { recursive: true })
   const file = path.join(folder, `step-${randomUUID()}.onnx`)
   await writeFile(file, built.graph.encode(''))
-  const halt = new Int32Array(new SharedArrayBuffer(4))
-  const workerData: StepWorkerData = {
+  const data: StepWorkerData = {
     graph: file,
     threads,
     providers,
@@ -147,18 +139,17 @@ export async function openTrainStep(
     lead: microBatches > 1 ? [microBatches, microBatch] : [microBatch],
     latent: [config.inChannels, config.inputSize, config.inputSize],
     inputs: built.graph.inputs.map(({ name }) => name),
-    halt,
   }
   switchTelemetryOff()
-  const worker = new Worker(workerUrl('train/step-worker'), { workerData })
-  const thread = talk(worker)
-  const off = onHalt(async () => {
-    Atomics.store(halt, 0, 1)
-    await thread.end()
+  const thread = openThread<StepRequest, StepReply, StepWorkerData>(workerUrl('train/step-worker'), {
+    data,
+    failed: runFailed,
+    uninterruptible: true,
   })
-  worker.once('exit', off)
   try {
-    await thread.ready
+    await thread.ready.catch((error: unknown) => {
+      throw openFailed(error)
+    })
     for (const [name, shape] of shapes) {
       for (const kind of STATE_KINDS) {
         if (!hasState(kind, name)) continue
@@ -171,11 +162,11 @@ export async function openTrainStep(
         }
         const own = values.byteLength === values.buffer.byteLength && values.buffer instanceof ArrayBuffer
         const given = own ? values : values.slice()
-        await thread.ask({ type: 'state', kind, name, values: given }, [given.buffer as ArrayBuffer])
+        await thread.call({ type: 'state', kind, name, values: given }, [given.buffer as ArrayBuffer])
       }
     }
   } catch (error) {
-    await worker.terminate()
+    await thread.terminate()
     throw error
   } finally {
     await rm(file, { force: true })
@@ -189,62 +180,27 @@ export async function openTrainStep(
           code: 'bad_train_batch',
         })
       const plan = planSamples(settings.transport, batch.t)
-      const { result } = await thread.ask({ type: 'run', batch, plan, rates })
-      return result!
+      return (await thread.call({ type: 'run', batch, plan, rates })) as StepResult
     },
     async read(kind, name) {
-      return (await thread.ask({ type: 'read', kind, name })).values!
+      return (await thread.call({ type: 'read', kind, name })) as Float32Array
     },
-    close: () => thread.end(),
+    close: () => thread.close(),
   }
 }
 
-type Unnumbered<T> = T extends { id: number } ? Omit<T, 'id'> : never
-type Done = Extract<StepReply, { type: 'done' }>
+function runFailed(why: string): VtpError {
+  return new VtpError(`The engine failed: ${why}`, {
+    code: 'engine_run_failed',
+    suggestions: ['choose a smaller micro-batch, or --checkpoint-activations'],
+  })
+}
 
-/** Questions and answers with the worker. */
-function talk(worker: Worker) {
-  const waiting = new Map<number, { resolve(reply: Done): void; reject(error: unknown): void }>()
-  let nextId = 0
-  let dead: VtpError | undefined
-  let settle: { resolve(): void; reject(error: unknown): void }
-  const ready = new Promise<void>((resolve, reject) => {
-    settle = { resolve, reject }
+function openFailed(error: unknown): VtpError {
+  const why = errorText(error).replace(/^The engine failed: /, '')
+  return new VtpError(`The training graph could not be opened: ${why}`, {
+    code: 'engine_open_failed',
+    suggestions: ['free memory, or choose a smaller micro-batch'],
+    cause: error,
   })
-  const fail = (message: string, code: string): void => {
-    dead ??= new VtpError(message, { code, suggestions: ['free memory, or choose a smaller micro-batch'] })
-    settle.reject(dead)
-    for (const waiter of waiting.values()) waiter.reject(dead)
-    waiting.clear()
-  }
-  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
-  worker.on('message', (reply: StepReply) => {
-    if (reply.type === 'ready') return settle.resolve()
-    if (reply.type === 'failed')
-      return fail(`The training graph could not be opened: ${reply.message}`, 'engine_open_failed')
-    const waiter = waiting.get(reply.id)
-    waiting.delete(reply.id)
-    if (reply.type === 'done') waiter?.resolve(reply)
-    else {
-      const suggestions = ['choose a smaller micro-batch, or --checkpoint-activations']
-      waiter?.reject(new VtpError(`The engine failed: ${reply.message}`, { code: 'engine_run_failed', suggestions }))
-    }
-  })
-  worker.on('error', (error) => fail(`The training thread failed: ${error.message}`, 'engine_run_failed'))
-  worker.on('exit', () => fail('The training thread has ended', 'engine_run_failed'))
-  return {
-    ready,
-    ask(request: Unnumbered<StepRequest>, transfer: ArrayBuffer[] = []): Promise<Done> {
-      if (dead) return Promise.reject(dead)
-      const id = nextId++
-      return new Promise((resolve, reject) => {
-        waiting.set(id, { resolve, reject })
-        worker.postMessage({ ...request, id }, transfer)
-      })
-    },
-    async end(): Promise<void> {
-      worker.postMessage({ type: 'close' } satisfies StepRequest)
-      await exited
-    },
-  }
 }
