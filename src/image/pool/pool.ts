@@ -2,7 +2,7 @@
  * The way from bytes to pixels: a pool of workers (pixel-worker.ts) that decode an image once and make the views
  * that are wanted of it, or say why it is rejected. Threads by default; child processes when `isolated`, where a
  * dead child ends the image it held as reject `crashed_decoder` and is replaced. A thread holds at most two
- * images: one decodes in libuv's pool while the other is resampled.
+ * images: one decodes in libuv's pool while the other is resampled. Workers are started when there is work for them.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -72,13 +72,20 @@ export function openPixelPool(size: number, isolated = false): PixelPool {
   // One image at a time in a child: when it dies, it is known which image did it.
   const perMember = isolated ? 1 : IMAGES_PER_THREAD
 
+  const idlest = (): Member | undefined =>
+    members.reduce<Member | undefined>(
+      (best, m) => (m.jobs.size < perMember && (!best || m.jobs.size < best.jobs.size) ? m : best),
+      undefined,
+    )
   const dispatch = (): void => {
     for (;;) {
       if (waiting.length === 0) return
-      const free = members.reduce<Member | undefined>(
-        (best, m) => (m.jobs.size < perMember && (!best || m.jobs.size < best.jobs.size) ? m : best),
-        undefined,
-      )
+      let free = idlest()
+      // The first image has a member already; another is started for an image that would share or wait.
+      if (free?.jobs.size !== 0 && members.length < size) {
+        free = start()
+        members.push(free)
+      }
       if (!free) return
       const job = waiting.shift()!
       const id = nextId++
@@ -102,7 +109,7 @@ export function openPixelPool(size: number, isolated = false): PixelPool {
   const replace = (member: Member, how: string): void => {
     members.splice(members.indexOf(member), 1)
     if (closed) return
-    members.push(isolated ? startChild() : startThread())
+    members.push(start())
     for (const job of member.jobs.values()) {
       // A thread rejects its jobs itself.
       if (isolated)
@@ -111,6 +118,9 @@ export function openPixelPool(size: number, isolated = false): PixelPool {
     dispatch()
   }
 
+  function start(): Member {
+    return isolated ? startChild() : startThread()
+  }
   function startThread(): Member {
     const thread = openThread<WorkerRequest, WorkerReply>(workerUrl(WORKER), {
       data: undefined,
@@ -150,7 +160,7 @@ export function openPixelPool(size: number, isolated = false): PixelPool {
     return member
   }
 
-  for (let i = 0; i < size; i++) members.push(isolated ? startChild() : startThread())
+  members.push(start())
   return {
     capacity: size * perMember,
     run(request) {

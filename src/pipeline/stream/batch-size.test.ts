@@ -7,7 +7,7 @@ import { withBatchSize } from './batch-size.js'
 const activations = blockActivations({ tokens: 257, dim: 1024, hidden: 2736 })
 const load = networkLoad({ weights: 304e6, activations, image: { height: 256, width: 256 } }, 'fp16')
 const prepared = {
-  plan: { precision: 'fp16' },
+  plan: { precision: 'fp16', units: [{ rows: 1000 }, { rows: 3 }] },
   model: { encoderLoad: () => load },
   source: { kind: 'folder' },
   transform: { height: 256, width: 256 },
@@ -35,6 +35,11 @@ it('a batch that was asked for stays as it is, and so does one on a CPU', async 
   expect((await withBatchSize(prepared, request({ fitsBatch: false, engine: gpu(1) }))).batchSize).toBe(128)
   const engine = { ...cpuDevice({ cores: 4 }), freeMemory: () => expect.fail('no GPU is looked at') }
   expect((await withBatchSize(prepared, request({ engine, batchSize: 8 }))).batchSize).toBe(8)
+})
+
+it('a pass is not larger than there are images', async () => {
+  const few = { ...prepared, plan: { ...prepared.plan, units: [{ rows: 1 }] } } as typeof prepared
+  expect((await withBatchSize(few, request({ engine: cpuDevice({ cores: 4 }), batchSize: 8 }))).batchSize).toBe(1)
 })
 
 it('texts go in larger batches than images', async () => {

@@ -16,5 +16,7 @@ export async function withBatchSize<T extends EncodeRequest>(
   if (!request.fitsBatch) return request
   if (source.kind === 'text') return { ...request, batchSize: Math.max(most, TEXTS) }
   const load = model.encoderLoad(transform, plan.precision as Precision)
-  return { ...request, batchSize: await chooseBatch(engine, load, { most, onNote }) }
+  // The first unit is the largest: for fewer images than a pass takes, less is opened.
+  const rows = Math.min(most, plan.units[0]?.rows ?? most)
+  return { ...request, batchSize: await chooseBatch(engine, load, { most: rows, onNote }) }
 }
