@@ -21,6 +21,7 @@ function machine(changes: Partial<CudaProbes> = {}): CudaProbes {
     gpuCount: () => 1,
     runtimeFolder: '/ort/bin/napi-v6/linux/x64',
     fileExists: () => true,
+    neededLibraries: () => ['libcublas.so.12', 'libcudart.so.12', 'libc.so.6'],
     libraryFolders: () => ['/usr/lib64'],
     listFolder: () => [],
     loaderCache: async () => LIBRARIES.map((name) => `\t${name} (libc6,x86-64) => /usr/lib/${name}`).join('\n'),
@@ -87,6 +88,27 @@ describe('inspectCuda', () => {
     const hidden = await inspectCuda(machine({ gpuCount: () => 0 }))
     expect(hidden.usable).toBe(false)
     expect(hidden.missing[0]!.fix).toContain('CUDA_VISIBLE_DEVICES')
+  })
+
+  it('takes a provider for CUDA 13, and asks for what that one needs', async () => {
+    const files = ['libcudart.so.13', 'libcublas.so.13', 'libcublasLt.so.13', 'libcufft.so.12', 'libcurand.so.10']
+    const probes = (version: string, names: string[]) =>
+      machine({
+        nvidiaSmi: async () => `NVIDIA L4, 23034, 22500, ${version}\n`,
+        neededLibraries: () => ['libcudart.so.13'],
+        loaderCache: async () => names.map((name) => `\t${name} => /usr/lib/${name}`).join('\n'),
+      })
+    expect(await inspectCuda(probes('580.95.05', [...files, 'libcudnn.so.9']))).toMatchObject({
+      usable: true,
+      cudaMajor: 13,
+    })
+    const report = await inspectCuda(probes('550.54.15', ['libcudart.so.12', 'libcudnn.so.9']))
+    expect(report.missing.map(({ what }) => what)).toEqual([
+      'a driver for CUDA 13 (580.65.06 or newer; this one is 550.54.15)',
+      `CUDA 13 libraries (${files.join(', ')})`,
+    ])
+    const unknown = await inspectCuda(machine({ neededLibraries: () => ['libcudart.so.14'] }))
+    expect(unknown.missing.map(({ what }) => what).join()).toMatch(/CUDA 12 or 13 .* for CUDA 14/)
   })
 
   it('offers nothing on platforms without CUDA', async () => {

@@ -1,20 +1,17 @@
 /**
  * Whether ONNX Runtime can use an NVIDIA GPU on this machine, and if not, exactly which piece is missing
- * and what installs it. The pieces (ONNX Runtime 1.30, CUDA 12): the driver, ONNX Runtime's provider
- * libraries beside its binding (the npm package leaves them out), the CUDA 12 runtime libraries, cuDNN 9.
+ * and what installs it. The pieces (ONNX Runtime 1.30): the driver, ONNX Runtime's provider libraries beside its
+ * binding (the npm package leaves them out), the runtime libraries of the CUDA that the provider was built for (12 or
+ * 13), cuDNN 9.
  */
 import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { promisify } from 'node:util'
-
-export interface MissingPiece {
-  /** What is missing, in words. */
-  what: string
-  /** A command or sentence that puts it right. */
-  fix: string
-}
+import { type MissingPiece, missingLibraries, missingProvider } from './cuda-pieces.js'
+import { CUDA_VERSIONS, type CudaVersion, cudaMajor } from './cuda-versions.js'
+import { neededLibraries } from './elf.js'
 
 export interface Gpu {
   name: string
@@ -30,6 +27,8 @@ export interface CudaReport {
   gpus: Gpu[]
   /** The folder of ONNX Runtime's libraries. */
   runtimeFolder: string
+  /** The major version of CUDA that the provider there was built for; null without a provider. */
+  cudaMajor: number | null
   missing: MissingPiece[]
 }
 
@@ -45,6 +44,8 @@ export interface CudaProbes {
   gpuCount: () => number
   runtimeFolder: string
   fileExists: (file: string) => boolean
+  /** Libraries that a library is linked to. */
+  neededLibraries: (file: string) => string[]
   /** Folders in which the loader finds libraries. */
   libraryFolders: () => string[]
   listFolder: (folder: string) => string[]
@@ -53,22 +54,6 @@ export interface CudaProbes {
 }
 
 export const PROVIDER_LIBRARIES = ['libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so']
-
-/** Libraries that the CUDA provider of ONNX Runtime 1.30 links to, and the PyPI packages that also carry them. */
-const CUDA_LIBRARIES: { file: string; pip: string }[] = [
-  { file: 'libcudart.so.12', pip: 'nvidia-cuda-runtime-cu12' },
-  { file: 'libcublas.so.12', pip: 'nvidia-cublas-cu12' },
-  { file: 'libcublasLt.so.12', pip: 'nvidia-cublas-cu12' },
-  { file: 'libcufft.so.11', pip: 'nvidia-cufft-cu12' },
-  { file: 'libcurand.so.10', pip: 'nvidia-curand-cu12' },
-]
-/** CUDA 12 runs with no older one. */
-const OLDEST_DRIVER = '525.60.13'
-const CUDNN_LIBRARY = { file: 'libcudnn.so.9', pip: 'nvidia-cudnn-cu12' }
-
-/** NVIDIA's packages on PyPI put their libraries where no loader looks. */
-const ADD_TO_PATH =
-  'export LD_LIBRARY_PATH=$(python3 -c \'import glob, nvidia; print(*glob.glob(nvidia.__path__[0] + "/*/lib"), sep=":")\'):$LD_LIBRARY_PATH'
 
 /** The folder of the ONNX Runtime libraries for this machine. */
 export function onnxRuntimeFolder(platform: string = process.platform, arch: string = process.arch): string {
@@ -131,6 +116,7 @@ function thisMachine(): CudaProbes {
     gpuCount: countGpus,
     runtimeFolder: onnxRuntimeFolder(),
     fileExists: existsSync,
+    neededLibraries,
     libraryFolders: () => [
       ...(process.env.LD_LIBRARY_PATH ?? '').split(':').filter(Boolean),
       onnxRuntimeFolder(),
@@ -148,53 +134,43 @@ export function hasCudnn(
   folders: readonly string[] = thisMachine().libraryFolders(),
   cache: () => string = () => spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8', timeout: 10_000 }).stdout ?? '',
 ): boolean {
-  return (
-    folders.some((folder) => existsSync(path.join(folder, CUDNN_LIBRARY.file))) || cache().includes(CUDNN_LIBRARY.file)
-  )
+  const names = CUDA_VERSIONS.map(({ cudnn }) => cudnn.file)
+  const inFolder = (folder: string): boolean => names.some((name) => existsSync(path.join(folder, name)))
+  return folders.some(inFolder) || names.some((name) => cache().includes(name))
 }
 
 /** Looks for every piece; loads nothing and changes nothing. */
 export async function inspectCuda(probes: CudaProbes = thisMachine()): Promise<CudaReport> {
   const { platform, arch, runtimeFolder } = probes
-  const report: CudaReport = { usable: false, driver: null, gpus: [], runtimeFolder, missing: [] }
+  const report: CudaReport = { usable: false, driver: null, gpus: [], runtimeFolder, cudaMajor: null, missing: [] }
   if (platform !== 'linux' || arch !== 'x64') {
     const fix = 'use a Linux x64 machine with an NVIDIA GPU; elsewhere the CPU is used'
     report.missing.push({ what: `CUDA in ONNX Runtime for ${platform}-${arch}`, fix })
     return report
   }
-  await inspectDriver(probes, report)
-
-  const absent = PROVIDER_LIBRARIES.filter((name) => !probes.fileExists(path.join(runtimeFolder, name)))
-  if (absent.length > 0) {
-    const script = path.join(runtimeFolder, '..', '..', '..', '..', 'script', 'install.js')
-    report.missing.push({
-      what: `ONNX Runtime's CUDA provider (${absent.join(', ')} in ${runtimeFolder})`,
-      fix: `ONNXRUNTIME_NODE_INSTALL=cuda12 node ${JSON.stringify(script)}   (downloads it; needs the network)`,
-    })
-  }
-
   const cache = await probes.loaderCache()
   const seen = new Set(probes.libraryFolders().flatMap(probes.listFolder))
   const isThere = (file: string): boolean => seen.has(file) || new RegExp(`(^|\\s|/)${file}(\\s|$)`, 'm').test(cache)
-  const cuda = CUDA_LIBRARIES.filter(({ file }) => !isThere(file))
-  if (cuda.length > 0) {
-    const packages = [...new Set(cuda.map(({ pip }) => pip))].join(' ')
-    report.missing.push({
-      what: `CUDA 12 libraries (${cuda.map(({ file }) => file).join(', ')})`,
-      fix: `install the CUDA 12 toolkit, or \`pip install ${packages}\` and then \`${ADD_TO_PATH}\``,
-    })
-  }
-  if (!isThere(CUDNN_LIBRARY.file)) {
-    report.missing.push({
-      what: `cuDNN 9 (${CUDNN_LIBRARY.file})`,
-      fix: `install cuDNN 9 for CUDA 12, or \`pip install ${CUDNN_LIBRARY.pip}\` and then \`${ADD_TO_PATH}\``,
-    })
+
+  const absent = PROVIDER_LIBRARIES.filter((name) => !probes.fileExists(path.join(runtimeFolder, name)))
+  if (absent.length === 0)
+    report.cudaMajor = cudaMajor(probes.neededLibraries(path.join(runtimeFolder, PROVIDER_LIBRARIES[0]!)))
+  // A provider that does not say is taken for that of the libraries that are there, or of CUDA 12.
+  const major = report.cudaMajor ?? (isThere('libcudart.so.13') ? 13 : 12)
+  const version = CUDA_VERSIONS.find((known) => known.major === major)
+  await inspectDriver(probes, report, version)
+  if (absent.length > 0) report.missing.push(missingProvider(absent, runtimeFolder))
+  if (version) report.missing.push(...missingLibraries(version, isThere))
+  else {
+    const known = CUDA_VERSIONS.map((one) => one.major).join(' or ')
+    const what = `a provider for CUDA ${known} (the one in ${runtimeFolder} is for CUDA ${major})`
+    report.missing.push({ what, fix: 'install the provider of the same version as onnxruntime-node' })
   }
   report.usable = report.missing.length === 0
   return report
 }
 
-async function inspectDriver(probes: CudaProbes, report: CudaReport): Promise<void> {
+async function inspectDriver(probes: CudaProbes, report: CudaReport, version?: CudaVersion): Promise<void> {
   for (const line of ((await probes.nvidiaSmi()) ?? '').split('\n')) {
     const [name, memory, free, driver] = line.split(',').map((cell) => cell.trim())
     if (!name || !driver) continue
@@ -205,9 +181,13 @@ async function inspectDriver(probes: CudaProbes, report: CudaReport): Promise<vo
   if (report.driver === null) {
     const fix = 'install the NVIDIA driver; in a container start it with GPU access (docker run --gpus all)'
     report.missing.push({ what: 'an NVIDIA driver (neither nvidia-smi nor /proc/driver/nvidia answers)', fix })
-  } else if (isOlder(report.driver, OLDEST_DRIVER)) {
-    const fix = `install a newer NVIDIA driver, e.g. \`apt-get install nvidia-driver-550\` on Ubuntu; a container uses that of its host`
-    report.missing.push({ what: `a driver for CUDA 12 (${OLDEST_DRIVER} or newer; this one is ${report.driver})`, fix })
+  } else if (version && isOlder(report.driver, version.oldestDriver)) {
+    const { major, oldestDriver, driverPackage } = version
+    const fix = `install a newer NVIDIA driver, e.g. \`apt-get install ${driverPackage}\` on Ubuntu; a container uses that of its host`
+    report.missing.push({
+      what: `a driver for CUDA ${major} (${oldestDriver} or newer; this one is ${report.driver})`,
+      fix,
+    })
   } else if (probes.gpuCount() === 0) {
     const fix = 'look at CUDA_VISIBLE_DEVICES; start a container with GPU access (docker run --gpus all)'
     report.missing.push({ what: `a GPU: the driver ${report.driver} shows none to this process`, fix })

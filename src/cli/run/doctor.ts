@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import { access, readdir, stat, statfs } from 'node:fs/promises'
 import path from 'node:path'
-import type { Gpu } from '../../engine/cuda.js'
+import type { CudaReport, Gpu } from '../../engine/cuda.js'
 import { type CpuReport, type Int8Unit, inspectMachine, type MachineReport } from '../../engine/devices.js'
 import { fitBatch, GPU_BATCH, LANES_PER_GPU } from '../../engine/gpu-memory.js'
 import type { DeviceKind } from '../../engine/providers.js'
@@ -154,7 +154,7 @@ export function describeDoctor(report: DoctorJson): string[] {
     ['onnxruntime', runtime.ok ? `${runtime.value.version}, providers: ${backendNames(report)}` : runtime.error],
     ['sharp', images.ok ? `${images.value.sharp} with libvips ${images.value.libvips}` : images.error],
     ['gpu', cuda.gpus.map(describeGpu).join(', ') || 'none found'],
-    ['cuda', cuda.usable ? `ready (driver ${cuda.driver})` : `not usable: ${cuda.missing.length} missing`],
+    ['cuda', describeCuda(cuda)],
     // Where there is a driver, each is a finding, too, and stands below.
     ...(cuda.driver === null ? cuda.missing : []).flatMap(({ what, fix }) => [
       ['', `- ${what}`],
@@ -183,6 +183,12 @@ function describeGpu({ name, memoryBytes, freeBytes }: Gpu): string {
   if (memoryBytes === null || freeBytes === null) return name
   const rows = fitBatch(GPU_BATCH, freeBytes, LANES_PER_GPU, networkLoad(LARGE, 'fp16'))
   return `${name}: ${formatBytes(freeBytes)} of ${formatBytes(memoryBytes)} free, batches of ${rows} for VTP-L at 256²`
+}
+
+function describeCuda({ usable, driver, cudaMajor, missing }: CudaReport): string {
+  const provider = cudaMajor === null ? '' : `provider for CUDA ${cudaMajor}`
+  if (!usable) return `not usable: ${missing.length} missing${provider && ` (${provider})`}`
+  return `ready (${[`driver ${driver}`, provider].filter(Boolean).join(', ')})`
 }
 
 /** Ratios are those of docs/performance.md. */
