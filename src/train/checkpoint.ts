@@ -16,14 +16,17 @@ import { computedBuffer } from '../model/lightningdit/checkpoint.js'
 import type { DitConfig } from '../model/lightningdit/config.js'
 import { expectedDitTensors, isBuffer, type Shapes } from '../model/lightningdit/tensors.js'
 import type { OptimizerSettings } from './adamw.js'
-import { stateName } from './folder.js'
+import { RESUME, stateName, stateStep } from './folder.js'
 import { hasState, isFrozen, type StateKind } from './state.js'
 
 export interface CheckpointContent {
   config: DitConfig
   step: number
+  /** Of the optimiser, where that is not the step: after a resume of train.py, which begins its moments anew. */
+  updates?: number
   lr: number
-  optimizer: OptimizerSettings
+  /** Undefined: without the optimiser's state. */
+  optimizer: OptimizerSettings | undefined
   /** The configuration as plain data. */
   recipe: Record<string, unknown>
   read: (kind: StateKind, name: string) => Promise<Float32Array>
@@ -54,7 +57,8 @@ export async function writeCheckpoint(
   }
 }
 
-function layout({ config, step, lr, optimizer, recipe, read }: CheckpointContent): Picklable {
+function layout(content: CheckpointContent): Picklable {
+  const { config, optimizer, recipe, read } = content
   const shapes = expectedDitTensors(config)
   const dict = (kind: 'param' | 'ema', prefix: string): Picklable =>
     new Map(
@@ -63,12 +67,25 @@ function layout({ config, step, lr, optimizer, recipe, read }: CheckpointContent
         new LazyTensor(shape, async () => (isBuffer(name) ? computedBuffer(config, name) : read(kind, name))),
       ]),
     )
-  const parameters = [...shapes].filter(([name]) => !isBuffer(name))
+  return {
+    model: dict('param', 'module.'),
+    ema: dict('ema', ''),
+    ...(optimizer && { opt: optimizerLayout(content, optimizer) }),
+    config: recipe as Picklable,
+  }
+}
+
+/** AdamW's state_dict. */
+function optimizerLayout(
+  { config, step, updates = step, lr, read }: CheckpointContent,
+  optimizer: OptimizerSettings,
+): Picklable {
+  const parameters = [...expectedDitTensors(config)].filter(([name]) => !isBuffer(name))
   const state = new Map(
     parameters.flatMap(([name, shape], at): [number, Picklable][] => {
       if (isFrozen(name)) return []
       const moment = (kind: StateKind): LazyTensor => new LazyTensor(shape, () => read(kind, name))
-      const steps = new LazyTensor([], async () => Float32Array.of(step))
+      const steps = new LazyTensor([], async () => Float32Array.of(updates))
       return [[at, { step: steps, exp_avg: moment('exp_avg'), exp_avg_sq: moment('exp_avg_sq') }]]
     }),
   )
@@ -86,12 +103,7 @@ function layout({ config, step, lr, optimizer, recipe, read }: CheckpointContent
     decoupled_weight_decay: true,
     params: parameters.map((_, at) => at),
   }
-  return {
-    model: dict('param', 'module.'),
-    ema: dict('ema', ''),
-    opt: { state, param_groups: [group] },
-    config: recipe as Picklable,
-  }
+  return { state, param_groups: [group] }
 }
 
 /** Where a training begins: a checkpoint with everything, or weights alone. */
@@ -100,6 +112,8 @@ export interface StartState {
   readonly shapes: Shapes
   /** Steps that were done; 0 for weights alone. */
   readonly step: number
+  /** Steps of the optimiser: fewer than `step` where train.py resumed in between. */
+  readonly updates: number
   /** Whether there are averages and moments of an optimiser. */
   readonly full: boolean
   read(kind: StateKind, name: string): Promise<Float32Array>
@@ -127,6 +141,7 @@ export async function openStart(file: string, weightsOnly = false): Promise<Star
     path: file,
     shapes: new Map([...weights.tensors].map(([name, { shape }]) => [name, shape])),
     step: 0,
+    updates: 0,
     full: false,
     async read(kind, name) {
       const values = await weights.readFloat32(name)
@@ -150,17 +165,19 @@ async function fullState(file: TorchFile, name: string): Promise<StartState | un
   const order = [...tensors.keys()].filter((key) => !isBuffer(key))
   const firstState = state.values().next().value
   const steps = lookUp(firstState, 'step')
-  const step = isTensor(steps)
+  const updates = isTensor(steps)
     ? Number((await file.readTensor(steps))[0])
     : typeof steps === 'number'
       ? steps
       : undefined
-  if (step === undefined || !Number.isSafeInteger(step))
+  if (updates === undefined || !Number.isSafeInteger(updates))
     throw damaged('its optimiser does not say how many steps it has done')
   return {
     path: name,
     shapes: new Map([...tensors].map(([key, { shape }]) => [key, shape])),
-    step,
+    // train.py takes the step from the name; its optimiser counts from its last start.
+    step: Math.max(updates, stateStep(path.basename(name).replace(RESUME, ''), '.pt') ?? 0),
+    updates,
     full: true,
     async read(kind, key) {
       const value =

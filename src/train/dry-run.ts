@@ -7,12 +7,9 @@ import { stat, statfs } from 'node:fs/promises'
 import { freemem } from 'node:os'
 import path from 'node:path'
 import { cgroupLimits } from '../engine/cgroup.js'
-import { openStore } from '../io/open-store.js'
 import { type DitConfig, ditName } from '../model/lightningdit/config.js'
 import { ditParameters, expectedDitTensors, isBuffer } from '../model/lightningdit/tensors.js'
-import { newestState } from './folder.js'
-import { openEngine, openFirstState } from './open-state.js'
-import { checkTrainPlan, loadTrainPlan } from './plan.js'
+import { openEngine, openFirstState, stateThere } from './open-state.js'
 import { type PreparedTrain, prepareTrain } from './prepare.js'
 import type { TrainRequest } from './request.js'
 import { rateAt } from './schedule.js'
@@ -93,20 +90,6 @@ export async function dryRunTrain(request: TrainRequest): Promise<TrainDryRun> {
   }
 }
 
-/** The newest state of the same training in DEST. Throws usage error `other_plan`. */
-async function stateThere({ dest, overwrite }: TrainRequest, { plan }: PreparedTrain) {
-  if (overwrite || !(await stat(dest).catch(() => undefined))) return undefined
-  const store = await openStore(dest)
-  try {
-    const there = await loadTrainPlan(store)
-    if (!there) return undefined
-    checkTrainPlan(there, plan, dest)
-    return await newestState(dest, '.pt')
-  } finally {
-    await store.close()
-  }
-}
-
 const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1)
 
 function stateSize(config: DitConfig): number {
@@ -137,7 +120,7 @@ async function measureStep(
   try {
     const batch = drawnBatch(settings.microBatch * microBatches, source.shape)
     const run = async (): Promise<{ gradients: number; optimizer: number }> =>
-      (await step.run(batch, { step: first.step + 1, lr: rateAt(schedule, first.step + 1) })).seconds
+      (await step.run(batch, { step: first.updates + 1, lr: rateAt(schedule, first.step + 1) })).seconds
     let seconds = await run()
     if (seconds.gradients + seconds.optimizer < WARM_UP_SECONDS) seconds = await run()
     return {

@@ -24,12 +24,13 @@ export type StateEnding = '.pt' | ''
 export const stateName = (step: number, ending: StateEnding): string => `${String(step).padStart(7, '0')}${ending}`
 
 /** The step in a state's name; undefined for other names. */
-function stateStep(name: string, ending: StateEnding): number | undefined {
+export function stateStep(name: string, ending: StateEnding): number | undefined {
   const digits = name.endsWith(ending) ? name.slice(0, name.length - ending.length) : ''
   return /^\d{7,}$/.test(digits) ? Number(digits) : undefined
 }
 
-const RESUME = 'resume-'
+/** What the name of a point to resume from begins with. */
+export const RESUME = 'resume-'
 
 const namesIn = (folder: string): Promise<string[]> => readdir(folder).catch(() => [])
 

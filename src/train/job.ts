@@ -10,16 +10,15 @@ import { encodeLatentsStats } from '../io/torch-stats.js'
 import { ditName } from '../model/lightningdit/config.js'
 import { ditParameters } from '../model/lightningdit/tensors.js'
 import { LATENTS_STATS } from '../pipeline/ledger/layout.js'
-import { LOG, newestState, type SavedState } from './folder.js'
+import { LOG, newestState } from './folder.js'
 import { openLog } from './log.js'
 import { openEngine, openFirstState } from './open-state.js'
-import { loadTrainPlan, settleTrainPlan, type TrainPlan } from './plan.js'
+import { loadTrainPlan, settleTrainPlan } from './plan.js'
 import { type PreparedTrain, prepareTrain } from './prepare.js'
 import type { TrainRequest, TrainResult } from './request.js'
 import { TrainRun } from './run.js'
 import { inRunFolder } from './run-folder.js'
 import { assertDecodes, type SamplingOptions } from './sampling.js'
-import type { TrainStep } from './step.js'
 
 /** Runs the training; resumable. Throws VtpErrors. */
 export async function runTrain(request: TrainRequest): Promise<TrainResult> {
@@ -42,38 +41,25 @@ async function trainIn(store: Store, prepared: PreparedTrain, request: TrainRequ
   const { plan, resumed } = await settleTrainPlan(store, prepared.plan, dest)
   if (prepared.stats) await store.put(LATENTS_STATS, encodeLatentsStats(prepared.stats.mean, prepared.stats.std))
   const from = await newestState(dest, '.pt')
-  const opened = await openAt(prepared, plan, from, request)
-  const first = from?.step ?? prepared.start?.step ?? 0
-  const log = await openLog(path.join(dest, LOG), first)
+  const first = await openFirstState(prepared, plan.seed, from, dest)
+  const opened = await openEngine(prepared.settings, first, request).finally(first.close)
+  const log = await openLog(path.join(dest, LOG), first.step)
   request.onStart?.({
     model: ditName(prepared.config),
     parameters: ditParameters(prepared.config),
     rows: prepared.source.rows,
     batch: plan.batch,
     microBatch: plan.microBatch,
-    step: first,
+    step: first.step,
     steps: prepared.steps,
     resumed: resumed && from !== undefined,
   })
-  const run = new TrainRun({ prepared, plan, request, log, step: opened, sampling, store })
+  const behind = first.step - first.updates
+  const run = new TrainRun({ prepared, plan, request, log, step: opened, behind, sampling, store })
   try {
-    return await run.steps(first, from)
+    return await run.steps(first.step, from)
   } finally {
     await Promise.allSettled([log.close(), opened.close()])
-  }
-}
-
-async function openAt(
-  prepared: PreparedTrain,
-  plan: TrainPlan,
-  from: SavedState | undefined,
-  request: TrainRequest,
-): Promise<TrainStep> {
-  const first = await openFirstState(prepared, plan.seed, from, request.dest)
-  try {
-    return await openEngine(prepared.settings, first, request)
-  } finally {
-    await first.close()
   }
 }
 

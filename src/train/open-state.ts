@@ -1,10 +1,13 @@
 /** The state that a training goes on from, and the engine with it. */
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { VtpError } from '../errors.js'
+import { openStore } from '../io/open-store.js'
 import { checkDitTensors } from '../model/lightningdit/tensors.js'
 import { openStart } from './checkpoint.js'
-import type { SavedState } from './folder.js'
+import { newestState, type SavedState } from './folder.js'
 import { freshTensor } from './init.js'
+import { checkTrainPlan, loadTrainPlan } from './plan.js'
 import type { PreparedTrain } from './prepare.js'
 import type { TrainRequest } from './request.js'
 import { type InitialState, openTrainStep, type TrainSettings, type TrainStep } from './step.js'
@@ -12,9 +15,28 @@ import { type InitialState, openTrainStep, type TrainSettings, type TrainStep } 
 export interface FirstState {
   /** Steps that were done. */
   step: number
+  /** Steps that the optimiser has counted. */
+  updates: number
   /** Values of a tensor; the array belongs to whoever asks. */
   read: InitialState
   close(): Promise<void>
+}
+
+/** The newest state of the same training in DEST. Throws usage error `other_plan`. */
+export async function stateThere(
+  { dest, overwrite }: TrainRequest,
+  { plan }: PreparedTrain,
+): Promise<SavedState | undefined> {
+  if (overwrite || !(await stat(dest).catch(() => undefined))) return undefined
+  const store = await openStore(dest)
+  try {
+    const there = await loadTrainPlan(store)
+    if (!there) return undefined
+    checkTrainPlan(there, plan, dest)
+    return await newestState(dest, '.pt')
+  } finally {
+    await store.close()
+  }
 }
 
 /** What DEST holds in `from`, else --init, else fresh weights of `seed`. Throws VtpError `bad_checkpoint`, `dit_mismatch`. */
@@ -37,17 +59,17 @@ export async function openFirstState(
       await state.close()
       throw error
     }
-    return { step: state.step, read: state.read, close: state.close }
+    return { step: state.step, updates: state.updates, read: state.read, close: state.close }
   }
   // Whoever has opened --init closes it.
   const close = async (): Promise<void> => {}
-  if (given) return { step: given.step, read: given.read, close }
+  if (given) return { step: given.step, updates: given.updates, read: given.read, close }
   const fresh = freshTensor(config, seed)
   const read: InitialState = async (kind, name) => {
     const values = fresh(name)
     return kind === 'param' || kind === 'ema' ? values : values.fill(0)
   }
-  return { step: 0, read, close }
+  return { step: 0, updates: 0, read, close }
 }
 
 /** The engine with a first state. */

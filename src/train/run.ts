@@ -24,6 +24,8 @@ export interface TrainRunParts {
   request: TrainRequest
   log: RunLog<LogRecord>
   step: TrainStep
+  /** Steps that the optimiser has not counted: those before train.py resumed. */
+  behind: number
   sampling: SamplingOptions
   store: Store
 }
@@ -79,7 +81,7 @@ export class TrainRun {
     const { prepared, plan } = this.parts
     const { rows } = prepared.source
     const lr = rateAt(prepared.schedule, step)
-    const result = await this.parts.step.run(batch, { step, lr })
+    const result = await this.parts.step.run(batch, { step: step - this.parts.behind, lr })
     if (!result.finite)
       throw await nonFiniteError(step, result, { source: prepared.source, dest: this.parts.request.dest, newest })
     const mse = mean(result.mse)
@@ -101,6 +103,7 @@ export class TrainRun {
     await writeCheckpoint(path.join(request.dest, name), {
       config: prepared.config,
       step,
+      updates: step - this.parts.behind,
       lr: rateAt(prepared.schedule, step),
       optimizer: prepared.settings.optimizer,
       recipe: plan.recipe,

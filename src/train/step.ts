@@ -3,7 +3,7 @@
  * checkpoints, log):
  *
  *   const step = await openTrainStep(settings, (kind, name) => Float32Array, { threads })
- *   const result = await step.run({ x1, x0, t, labels }, { step: n, lr })   // n counts from 1
+ *   const result = await step.run({ x1, x0, t, labels }, { step: n, lr })   // n counts the optimiser's steps from 1
  *   const values = await step.read('ema', 'blocks.0.attn.qkv.weight')       // for a checkpoint
  *   await step.close()
  *
@@ -52,7 +52,7 @@ export interface TrainBatch {
 }
 
 export interface StepRates {
-  /** Counts from 1 over the whole training. */
+  /** Of the optimiser, from 1. */
   step: number
   lr: number
 }

@@ -6,10 +6,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { encode } from '../../src/api/encode.js'
 import { type TrainOptions, train as trainInProcess, trainJob } from '../../src/api/train.js'
 import { VtpError } from '../../src/errors.js'
+import { parsePyYaml } from '../../src/io/pyyaml.js'
 import { openShardWriter } from '../../src/io/shards/index.js'
+import { openTensorFile } from '../../src/io/tensor-file.js'
+import { lookUp, openTorchFile, type TorchTensor } from '../../src/io/torch/file.js'
 import { encodeLatentsStats } from '../../src/io/torch-stats.js'
 import { createRandom } from '../../src/math/random.js'
+import { openStart } from '../../src/train/checkpoint.js'
 import { dryRunTrain } from '../../src/train/dry-run.js'
+import { exportTraining } from '../../src/train/export/index.js'
 import type { TrainResult } from '../../src/train/request.js'
 import { type CliResult, runCli } from '../support/cli.js'
 import { randomInteger, signalWhen } from '../support/signal-when.js'
@@ -168,6 +173,16 @@ describe('the same training', { timeout: 300_000 }, () => {
     expect(checkpoints['0000012.pt']).toBe(undisturbed.checkpoints['0000012.pt'])
   })
 
+  it('goes on from a checkpoint of train.py that has resumed: the name has the step, the optimiser counts its own', async () => {
+    cpSync(at('whole', 'checkpoints', '0000005.pt'), at('0000009.pt'))
+    await trained(data, 'behind', { init: at('0000009.pt'), steps: 10 })
+    await trained(data, 'behind', { init: at('0000009.pt'), steps: 11 })
+    expect(log('behind').map(({ step }) => step)).toEqual([10, 11])
+    const last = await openStart(at('behind', 'checkpoints', '0000011.pt'))
+    expect(last).toMatchObject({ step: 11, updates: 7 })
+    await last.close()
+  })
+
   it('another one is refused in the same folder with what differs, and goes on with --overwrite', async () => {
     const refused = await runCli(train(data, 'two', ...SOME, '--lr', '0.002', '--seed', '6'))
     expect(refused.code).toBe(2)
@@ -226,6 +241,78 @@ describe('what a training leaves', { timeout: 300_000 }, () => {
     // The bundled tokenizer has other latents: the checkpoint is opened and told apart.
     const refused = await runCli(['generate', '--dit', init, '--stats', at('kept'), '--num', '1', '--out', at('no')])
     expect(refused.stderr).toMatch(/0000006\.pt makes latents of 4 channels; the model .* decodes 64/)
+  })
+})
+
+describe('--export', { timeout: 300_000 }, () => {
+  /** Every key that train.py asks for without a default. */
+  const NEEDED = {
+    data: ['data_path', 'image_size', 'num_classes', 'num_workers'],
+    vae: [],
+    model: ['model_type', 'use_qknorm'],
+    train: ['output_dir', 'exp_name', 'global_batch_size', 'max_steps', 'log_every', 'ckpt_every'],
+    optimizer: ['lr', 'beta2'],
+    transport: [
+      ...['path_type', 'prediction', 'loss_weight', 'train_eps', 'sample_eps', 'use_lognorm', 'use_cosine_loss'],
+    ],
+  }
+  const exported = (more: Partial<TrainOptions>, to: string) =>
+    exportTraining(trainJob({ ...SETTINGS, latents: data, out: at('whole'), ...more }).request, at(to))
+
+  it('leaves all that train.py needs to go on from the newest checkpoint', async () => {
+    const result = await done(train(data, 'whole', '--steps', '18', '--save-every', '5', '--export', at('to train.py')))
+    expect(result.stderr).toMatch(/launch\.sh/)
+    const recipe = parsePyYaml(readFileSync(at('to train.py', 'train.yaml'), 'utf8')) as Record<string, Line>
+    for (const [section, keys] of Object.entries(NEEDED))
+      expect(Object.keys(recipe[section]!)).toEqual(expect.arrayContaining(keys))
+    expect(recipe.train).toMatchObject({ max_steps: 18, ckpt_every: 3, global_batch_size: 4, resume: true })
+    expect(recipe.optimizer).toEqual({ lr: 0.001, beta2: 0.95 })
+    expect(recipe.data).toMatchObject({ data_path: 'data', image_size: 64, num_classes: 3, latent_norm: true })
+    const names = readdirSync(at('to train.py', 'data')).sort()
+    expect(names).toEqual([...[0, 1].map((i) => `latents_rank00_shard00${i}.safetensors`), 'latents_stats.pt'])
+    const shard = readFileSync(at('to train.py', 'data', names[1]!))
+    expect(shard).toEqual(readFileSync(at('latents', names[1]!)))
+    // Model and average, but no moments, which train.py does not read.
+    const [given, made] = await Promise.all([
+      openTorchFile(at('whole', 'checkpoints', '0000012.pt')),
+      openTorchFile(at('to train.py', 'runs', 'vtp', 'checkpoints', '0000012.pt')),
+    ])
+    expect([...(made.root as Map<string, unknown>).keys()]).toEqual(['model', 'ema', 'config'])
+    for (const name of [
+      ['model', 'module.blocks.0.attn.qkv.weight'],
+      ['ema', 'blocks.0.attn.qkv.weight'],
+    ]) {
+      const [a, b] = [given, made].map((file) => file.readFloat32(lookUp(file.root, ...name) as TorchTensor))
+      expect(await b).toEqual(await a)
+    }
+    await Promise.all([given.close(), made.close()])
+    const launch = readFileSync(at('to train.py', 'launch.sh'), 'utf8')
+    expect(launch).toMatch(/torchrun --nproc_per_node "\$\{GPUS:-1\}" "train_vtp\.py" --config train\.yaml/)
+    expect(readFileSync(at('to train.py', 'train_vtp.py'), 'utf8')).toMatch(
+      /depth=1, hidden_size=16, patch_size=1, num_heads=2/,
+    )
+    expect(existsSync(at('to train.py', 'train.sbatch'))).toBe(true)
+  })
+
+  it('writes shards of other formats anew, both ways round, and names what train.py does otherwise', async () => {
+    const other = await latents('latents for train.py', { format: 'arrow' })
+    const made = await exported({ latents: other, out: at('none'), warmup: 5, labelDropout: 0.2 }, 'from arrow')
+    expect(made).toMatchObject({ step: 0, checkpoint: 'runs/vtp/checkpoints/0000000.pt', shards: 2, linked: 0 })
+    expect(made.notes.join()).toMatch(/neither warm-up nor a cosine.*drops 0\.1 of the labels/)
+    const shard = await openTensorFile(at('from arrow', 'data', 'latents_rank00_shard001.safetensors'))
+    const wanted = await openTensorFile(at('latents', 'latents_rank00_shard001.safetensors'))
+    for (const name of ['latents', 'latents_flip'])
+      expect(await shard.readFloat32(name)).toEqual(await wanted.readFloat32(name))
+    expect(await shard.readIntegers('labels')).toEqual(await wanted.readIntegers('labels'))
+    await Promise.all([shard.close(), wanted.close()])
+    expect(existsSync(at('none'))).toBe(false)
+  })
+
+  it('refuses a folder that holds something, batches that train.py would wait for, and given batches', async () => {
+    await expect(exported({}, 'latents')).rejects.toThrow(/is not empty/)
+    await expect(exported({ batchSize: 24, out: at('none') }, 'no export')).rejects.toThrow(/larger than the 22 rows/)
+    await expect(exported({ latents: undefined, replay: 'x' }, 'no export')).rejects.toThrow(/needs LATENTS/)
+    expect(existsSync(at('no export'))).toBe(false)
   })
 })
 

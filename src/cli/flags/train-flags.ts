@@ -163,6 +163,12 @@ export const TRAIN_FLAGS = declareFlags({
     helpValue: 'N',
   }),
   overwrite: RUN_FLAGS.overwrite,
+  export: Flags.string({
+    summary:
+      "Train nothing: write what the reference's train.py needs to go on, with launchers for torchrun and Slurm.",
+    helpValue: 'DIR',
+    exclusive: ['dry-run', 'overwrite'],
+  }),
   'dry-run': Flags.boolean({
     default: false,
     summary: 'Compute one step, and show memory, time and disk of the whole training; write nothing.',

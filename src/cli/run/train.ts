@@ -2,6 +2,7 @@
 import { type TrainOptions, trainJob } from '../../api/train.js'
 import { EXIT } from '../../errors.js'
 import { dryRunTrain, type TrainDryRun } from '../../train/dry-run.js'
+import { exportTraining, type TrainExport } from '../../train/export/index.js'
 import { runTrain } from '../../train/job.js'
 import type { TrainProgress } from '../../train/progress.js'
 import type { TrainResult, TrainStart } from '../../train/request.js'
@@ -38,6 +39,11 @@ export async function runTrainCommand(context: CommandContext, flags: TrainFlags
       const found = await dryRunTrain(request)
       progress.finish(describeDryRun(found, device.summary))
       return found
+    }
+    if (flags.export !== undefined) {
+      const exported = await exportTraining(request, flags.export)
+      progress.finish(describeExport(exported))
+      return exported
     }
     const result = await runTrain(request)
     progress.finish(describeResult(result, out))
@@ -135,6 +141,15 @@ function describeDryRun({ memory, time, disk, ...about }: TrainDryRun, device: s
   if (disk.freeBytes !== null && disk.bytes > disk.freeBytes)
     lines.push('The disk is too small: choose --keep N, a larger --save-every or another --out.')
   return [...lines, 'Nothing was written.']
+}
+
+function describeExport({ folder, model, step, steps, shards, linked, notes }: TrainExport): string[] {
+  const made = linked === shards ? 'linked' : linked === 0 ? 'written' : `${linked} of them linked`
+  return [
+    `${model} after step ${formatCount(step)} of ${formatCount(steps)}, ${plural(shards, 'shard')} (${made}) in ${folder}`,
+    ...notes.map((note) => `train.py: ${note}`),
+    `Next: LIGHTNINGDIT=/path/to/LightningDiT GPUS=8 ${folder}/launch.sh`,
+  ]
 }
 
 function describeResult(result: TrainResult, out: string): string[] {
