@@ -2,7 +2,7 @@ import { BaseCommand } from '../cli/base-command.js'
 import { GENERATE_FLAGS } from '../cli/flags/generate-flags.js'
 
 export default class Generate extends BaseCommand<typeof Generate> {
-  static override summary = 'Generate images from noise: LightningDiT samples latents, the VTP decoder makes pixels.'
+  static override summary = 'Generate images from noise: LightningDiT samples latents, a pixel decoder makes images.'
   static override description =
     `Samples class-conditional latents with a LightningDiT checkpoint and decodes them to PNG files
 000000.png, 000001.png, … in --out. Settings come from the flags, else from one of the reference's YAML

@@ -28,7 +28,7 @@ export interface GenerateOptions {
   /** A configuration file of the reference's. */
   ditConfig?: string
   heads?: number
-  /** The VTP model whose pixel decoder is used. */
+  /** The model whose pixel decoder is used. */
   model?: string
   /** A file or folder of latent statistics, or `none`. */
   stats?: string
@@ -177,7 +177,7 @@ async function openModels(
       ...(recipe ? [`or fill in ckpt_path in ${recipe.file}`] : []),
     ])
   }
-  const model = await openModel(options.model ?? recipe?.vtpModel ?? 'nano', {
+  const model = await openModel(options.model ?? recipeModel(recipe), {
     cacheDir: options.cacheDir,
     onNote: options.onNote,
   })
@@ -191,10 +191,20 @@ async function openModels(
     throw usageError(
       'latent_channels',
       `The transformer ${dit.name} makes latents of ${dit.config.inChannels} channels; the model ${model.name} decodes ${channels}`,
-      ['give --model the VTP model whose latents the transformer was trained on'],
+      ['give --model the model whose latents the transformer was trained on'],
     )
   }
   return { model, dit }
+}
+
+/** The model whose decoder a configuration wants. Throws a usage error where it only has a name for it. */
+function recipeModel(recipe: Recipe | undefined): string {
+  const { vtpModel, tokenizer, file } = recipe ?? {}
+  if (vtpModel !== undefined) return vtpModel
+  if (tokenizer === undefined || tokenizer === 'vtp') return 'nano'
+  throw usageError('model_missing', `${file}: the tokenizer is ${tokenizer}, but not where it is`, [
+    `give --model the checkpoint of ${tokenizer}${/^vavae_f16d32/.test(tokenizer) ? ', e.g. hustvl/vavae-imagenet256-f16d32-dinov2' : ''}`,
+  ])
 }
 
 async function findStats(options: GenerateOptions, recipe: Recipe | undefined, channels: number): Promise<LatentStats> {

@@ -63,6 +63,19 @@ describe("the reference's configuration files", () => {
     expect(recipeConfig(recipe, 16, 64)).toMatchObject({ inputSize: 16, patchSize: 2, inChannels: 64, depth: 12 })
   })
 
+  it("may be those of LightningDiT on VA-VAE: a tokenizer's name, and places that nobody has filled in", async () => {
+    const yaml = `
+ckpt_path: 'path/to/your/checkpoint.pt'
+data: {data_path: path/to/your/imagenet_train_256, image_size: 256, latent_norm: true, latent_multiplier: 1.0}
+vae: {model_name: vavae_f16d32, downsample_ratio: 16}
+model: {model_type: LightningDiT-XL/1, use_swiglu: true, use_rope: true, use_rmsnorm: true, in_chans: 32}
+`
+    const recipe = await readRecipe(write('vavae.yaml', yaml))
+    expect(recipe).toMatchObject({ tokenizer: 'vavae_f16d32', latentMultiplier: 1 })
+    expect([recipe.checkpoint, recipe.dataPath, recipe.vtpModel]).toEqual([undefined, undefined, undefined])
+    expect(recipeConfig(recipe, 16, 32)).toMatchObject({ inputSize: 16, inChannels: 32, depth: 28, qkNorm: false })
+  })
+
   it('are refused where they ask for what is not there', async () => {
     const cases: [string, RegExp][] = [
       ['model: {model_type: LightningDiT-S/1}', /"LightningDiT-S\/1" is not known/],

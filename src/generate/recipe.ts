@@ -51,7 +51,7 @@ const schema = z.looseObject({
     .nullish(),
   train: z.looseObject({ global_seed: number }).nullish(),
   transport: z.looseObject({ path_type: text, prediction: text }).nullish(),
-  vae: z.looseObject({ hf_model_path: text, normalize_type: text, downsample_ratio: number }).nullish(),
+  vae: z.looseObject({ model_name: text, hf_model_path: text, normalize_type: text, downsample_ratio: number }).nullish(),
 })
 
 /** What a configuration file says; undefined where it is silent and the reference has no default. */
@@ -66,6 +66,8 @@ export interface Recipe {
   /** Folder of latents, which holds latents_stats.pt. */
   dataPath?: string
   vtpModel?: string
+  /** What it calls the tokenizer, e.g. `vavae_f16d32`; where that lies it does not say. */
+  tokenizer?: string
   normalize: 'imagenet' | 'half'
   fidReference?: string
   latentMultiplier: number
@@ -151,6 +153,7 @@ export async function readRecipe(file: string): Promise<Recipe> {
     checkpoint: usable(ckpt_path),
     dataPath: usable(data?.data_path),
     vtpModel: usable(vae?.hf_model_path),
+    tokenizer: vae?.model_name ?? undefined,
     normalize,
     fidReference: usable(data?.fid_reference_file),
     latentMultiplier: data?.latent_multiplier ?? 0.18215,
@@ -171,9 +174,9 @@ function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>((inner, key) => (inner as Record<PropertyKey, unknown> | null | undefined)?.[key], value)
 }
 
-/** The templates say "/path/to/…" where users should put theirs. */
+/** The templates say "/path/to/…" or "path/to/your/…" where users should put theirs. */
 export function usable(path: string | null | undefined): string | undefined {
-  return !path || path.startsWith('/path/to/') ? undefined : path
+  return !path || /^\/?path\/to\//.test(path) ? undefined : path
 }
 
 /** The transformer that a configuration describes, for latents of this side and these channels. */

@@ -127,6 +127,35 @@ function outputsOf({ stdout }: HereResult): string[] {
   return outputs.map(({ name }) => name).filter((name) => !name.startsWith('layer'))
 }
 
+describe('latents for LightningDiT', () => {
+  it.each(['vavae', 'rae'])('of %s train a transformer, whose samples its decoder makes visible', async (name) => {
+    const [latents, run, images] = ['latents', 'run', 'images'].map((part) => at(`${name} ${part}`)) as [
+      string,
+      string,
+      string,
+    ]
+    const model = ['--model', MODELS[name]!]
+    await ok(['encode', photos, '--out', latents, ...model, '--format', 'safetensors', '--flip', ...SMALL])
+    expect(readdirSync(latents)).toEqual(
+      expect.arrayContaining(['latents_rank00_shard000.safetensors', 'latents_stats.pt']),
+    )
+    const steps = ['--steps', '1', '--batch-size', '2', '--lr', '1e-3']
+    await ok(['train', latents, '--out', run, '--size', '16x1x2/1', ...steps, ...model])
+    const dit = path.join(run, 'checkpoints', '0000001.pt')
+    const sampling = ['--stats', latents, '--num', '2', '--steps', '2']
+    await ok(['generate', '--dit', dit, ...model, ...sampling, '--out', images])
+    expect(readdirSync(images).filter((file) => file.endsWith('.png'))).toHaveLength(2)
+  })
+
+  it('a published configuration that names its tokenizer wants its place', async () => {
+    const recipe = at('recipe.yaml')
+    writeFileSync(recipe, 'model: {model_type: LightningDiT-XL/1, in_chans: 32}\nvae: {model_name: vavae_f16d32}\n')
+    const { code, stderr } = await runHere(['generate', '--config', recipe, '--dit', 'x.pt', '--out', at('none')])
+    expect(code).toBe(2)
+    expect(stderr).toMatch(/the tokenizer is vavae_f16d32, but not where it is[\s\S]*--model/)
+  })
+})
+
 describe('a SigLIP index', () => {
   const index = at('siglip.index')
   beforeAll(async () => {

@@ -113,7 +113,7 @@ export const GENERATE_FLAGS = declareFlags({
   }),
   model: Flags.string({
     char: 'm',
-    summary: 'The VTP model whose pixel decoder is used: a folder, a hub id, or nano (the default).',
+    summary: 'The model whose pixel decoder is used: a folder, a hub id, or nano (the default).',
     helpValue: 'MODEL',
   }),
   ...GENERATE_SAMPLING_FLAGS,
