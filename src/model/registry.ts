@@ -33,6 +33,8 @@ export async function recognise(
 
 /** The error for a checkpoint that nobody claims: what it is, as far as it says. */
 export async function unknownCheckpoint(candidate: Candidate, families = FAMILIES): Promise<Error> {
+  const damaged = await readingError(candidate)
+  if (damaged) return damaged
   const known = `known are ${families.map(({ title }) => title).join('; ')}`
   if (candidate.file === undefined && !candidate.files.includes('config.json')) {
     return missingFile(candidate.ref, `config.json (nor another checkpoint: ${known})`)
@@ -47,4 +49,15 @@ export async function unknownCheckpoint(candidate: Candidate, families = FAMILIE
     exitCode: EXIT.usage,
     suggestions: [known, 'give e.g. MiniMaxAI/VTP-Large-f16d64'],
   })
+}
+
+/** Why the one file of weights that there is cannot be read: it says more than that nobody knows it. */
+async function readingError({ file, files, readShapes }: Candidate): Promise<VtpError | undefined> {
+  const weights =
+    file !== undefined ? [file] : files.filter((name) => /^[^/]+\.(pt|pth|ckpt|bin|safetensors)$/i.test(name))
+  if (weights.length !== 1 || (file !== undefined && !/\.(pt|pth|ckpt|bin|safetensors)$/i.test(file))) return undefined
+  return readShapes(weights[0]!).then(
+    () => undefined,
+    (error: unknown) => (error instanceof VtpError ? error : undefined),
+  )
 }

@@ -3,22 +3,31 @@
  * model_type clip). OpenAI's own `.pt` files are TorchScript archives and are refused.
  */
 import { VtpError } from '../../errors.js'
-import { missingFile, openWeights, pickWeights } from '../../io/weights.js'
+import { missingFile, pickWeights } from '../../io/weights.js'
 import { tokenColumns } from '../blocks/outputs.js'
 import { otherVocabulary, towerModel } from '../blocks/tower-model.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
 import type { ImageModel, ImageSize } from '../image-model.js'
 import { type ClipConfig, parseTransformersConfig } from './config.js'
+import {
+  CONFIG,
+  type ContrastiveLayouts,
+  OPEN_CLIP_CONFIG,
+  OPEN_CLIP_WEIGHTS,
+  openContrastive,
+  PREPROCESSOR,
+} from './files.js'
 import { buildClipImage, clipTextTower } from './graph.js'
 import { parseOpenClipConfig } from './open-clip-config.js'
-import { checkClip, clipShapes } from './tensors.js'
+import { clipShapes } from './tensors.js'
 
-export const OPEN_CLIP_CONFIG = 'open_clip_config.json'
-/** As open_clip publishes weights, best first. */
-export const OPEN_CLIP_WEIGHTS = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin'] as const
-const CONFIG = 'config.json'
-const PREPROCESSOR = 'preprocessor_config.json'
+const LAYOUTS: ContrastiveLayouts<ClipConfig> = {
+  openClip: parseOpenClipConfig,
+  transformers: parseTransformersConfig,
+  shapes: clipShapes,
+  scalars: ['logit_scale'],
+}
 
 export const clip: Family = {
   name: 'clip',
@@ -36,7 +45,7 @@ export function foreignTower(raw: Record<string, unknown>): string | undefined {
 
 async function claim(candidate: Candidate): Promise<Claim | undefined> {
   if (candidate.file !== undefined) {
-    if (await isTorchScript(candidate)) throw torchScript(candidate.ref)
+    if (TORCH_SCRIPT.test(candidate.file)) throw torchScript(candidate.ref)
     return undefined
   }
   const open = await candidate.readJson(OPEN_CLIP_CONFIG)
@@ -47,17 +56,20 @@ async function claim(candidate: Candidate): Promise<Claim | undefined> {
     if ((await candidate.readJson(CONFIG))?.model_type !== 'clip')
       throw missingFile(candidate.ref, OPEN_CLIP_WEIGHTS.join(' (nor ').concat(')'))
   }
-  if ((await candidate.readJson(CONFIG))?.model_type !== 'clip') return undefined
+  const config = await candidate.readJson(CONFIG)
+  if (config?.model_type !== 'clip') {
+    const script = config ? undefined : candidate.files.find((name) => TORCH_SCRIPT.test(name))
+    if (script !== undefined) throw torchScript(`${candidate.ref}/${script}`)
+    return undefined
+  }
   const weights = pickWeights(candidate.files)
   if (weights === undefined) throw missingFile(candidate.ref, 'model.safetensors (nor pytorch_model.bin)')
   const small = [CONFIG, ...(candidate.files.includes(PREPROCESSOR) ? [PREPROCESSOR] : [])]
   return { files: [...small, weights] }
 }
 
-/** OpenAI's own files: a zip archive with code and constants beside its tensors. */
-async function isTorchScript({ file }: Candidate): Promise<boolean> {
-  return file !== undefined && /^(ViT-[BL]-\d+(-336px|@336px)?|RN\d+(x\d+)?)\.pt$/.test(file)
-}
+/** OpenAI's own files: zip archives with code and constants beside their tensors. */
+const TORCH_SCRIPT = /^(ViT-[BL]-\d+(-336px|@336px)?|RN\d+(x\d+)?)\.pt$/
 
 function torchScript(ref: string): VtpError {
   return new VtpError(`${ref} is a TorchScript archive, which holds code`, {
@@ -68,19 +80,8 @@ function torchScript(ref: string): VtpError {
 }
 
 async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<ImageModel> {
-  const { folder, claim, name } = local
-  const isOpen = claim.files.includes(OPEN_CLIP_CONFIG)
-  const configFile = isOpen ? OPEN_CLIP_CONFIG : CONFIG
-  const raw = await local.readJson(configFile)
-  const config = isOpen
-    ? parseOpenClipConfig(raw, `${folder}/${configFile}`)
-    : parseTransformersConfig(raw, await local.readJson(PREPROCESSOR), `${folder}/${configFile}`)
-  const weights = await openWeights(folder, claim.files.at(-1)!, {
-    keys: ['state_dict'],
-    rename: (stored) => stored.replace(/^module\./, ''),
-  })
-  try {
-    checkClip(config, weights.tensors, folder, configFile)
+  const { folder, name } = local
+  return openContrastive(local, LAYOUTS, async ({ raw, config, weights }) => {
     const digest = await checkpointDigest({ family: 'clip', ...config }, weights.files, cacheDir)
     const { image, text, embedding } = config
     return towerModel({
@@ -90,7 +91,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       cacheDir,
       digest,
       weights,
-      settings: raw!,
+      settings: raw,
       shapes: clipShapes(config),
       isImage: (tensor) => /^(visual\.|vision_model\.|visual_projection)/.test(tensor),
       image,
@@ -112,10 +113,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       transform: (_job, size) => transformFor(config, size),
       lacks: {},
     })
-  } catch (error) {
-    await weights.close()
-    throw error
-  }
+  })
 }
 
 function transformFor({ resize, interpolation }: ClipConfig, { height, width }: ImageSize): string {

@@ -1,7 +1,6 @@
 /** Where the tensors of a CLIP checkpoint are, in open_clip's and in transformers' names. */
-import type { StoredTensor } from '../../io/weights.js'
 import { type BlockLayout, openClipLayout, setNorm, transformersClipLayout } from '../blocks/layouts.js'
-import { checkTensors, type Shapes } from '../check-tensors.js'
+import type { Shapes } from '../check-tensors.js'
 import type { ClipConfig, ClipTextConfig } from './config.js'
 
 /** Names of what is not in a block. */
@@ -109,19 +108,4 @@ export function clipShapes(config: ClipConfig): Shapes {
   out.set(names.imageProjection, names.bareProjections ? [dim, embedding] : [embedding, dim])
   setTextShapes(out, names.text, text, embedding, names.bareProjections)
   return out
-}
-
-/** Buffers of old files, and the scalars whose rank varies ([] or [1]). */
-const IGNORED = /(^|\.)(position_ids|attn_mask|logit_scale|logit_bias)$/
-
-/** Throws VtpError `bad_checkpoint` that names what is missing, unknown or of another shape. */
-export function checkClip(
-  config: ClipConfig,
-  tensors: ReadonlyMap<string, StoredTensor>,
-  place: string,
-  file: string,
-): void {
-  const expected = clipShapes(config)
-  if (!tensors.has('logit_scale')) expected.set('logit_scale', [])
-  checkTensors(expected, tensors, { place, config: file, ignored: (name) => IGNORED.test(name) })
 }

@@ -3,11 +3,11 @@
  * the shapes of its tensors in the hub's, whose files have no configuration (facebookresearch/dinov2, hub/backbones.py).
  */
 import { z } from 'zod'
-import { VtpError } from '../../errors.js'
 import type { StoredTensor } from '../../io/weights.js'
 import type { PositionRule } from '../blocks/positions.js'
-import { countBlocks, hubNumber } from '../blocks/torch-claim.js'
+import { hubNumber } from '../blocks/torch-claim.js'
 import type { TransformerShape } from '../blocks/transformer.js'
+import { inferVitSizes } from '../blocks/vit-file.js'
 import { assertHeads, badConfig, LIMITS, parseWith } from '../clip/config.js'
 
 export interface Dinov2Config {
@@ -82,16 +82,7 @@ export function inferDinov2Config(
   hub: Record<string, unknown> | undefined,
   file: string,
 ): Dinov2Config {
-  const shapeOf = (name: string): readonly number[] => {
-    const tensor = tensors.get(name)
-    if (tensor) return tensor.shape
-    throw new VtpError(`${file} has no tensor "${name}", which DINOv2 has`, { code: 'bad_checkpoint', exitCode: 2 })
-  }
-  const [dim = 0, , patch = 0] = shapeOf('patch_embed.proj.weight')
-  const places = (shapeOf('pos_embed')[1] ?? 0) - 1
-  const side = Math.round(Math.sqrt(Math.max(places, 0)))
-  if (dim < 1 || patch < 1 || side < 1 || side * side !== places)
-    throw badConfig(file, `pos_embed [${shapeOf('pos_embed')}] is not a class token and a square grid`)
+  const { dim, patch, side, depth, shapeOf } = inferVitSizes(tensors, 'DINOv2', file)
   const swiglu = tensors.has('blocks.0.mlp.w12.weight')
   const hidden = swiglu ? (shapeOf('blocks.0.mlp.w3.weight')[1] ?? 0) : (shapeOf('blocks.0.mlp.fc1.weight')[0] ?? 0)
   const registers = tensors.has('register_tokens') ? (shapeOf('register_tokens')[1] ?? 0) : 0
@@ -106,7 +97,7 @@ export function inferDinov2Config(
   return {
     layout: 'hub',
     shape,
-    depth: countBlocks(tensors.keys(), 'blocks'),
+    depth,
     patch,
     side,
     registers,

@@ -1,9 +1,11 @@
 /** DINOv2 as a family, with and without registers: the hub's files, and transformers' layout. */
 import { usageError } from '../../errors.js'
-import { missingFile, openWeights, pickWeights } from '../../io/weights.js'
+import { missingFile, pickWeights } from '../../io/weights.js'
 import { tokenColumns } from '../blocks/outputs.js'
 import { claimTorchFile, HUB_CONFIG } from '../blocks/torch-claim.js'
 import { assertHoldsPatch, towerModel } from '../blocks/tower-model.js'
+import { evaluationTransform } from '../blocks/vit-file.js'
+import { withWeights } from '../blocks/with-weights.js'
 import { checkTensors } from '../check-tensors.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
@@ -46,8 +48,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
   const file = claim.files.at(-1)!
   const isHub = !claim.files.includes(CONFIG)
   const raw = await local.readJson(isHub ? HUB_CONFIG : CONFIG)
-  const weights = await openWeights(folder, file, { keys: KEYS, rename })
-  try {
+  return withWeights(folder, file, { keys: KEYS, rename }, async (weights) => {
     const config = isHub
       ? inferDinov2Config(weights.tensors, raw, `${folder}/${file}`)
       : parseDinov2Config(raw, `${folder}/${CONFIG}`)
@@ -69,17 +70,11 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       columns: (count, layers) => tokenColumns(count, config.shape.dim, true, layers),
       probed: { output: 'cls', dim: config.shape.dim },
       buildImage: (graph, spec) => buildDinov2(graph, config, weights.readFloat32, spec),
-      transform: (_job, { height, width }) =>
-        height === width
-          ? `resize(${Math.round((height * 256) / 224)},bicubic)|center-crop(${height})`
-          : `resize(${height},${width},bicubic)`,
+      transform: (_job, wanted) => evaluationTransform(wanted),
       assertSize: (wanted) => assertWholePatches(wanted, config),
       lacks: {},
     })
-  } catch (error) {
-    await weights.close()
-    throw error
-  }
+  })
 }
 
 /** The hub's code asserts that patches cover the image; transformers' drops the remainder. */

@@ -3,11 +3,11 @@
  * shapes of its tensors in its authors' files (facebookresearch/mae efb2a80), which have no configuration.
  */
 import { z } from 'zod'
-import { VtpError } from '../../errors.js'
 import type { StoredTensor } from '../../io/weights.js'
-import { countBlocks, hubNumber } from '../blocks/torch-claim.js'
+import { hubNumber } from '../blocks/torch-claim.js'
 import type { TransformerShape } from '../blocks/transformer.js'
-import { assertHeads, badConfig, LIMITS, parseWith } from '../clip/config.js'
+import { inferVitSizes } from '../blocks/vit-file.js'
+import { assertHeads, LIMITS, parseWith } from '../clip/config.js'
 
 export interface MaeConfig {
   layout: 'original' | 'transformers'
@@ -65,16 +65,7 @@ export function inferMaeConfig(
   hub: Record<string, unknown> | undefined,
   file: string,
 ): MaeConfig {
-  const shapeOf = (name: string): readonly number[] => {
-    const tensor = tensors.get(name)
-    if (tensor) return tensor.shape
-    throw new VtpError(`${file} has no tensor "${name}", which MAE has`, { code: 'bad_checkpoint', exitCode: 2 })
-  }
-  const [dim = 0, , patch = 0] = shapeOf('patch_embed.proj.weight')
-  const places = (shapeOf('pos_embed')[1] ?? 0) - 1
-  const side = Math.round(Math.sqrt(Math.max(places, 0)))
-  if (dim < 1 || patch < 1 || side < 1 || side * side !== places)
-    throw badConfig(file, `pos_embed [${shapeOf('pos_embed')}] is not a class token and a square grid`)
+  const { dim, patch, side, depth, shapeOf } = inferVitSizes(tensors, 'MAE', file)
   const shape: TransformerShape = {
     dim,
     heads: hubNumber(hub, 'num_heads') ?? HEADS[dim] ?? Math.max(1, Math.floor(dim / 64)),
@@ -86,7 +77,7 @@ export function inferMaeConfig(
   return {
     layout: 'original',
     shape,
-    depth: countBlocks(tensors.keys(), 'blocks'),
+    depth,
     patch,
     side,
     classes: tensors.has('head.weight') ? (shapeOf('head.weight')[0] ?? 0) : 0,

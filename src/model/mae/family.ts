@@ -1,8 +1,10 @@
 /** MAE's encoder as a family: its authors' files (pre-trained, with decoder, fine-tuned), and transformers' layout. */
-import { missingFile, openWeights, pickWeights } from '../../io/weights.js'
+import { missingFile, pickWeights } from '../../io/weights.js'
 import { tokenColumns } from '../blocks/outputs.js'
 import { claimTorchFile, HUB_CONFIG } from '../blocks/torch-claim.js'
 import { towerModel } from '../blocks/tower-model.js'
+import { evaluationTransform } from '../blocks/vit-file.js'
+import { withWeights } from '../blocks/with-weights.js'
 import { checkTensors } from '../check-tensors.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
@@ -53,8 +55,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
   const file = claim.files.at(-1)!
   const isOriginal = !claim.files.includes(CONFIG)
   const raw = await local.readJson(isOriginal ? HUB_CONFIG : CONFIG)
-  const weights = await openWeights(folder, file, { keys: KEYS, rename })
-  try {
+  return withWeights(folder, file, { keys: KEYS, rename }, async (weights) => {
     const config = isOriginal
       ? inferMaeConfig(weights.tensors, raw, `${folder}/${file}`)
       : parseMaeConfig(raw, `${folder}/${CONFIG}`)
@@ -86,14 +87,8 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       depth: classes > 0 ? 0 : config.depth,
       probed: { output: classes > 0 ? 'pooled' : 'cls', dim: shape.dim },
       buildImage: (graph, spec) => buildMae(graph, config, weights.readFloat32, spec),
-      transform: (_job, { height, width }) =>
-        height === width
-          ? `resize(${Math.round((height * 256) / 224)},bicubic)|center-crop(${height})`
-          : `resize(${height},${width},bicubic)`,
+      transform: (_job, wanted) => evaluationTransform(wanted),
       lacks: classes > 0 ? { cls: tuned, patches: tuned, layers: tuned } : {},
     })
-  } catch (error) {
-    await weights.close()
-    throw error
-  }
+  })
 }

@@ -55,6 +55,10 @@ export async function findYaml(candidate: Candidate): Promise<RaeYaml | undefine
       throw usageError('unsupported_option', `${where}: encoder_cls ${params.encoder_cls} is not supported`, [
         `the encoders are ${ENCODERS.join(', ')}`,
       ])
+    if ((params.encoder_params as { normalize?: unknown } | null | undefined)?.normalize === false)
+      throw usageError('unsupported_option', `${where}: encoder_params.normalize false is not supported`, [
+        "the published models drop the weight and bias of the encoder's last norm (normalize: true)",
+      ])
     return { name, params, encoder, raw: raw as Record<string, unknown> }
   }
   return undefined

@@ -1,6 +1,7 @@
 /** The encoder of a RAE: the image tower of DINOv2, SigLIP 2 or MAE, whose last norm loses its weight and bias. */
-import { missingFile, openWeights, pickWeights, type Weights } from '../../io/weights.js'
+import { missingFile, pickWeights, type Weights } from '../../io/weights.js'
 import type { ImageTower } from '../blocks/image-tower.js'
+import { withWeights } from '../blocks/with-weights.js'
 import { localCandidate } from '../candidate.js'
 import { parseDinov2Config } from '../dinov2/config.js'
 import { dinov2Tower } from '../dinov2/graph.js'
@@ -24,8 +25,6 @@ export async function openRaeEncoder(kind: EncoderClass, folder: string, size: n
   const preprocessor = await local.readJson('preprocessor_config.json')
   const file = pickWeights(local.files)
   if (raw === undefined || file === undefined) throw missingFile(folder, 'config.json or model.safetensors')
-  const weights = await openWeights(folder, file)
-  const read = weights.readFloat32
   const where = `${folder}/config.json`
   const resized = { height: size, width: size }
   const constants = preprocessor as { image_mean?: number[]; image_std?: number[] } | undefined
@@ -36,7 +35,8 @@ export async function openRaeEncoder(kind: EncoderClass, folder: string, size: n
     mean: constants?.image_mean ?? tower.mean,
     std: constants?.image_std ?? tower.std,
   })
-  try {
+  return withWeights(folder, file, {}, async (weights) => {
+    const read = weights.readFloat32
     if (kind === 'Dinov2withNorm') {
       const config = parseDinov2Config(raw, where)
       return { tower: normalise(dinov2Tower(config, read)), weights, settings: config }
@@ -47,8 +47,5 @@ export async function openRaeEncoder(kind: EncoderClass, folder: string, size: n
     }
     const config = parseMaeConfig(raw, where)
     return { tower: normalise(maeTower(config, read)), weights, settings: config }
-  } catch (error) {
-    await weights.close()
-    throw error
-  }
+  })
 }

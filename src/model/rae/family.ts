@@ -2,9 +2,9 @@
 import path from 'node:path'
 import { usageError, VtpError } from '../../errors.js'
 import { openTensorFile } from '../../io/tensor-file.js'
-import { openWeights } from '../../io/weights.js'
 import { autoencoderModel } from '../blocks/autoencoder-model.js'
 import { gridOf } from '../blocks/patches.js'
+import { withWeights } from '../blocks/with-weights.js'
 import { checkTensors } from '../check-tensors.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
@@ -53,61 +53,65 @@ async function open(local: LocalCheckpoint, { cacheDir, openModel }: OpenContext
   const encoderPlace = inside === undefined ? await hubEncoder(params, where, openModel) : path.join(folder, inside)
   const size = params.encoder_input_size
   const encoder = await openRaeEncoder(yaml.encoder, encoderPlace, size)
-  const configFile = locate(local, `${params.decoder_config_path ?? 'decoder'}/config.json`)!
-  const decoder = parseDecoder(await local.readJson(configFile), params.decoder_patch_size, `${folder}/${configFile}`)
-  const weights = await openWeights(folder, claim.files.at(-1)!, { keys: ['model', 'state_dict', 'ema'] })
   try {
-    const { tower } = encoder
-    const { h, w } = gridOf({ height: size, width: size, patch: tower.patch })
-    const shape: RaeShape = { channels: tower.shape.dim, h, w }
-    checkTensors(decoderShapes(decoder, shape.channels, h * w), weights.tensors, { place: folder, config: configFile })
-    const statsFile = params.normalization_stat_path ? locate(local, params.normalization_stat_path) : undefined
-    const stats = statsFile ? await readStats(path.join(folder, statsFile), shape) : {}
-    const files = [...encoder.weights.files, ...(statsFile ? [path.join(folder, statsFile)] : []), ...weights.files]
-    const settings = { family: 'rae', encoder: encoder.settings, kind: yaml.encoder, size, decoder }
-    const digest = await checkpointDigest(settings, files, cacheDir)
-    const out = { height: h * decoder.patch, width: w * decoder.patch }
-    return autoencoderModel({
-      family: 'rae',
-      name,
-      folder,
-      cacheDir,
-      digest,
-      weights,
-      settings: yaml.raw,
-      parts: [{ key: 'pixelDecoder', title: 'pixel decoder', owns: () => true }],
-      imageSize: out,
-      transform: (_job, { height, width }) =>
-        height === width ? `adm-crop(${height})` : `resize(${height},${width},bilinear)`,
-      assertSize: (wanted) => assertSide(wanted, out),
-      columns: () => [{ name: 'latents', dtype: 'float32', shape: [shape.channels, h, w] }],
-      protocol: { latents: `${yaml.encoder} at ${size}×${size}, last norm without weights, normalised by stat.pt` },
-      buildEncoder: (graph, spec) => buildRaeEncoder(graph, tower, stats, shape, spec),
-      activations: () =>
-        Math.max(
-          blockActivations({ tokens: h * w + 5, ...tower.shape }),
-          blockActivations({ tokens: h * w + 1, ...decoder.shape }),
-        ),
-      latentShape: () => [shape.channels, h, w],
-      decodedSize: () => out,
-      mean: [0, 0, 0],
-      std: [1, 1, 1],
-      rounding: 'truncate',
-      buildDecoder: async (graph, spec) =>
-        buildRaeDecoder(graph, decoder, weights.readFloat32, stats, shape, tower, spec),
-      lacks: {
-        text: 'it knows images only',
-        clip: 'it has no embedding that texts share',
-        cls: 'its encoder is a model of its own: give that one',
-        patches: 'its encoder is a model of its own: give that one',
-        layers: 'its encoder is a model of its own: give that one',
-        codes: 'it is not quantised',
-        logits: 'it has no classification head',
-      },
-      close: () => encoder.weights.close(),
+    const configFile = locate(local, `${params.decoder_config_path ?? 'decoder'}/config.json`)!
+    const decoder = parseDecoder(await local.readJson(configFile), params.decoder_patch_size, `${folder}/${configFile}`)
+    return await withWeights(folder, claim.files.at(-1)!, { keys: ['model', 'state_dict', 'ema'] }, async (weights) => {
+      const { tower } = encoder
+      const { h, w } = gridOf({ height: size, width: size, patch: tower.patch })
+      const shape: RaeShape = { channels: tower.shape.dim, h, w }
+      checkTensors(decoderShapes(decoder, shape.channels, h * w), weights.tensors, {
+        place: folder,
+        config: configFile,
+      })
+      const statsFile = params.normalization_stat_path ? locate(local, params.normalization_stat_path) : undefined
+      const stats = statsFile ? await readStats(path.join(folder, statsFile), shape) : {}
+      const files = [...encoder.weights.files, ...(statsFile ? [path.join(folder, statsFile)] : []), ...weights.files]
+      const settings = { family: 'rae', encoder: encoder.settings, kind: yaml.encoder, size, decoder }
+      const digest = await checkpointDigest(settings, files, cacheDir)
+      const out = { height: h * decoder.patch, width: w * decoder.patch }
+      return autoencoderModel({
+        family: 'rae',
+        name,
+        folder,
+        cacheDir,
+        digest,
+        weights,
+        settings: yaml.raw,
+        parts: [{ key: 'pixelDecoder', title: 'pixel decoder', owns: () => true }],
+        imageSize: out,
+        transform: (_job, { height, width }) =>
+          height === width ? `adm-crop(${height})` : `resize(${height},${width},bilinear)`,
+        assertSize: (wanted) => assertSide(wanted, out),
+        columns: () => [{ name: 'latents', dtype: 'float32', shape: [shape.channels, h, w] }],
+        protocol: { latents: `${yaml.encoder} at ${size}×${size}, last norm without weights, normalised by stat.pt` },
+        buildEncoder: (graph, spec) => buildRaeEncoder(graph, tower, stats, shape, spec),
+        activations: () =>
+          Math.max(
+            blockActivations({ tokens: h * w + 5, ...tower.shape }),
+            blockActivations({ tokens: h * w + 1, ...decoder.shape }),
+          ),
+        latentShape: () => [shape.channels, h, w],
+        decodedSize: () => out,
+        mean: [0, 0, 0],
+        std: [1, 1, 1],
+        rounding: 'truncate',
+        buildDecoder: async (graph, spec) =>
+          buildRaeDecoder(graph, decoder, weights.readFloat32, stats, shape, tower, spec),
+        lacks: {
+          text: 'it knows images only',
+          clip: 'it has no embedding that texts share',
+          cls: 'its encoder is a model of its own: give that one',
+          patches: 'its encoder is a model of its own: give that one',
+          layers: 'its encoder is a model of its own: give that one',
+          codes: 'it is not quantised',
+          logits: 'it has no classification head',
+        },
+        close: () => encoder.weights.close(),
+      })
     })
   } catch (error) {
-    await Promise.allSettled([weights.close(), encoder.weights.close()])
+    await encoder.weights.close()
     throw error
   }
 }

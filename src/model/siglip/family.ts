@@ -2,20 +2,32 @@
  * SigLIP and SigLIP 2 of a fixed size as a family: transformers' layout (`config.json` with model_type siglip) and
  * open_clip's (`open_clip_config.json` with a tower of timm's).
  */
-import { missingFile, openWeights, pickWeights } from '../../io/weights.js'
+import { missingFile, pickWeights } from '../../io/weights.js'
 import { tokenColumns } from '../blocks/outputs.js'
 import { towerModel } from '../blocks/tower-model.js'
-import { foreignTower, OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS } from '../clip/family.js'
+import { foreignTower } from '../clip/family.js'
+import {
+  CONFIG,
+  type ContrastiveLayouts,
+  OPEN_CLIP_CONFIG,
+  OPEN_CLIP_WEIGHTS,
+  openContrastive,
+  PREPROCESSOR,
+} from '../clip/files.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
 import type { ImageModel } from '../image-model.js'
-import { naflex, parseOpenClipConfig, parseTransformersConfig } from './config.js'
+import { naflex, parseOpenClipConfig, parseTransformersConfig, type SiglipConfig } from './config.js'
 import { buildSiglipImage, siglipTextTower } from './graph.js'
-import { checkSiglip, siglipImageShapes, siglipShapes } from './tensors.js'
+import { siglipImageShapes, siglipShapes } from './tensors.js'
 import { openSiglipTokenizer, TOKENIZER_FILES } from './tokenizer.js'
 
-const CONFIG = 'config.json'
-const PREPROCESSOR = 'preprocessor_config.json'
+const LAYOUTS: ContrastiveLayouts<SiglipConfig> = {
+  openClip: parseOpenClipConfig,
+  transformers: parseTransformersConfig,
+  shapes: siglipShapes,
+  scalars: ['logit_scale', 'logit_bias'],
+}
 
 export const siglip: Family = {
   name: 'siglip',
@@ -44,19 +56,8 @@ async function claim(candidate: Candidate): Promise<Claim | undefined> {
 }
 
 async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<ImageModel> {
-  const { folder, claim, name } = local
-  const isOpen = claim.files.includes(OPEN_CLIP_CONFIG)
-  const configFile = isOpen ? OPEN_CLIP_CONFIG : CONFIG
-  const raw = await local.readJson(configFile)
-  const config = isOpen
-    ? parseOpenClipConfig(raw, `${folder}/${configFile}`)
-    : parseTransformersConfig(raw, await local.readJson(PREPROCESSOR), `${folder}/${configFile}`)
-  const weights = await openWeights(folder, claim.files.at(-1)!, {
-    keys: ['state_dict'],
-    rename: (stored) => stored.replace(/^module\./, ''),
-  })
-  try {
-    checkSiglip(config, weights.tensors, folder, configFile)
+  const { folder, name } = local
+  return openContrastive(local, LAYOUTS, async ({ raw, config, weights }) => {
     const digest = await checkpointDigest({ family: 'siglip', ...config }, weights.files, cacheDir)
     const imageTensors = siglipImageShapes(config)
     return towerModel({
@@ -66,7 +67,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       cacheDir,
       digest,
       weights,
-      settings: raw!,
+      settings: raw,
       shapes: siglipShapes(config),
       isImage: (tensor) => imageTensors.has(tensor),
       image: { ...config, size: { height: config.size, width: config.size } },
@@ -84,8 +85,5 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       transform: (_job, { height, width }) => `resize(${height},${width},bicubic)`,
       lacks: { cls: 'it has no class token', ...(config.head ? {} : { clip: 'vision_use_head is false' }) },
     })
-  } catch (error) {
-    await weights.close()
-    throw error
-  }
+  })
 }

@@ -1,7 +1,6 @@
 /** Where the tensors of a SigLIP checkpoint are, in transformers' names and in those of open_clip with timm. */
-import type { StoredTensor } from '../../io/weights.js'
 import { type BlockLayout, setLinear, setNorm, timmLayout, transformersClipLayout } from '../blocks/layouts.js'
-import { checkTensors, type Shapes } from '../check-tensors.js'
+import type { Shapes } from '../check-tensors.js'
 import { openClipTextNames, setTextShapes, type TextNames } from '../clip/tensors.js'
 import type { SiglipConfig } from './config.js'
 
@@ -110,19 +109,4 @@ export function siglipShapes(config: SiglipConfig): Shapes {
   const out = siglipImageShapes(config)
   setTextShapes(out, siglipNames(config).text, config.text, config.embedding, config.layout === 'open_clip')
   return out
-}
-
-/** Buffers of old files, and the scalars whose rank varies ([] or [1]). */
-const IGNORED = /(^|\.)(position_ids|attn_mask|logit_scale|logit_bias)$/
-
-/** Throws VtpError `bad_checkpoint` that names what is missing, unknown or of another shape. */
-export function checkSiglip(
-  config: SiglipConfig,
-  tensors: ReadonlyMap<string, StoredTensor>,
-  place: string,
-  file: string,
-): void {
-  const expected = siglipShapes(config)
-  for (const name of ['logit_scale', 'logit_bias']) if (!tensors.has(name)) expected.set(name, [1])
-  checkTensors(expected, tensors, { place, config: file, ignored: (name) => IGNORED.test(name) })
 }

@@ -1,11 +1,12 @@
 /** UniTok as a family: an image tokenizer of several codebooks that is CLIP, too. */
 import path from 'node:path'
 import { usageError } from '../../errors.js'
-import { openWeights, type Weights } from '../../io/weights.js'
+import type { Weights } from '../../io/weights.js'
 import { autoencoderModel } from '../blocks/autoencoder-model.js'
 import { setLinear, setNorm } from '../blocks/layouts.js'
 import { claimTorchFile } from '../blocks/torch-claim.js'
 import { otherVocabulary } from '../blocks/tower-model.js'
+import { withWeights } from '../blocks/with-weights.js'
 import { checkTensors, type Shapes } from '../check-tensors.js'
 import { textTower } from '../clip/graph.js'
 import { openClipTextNames, setTextShapes } from '../clip/tensors.js'
@@ -37,85 +38,90 @@ async function claim(candidate: Candidate): Promise<Claim | undefined> {
 async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<ImageModel> {
   const { folder, claim, name } = local
   const file = claim.files.at(-1)!
-  const weights = await openWeights(folder, file, {
-    keys: KEYS,
-    rename: (stored) =>
-      /(zero_k_bias|vocab_usage|attn_mask)$/.test(stored) ? undefined : stored.replace(/^module\./, ''),
-  })
-  try {
-    const args = await readArgs(path.join(folder, file))
-    const config = inferUnitokConfig(weights.tensors, args, `${folder}/${file}`)
-    checkUnitok(config, weights, folder)
-    const digest = await checkpointDigest({ family: 'unitok', ...config }, weights.files, cacheDir)
-    const { shape, size, codebooks, queries, embedding, text } = config
-    const grid = ({ height, width }: ImageSize): [number, number] => [height / FACTOR, width / FACTOR]
-    const latents = (wanted: ImageSize): [number, number, number] => {
-      const [h, w] = grid(wanted)
-      return [latentChannels(config, h * w), h, w]
-    }
-    return autoencoderModel({
-      family: 'unitok',
-      name,
-      folder,
-      cacheDir,
-      digest,
-      weights,
-      settings: args,
-      parts: [
-        { key: 'imageEncoder', title: 'image encoder', owns: (tensor) => /^(encoder|quant_proj)\./.test(tensor) },
-        { key: 'quantizer', title: 'quantiser', owns: (tensor) => tensor.startsWith('quantizer.') },
-        { key: 'pixelDecoder', title: 'pixel decoder', owns: (tensor) => /^(decoder|post_quant_proj)\./.test(tensor) },
-        { key: 'textEncoder', title: 'text encoder', owns: (tensor) => tensor.startsWith('text_encoder.') },
-      ],
-      imageSize: { height: size, width: size },
-      transform: (job, { height, width }) =>
-        height !== width
-          ? `resize(${height},${width},bicubic)`
-          : job === 'zeroshot'
-            ? `resize(${height},bicubic)|center-crop(${height})`
-            : `resize(${Math.round(height * 1.125)},lanczos)|center-crop(${height})`,
-      assertSize: (wanted) => assertMultiple(wanted),
-      columns: (wanted) => {
+  return withWeights(
+    folder,
+    file,
+    {
+      keys: KEYS,
+      rename: (stored) =>
+        /(zero_k_bias|vocab_usage|attn_mask)$/.test(stored) ? undefined : stored.replace(/^module\./, ''),
+    },
+    async (weights) => {
+      const args = await readArgs(path.join(folder, file))
+      const config = inferUnitokConfig(weights.tensors, args, `${folder}/${file}`)
+      checkUnitok(config, weights, folder)
+      const digest = await checkpointDigest({ family: 'unitok', ...config }, weights.files, cacheDir)
+      const { shape, size, codebooks, queries, embedding, text } = config
+      const grid = ({ height, width }: ImageSize): [number, number] => [height / FACTOR, width / FACTOR]
+      const latents = (wanted: ImageSize): [number, number, number] => {
         const [h, w] = grid(wanted)
-        return [
-          { name: 'latents', dtype: 'float32', shape: latents(wanted) },
-          { name: 'clip', dtype: 'float32', shape: [embedding] },
-          { name: 'patches', dtype: 'float32', shape: [queries + h * w, shape.dim] },
-          { name: 'codes', dtype: 'int32', shape: [codebooks, queries + h * w] },
-        ]
-      },
-      probed: { output: 'pooled', dim: embedding },
-      protocol: { latents: 'quantised vectors', patches: 'quantised tokens, projected back' },
-      takesFloats: true,
-      buildEncoder: (graph, spec) => buildUnitokEncoder(graph, config, weights, spec),
-      activations: ({ height, width }) =>
-        Math.max(
-          blockActivations({ tokens: queries + (height * width) / FACTOR ** 2, ...shape }),
-          4 * weights.tensors.get('encoder.patch_embed.backbone.stem.conv2.weight')!.shape[0]! * height * width,
-        ),
-      latentShape: latents,
-      decodedSize: ({ height, width }) => ({ height: height * FACTOR, width: width * FACTOR }),
-      rounding: 'half-even',
-      buildDecoder: async (graph, spec) => buildUnitokDecoder(graph, config, weights, spec),
-      text: {
-        tower: textTower(text, openClipTextNames(text), weights.readFloat32, embedding, true),
-        probabilities: 'softmax',
-        async openTokenizer() {
-          const { createTokenizer, VOCAB_SIZE } = await import('../text/tokenizer.js')
-          if (text.vocabulary === VOCAB_SIZE) return createTokenizer()
-          throw otherVocabulary(name, text.vocabulary, `CLIP's tokenizer has ${VOCAB_SIZE}`)
+        return [latentChannels(config, h * w), h, w]
+      }
+      return autoencoderModel({
+        family: 'unitok',
+        name,
+        folder,
+        cacheDir,
+        digest,
+        weights,
+        settings: args,
+        parts: [
+          { key: 'imageEncoder', title: 'image encoder', owns: (tensor) => /^(encoder|quant_proj)\./.test(tensor) },
+          { key: 'quantizer', title: 'quantiser', owns: (tensor) => tensor.startsWith('quantizer.') },
+          {
+            key: 'pixelDecoder',
+            title: 'pixel decoder',
+            owns: (tensor) => /^(decoder|post_quant_proj)\./.test(tensor),
+          },
+          { key: 'textEncoder', title: 'text encoder', owns: (tensor) => tensor.startsWith('text_encoder.') },
+        ],
+        imageSize: { height: size, width: size },
+        transform: (job, { height, width }) =>
+          height !== width
+            ? `resize(${height},${width},bicubic)`
+            : job === 'zeroshot'
+              ? `resize(${height},bicubic)|center-crop(${height})`
+              : `resize(${Math.round(height * 1.125)},lanczos)|center-crop(${height})`,
+        assertSize: (wanted) => assertMultiple(wanted),
+        columns: (wanted) => {
+          const [h, w] = grid(wanted)
+          return [
+            { name: 'latents', dtype: 'float32', shape: latents(wanted) },
+            { name: 'clip', dtype: 'float32', shape: [embedding] },
+            { name: 'patches', dtype: 'float32', shape: [queries + h * w, shape.dim] },
+            { name: 'codes', dtype: 'int32', shape: [codebooks, queries + h * w] },
+          ]
         },
-      },
-      lacks: {
-        cls: 'it has no class token',
-        layers: 'only its quantised tokens are offered',
-        logits: 'it has no classification head',
-      },
-    })
-  } catch (error) {
-    await weights.close()
-    throw error
-  }
+        probed: { output: 'pooled', dim: embedding },
+        protocol: { latents: 'quantised vectors', patches: 'quantised tokens, projected back' },
+        takesFloats: true,
+        buildEncoder: (graph, spec) => buildUnitokEncoder(graph, config, weights, spec),
+        activations: ({ height, width }) =>
+          Math.max(
+            blockActivations({ tokens: queries + (height * width) / FACTOR ** 2, ...shape }),
+            4 * weights.tensors.get('encoder.patch_embed.backbone.stem.conv2.weight')!.shape[0]! * height * width,
+          ),
+        latentShape: latents,
+        decodedSize: ({ height, width }) => ({ height: height * FACTOR, width: width * FACTOR }),
+        rounding: 'half-even',
+        buildDecoder: async (graph, spec) => buildUnitokDecoder(graph, config, weights, spec),
+        text: {
+          tower: textTower(text, openClipTextNames(text), weights.readFloat32, embedding, true),
+          probabilities: 'softmax',
+          async openTokenizer() {
+            const { createTokenizer, VOCAB_SIZE } = await import('../text/tokenizer.js')
+            if (text.vocabulary === VOCAB_SIZE) return createTokenizer()
+            throw otherVocabulary(name, text.vocabulary, `CLIP's tokenizer has ${VOCAB_SIZE}`)
+          },
+        },
+        lacks: {
+          cls: 'it has no class token',
+          layers: 'only its quantised tokens are offered',
+          logits: 'it has no classification head',
+        },
+      })
+    },
+  )
 }
 
 function assertMultiple({ height, width }: ImageSize): void {

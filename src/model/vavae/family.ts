@@ -8,7 +8,7 @@ import { usageError, VtpError } from '../../errors.js'
 import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { addCast } from '../../graph/linear.js'
 import { activationDtype, type Precision } from '../../graph/precision.js'
-import { openWeights, type Weights } from '../../io/weights.js'
+import type { Weights } from '../../io/weights.js'
 import { autoencoderModel } from '../blocks/autoencoder-model.js'
 import { HALF } from '../blocks/constants.js'
 import { addConvolution, type ConvContext, registerConvolution } from '../blocks/convolution.js'
@@ -21,6 +21,7 @@ import {
   vqganFactor,
   vqganShapes,
 } from '../blocks/vqgan.js'
+import { withWeights } from '../blocks/with-weights.js'
 import { checkTensors, type Shapes } from '../check-tensors.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
@@ -54,62 +55,67 @@ const TRAINING = /^(loss|foundation_model|linear_proj|model_ema|vf_|discriminato
 async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<ImageModel> {
   const { folder, claim, name } = local
   const file = claim.files.at(-1)!
-  const weights = await openWeights(folder, file, {
-    keys: KEYS,
-    rename: (stored) => (TRAINING.test(stored) ? undefined : stored.replace(/^module\./, '')),
-  })
-  try {
-    const channels = checkVavae(weights, folder)
-    const settings = await readSettings(local, channels)
-    const names = new Set(weights.tensors.keys())
-    const factor = vqganFactor(names, 'encoder')
-    const digest = await checkpointDigest({ family: 'vavae' }, weights.files, cacheDir)
-    const width = weights.tensors.get('encoder.conv_in.weight')!.shape[0]!
-    const grid = ({ height, width }: ImageSize): [number, number] => [shrink(height, factor), shrink(width, factor)]
-    return autoencoderModel({
-      family: 'vavae',
-      name,
-      folder,
-      cacheDir,
-      digest,
-      weights,
-      settings,
-      parts: [
-        { key: 'encoder', title: 'encoder', owns: (tensor) => /^(encoder|quant_conv)\./.test(tensor) },
-        { key: 'pixelDecoder', title: 'pixel decoder', owns: (tensor) => /^(decoder|post_quant_conv)\./.test(tensor) },
-      ],
-      imageSize: { height: TRAINED_SIZE, width: TRAINED_SIZE },
-      transform: (job, { height, width }) =>
-        height !== width
-          ? `resize(${height},${width},bilinear)`
-          : job === 'reconstruction'
-            ? `float-resize(${height},bilinear)|center-crop(${height})`
-            : `adm-crop(${height})`,
-      assertSize: ({ height, width }) => assertHolds(height, width, factor),
-      columns: (size) => [{ name: 'latents', dtype: 'float32', shape: [channels, ...grid(size)] }],
-      protocol: { latents: 'mean of the posterior (the reference samples it)' },
-      drawsLatents: true,
-      takesFloats: true,
-      buildEncoder: async (graph, spec) => buildEncoder(graph, weights, spec, channels),
-      activations: ({ height, width: columns }) => 4 * width * height * columns,
-      latentShape: (size) => [channels, ...grid(size)],
-      decodedSize: ({ height, width }) => ({ height: height * factor, width: width * factor }),
-      rounding: 'half-up',
-      buildDecoder: async (graph, spec) => buildDecoder(graph, weights, spec, channels),
-      lacks: {
-        text: 'it knows images only',
-        clip: 'it has no embedding that texts share',
-        cls: 'it has no class token',
-        patches: 'it has no tokens',
-        layers: 'it has no transformer blocks',
-        codes: 'it is not quantised',
-        logits: 'it has no classification head',
-      },
-    })
-  } catch (error) {
-    await weights.close()
-    throw error
-  }
+  return withWeights(
+    folder,
+    file,
+    {
+      keys: KEYS,
+      rename: (stored) => (TRAINING.test(stored) ? undefined : stored.replace(/^module\./, '')),
+    },
+    async (weights) => {
+      const channels = checkVavae(weights, folder)
+      const settings = await readSettings(local, channels)
+      const names = new Set(weights.tensors.keys())
+      const factor = vqganFactor(names, 'encoder')
+      const digest = await checkpointDigest({ family: 'vavae' }, weights.files, cacheDir)
+      const width = weights.tensors.get('encoder.conv_in.weight')!.shape[0]!
+      const grid = ({ height, width }: ImageSize): [number, number] => [shrink(height, factor), shrink(width, factor)]
+      return autoencoderModel({
+        family: 'vavae',
+        name,
+        folder,
+        cacheDir,
+        digest,
+        weights,
+        settings,
+        parts: [
+          { key: 'encoder', title: 'encoder', owns: (tensor) => /^(encoder|quant_conv)\./.test(tensor) },
+          {
+            key: 'pixelDecoder',
+            title: 'pixel decoder',
+            owns: (tensor) => /^(decoder|post_quant_conv)\./.test(tensor),
+          },
+        ],
+        imageSize: { height: TRAINED_SIZE, width: TRAINED_SIZE },
+        transform: (job, { height, width }) =>
+          height !== width
+            ? `resize(${height},${width},bilinear)`
+            : job === 'reconstruction'
+              ? `float-resize(${height},bilinear)|center-crop(${height})`
+              : `adm-crop(${height})`,
+        assertSize: ({ height, width }) => assertHolds(height, width, factor),
+        columns: (size) => [{ name: 'latents', dtype: 'float32', shape: [channels, ...grid(size)] }],
+        protocol: { latents: 'mean of the posterior (the reference samples it)' },
+        drawsLatents: true,
+        takesFloats: true,
+        buildEncoder: async (graph, spec) => buildEncoder(graph, weights, spec, channels),
+        activations: ({ height, width: columns }) => 4 * width * height * columns,
+        latentShape: (size) => [channels, ...grid(size)],
+        decodedSize: ({ height, width }) => ({ height: height * factor, width: width * factor }),
+        rounding: 'half-up',
+        buildDecoder: async (graph, spec) => buildDecoder(graph, weights, spec, channels),
+        lacks: {
+          text: 'it knows images only',
+          clip: 'it has no embedding that texts share',
+          cls: 'it has no class token',
+          patches: 'it has no tokens',
+          layers: 'it has no transformer blocks',
+          codes: 'it is not quantised',
+          logits: 'it has no classification head',
+        },
+      })
+    },
+  )
 }
 
 /** Strided convolutions with one zero behind: each level halves, rounding down. */

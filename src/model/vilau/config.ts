@@ -86,7 +86,7 @@ export function parseVilauConfig(
       file,
       `latent_shape ${config.latent_shape} is not a whole multiple of code_shape ${config.code_shape}`,
     )
-  if (channels !== inner.shape.dim || config.embed_dim * 1 !== channels * fold * fold)
+  if (channels !== inner.shape.dim || config.embed_dim !== channels * fold * fold)
     throw badConfig(
       file,
       `embed_dim ${config.embed_dim} does not fit latents of ${channels} channels, folded ${fold}×${fold}`,

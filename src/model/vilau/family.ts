@@ -1,9 +1,11 @@
 /** VILA-U's vision tower as a family: SigLIP features, quantised in steps, and a decoder of images. */
-import { missingFile, openWeights, pickWeights, type Weights } from '../../io/weights.js'
+import { usageError } from '../../errors.js'
+import { missingFile, pickWeights, type Weights } from '../../io/weights.js'
 import { autoencoderModel } from '../blocks/autoencoder-model.js'
 import { gridOf } from '../blocks/patches.js'
 import { assertHoldsPatch } from '../blocks/tower-model.js'
 import { vqganFactor, vqganShapes } from '../blocks/vqgan.js'
+import { withWeights } from '../blocks/with-weights.js'
 import { checkTensors, type Shapes } from '../check-tensors.js'
 import { checkpointDigest } from '../digest.js'
 import type { Candidate, Claim, Family, LocalCheckpoint, OpenContext } from '../family.js'
@@ -54,8 +56,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
   const { folder, name } = local
   const place = (await placeOf(local))!
   const file = local.claim.files.at(-1)!
-  const weights = await openWeights(folder, file, { rename })
-  try {
+  return withWeights(folder, file, { rename }, async (weights) => {
     const raw = await local.readJson(`${place}config.json`)
     const where = `${folder}/${place}config.json`
     const config = parseVilauConfig(raw, await local.readJson(place + SIGLIP_CONFIG), weights.tensors, where)
@@ -86,7 +87,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       ],
       imageSize: { height: siglip.size, width: siglip.size },
       transform: (_job, { height, width: columns }) => `resize(${height},${columns},bicubic)`,
-      assertSize: (size) => assertHoldsPatch(size, siglip.patch * fold),
+      assertSize: (size) => assertFolds(size, siglip.patch, fold),
       columns: (size) => {
         const { h, w } = grid(size)
         return [
@@ -122,10 +123,19 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
         logits: 'it has no classification head',
       },
     })
-  } catch (error) {
-    await weights.close()
-    throw error
-  }
+  })
+}
+
+/** Places of codes are whole groups of patches. */
+function assertFolds(size: ImageSize, patch: number, fold: number): void {
+  assertHoldsPatch(size, patch * fold)
+  const { h, w } = gridOf({ ...size, patch })
+  if (h % fold === 0 && w % fold === 0) return
+  throw usageError(
+    'bad_image_size',
+    `The image size ${size.height}×${size.width} has ${h}×${w} patches, which are no whole groups of ${fold}×${fold}`,
+    [`use a multiple of ${patch * fold}`],
+  )
 }
 
 /** Throws VtpError `bad_checkpoint` that names what is missing, unknown or of another shape. */
