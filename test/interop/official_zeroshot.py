@@ -92,7 +92,7 @@ def siglip_official(folder: Path, paths: list[Path], names: list[str], spiece: P
     model = random_weights(transformers.SiglipModel(config))
     model.save_pretrained(folder)
     (folder / "spiece.model").write_bytes(spiece.read_bytes())
-    processor = transformers.SiglipImageProcessor(size={"height": 64, "width": 64}, resample=3)
+    processor = transformers.SiglipImageProcessorPil(size={"height": 64, "width": 64}, resample=3)
     tokenizer = transformers.SiglipTokenizer(str(spiece), model_max_length=64)
 
     def pooled(output):
