@@ -103,7 +103,10 @@ async function measurePeer(peer: string): Promise<void> {
       ['vtp, images/s', median(results.vtp!).toFixed(2)],
       ['official, images/s', median(results.official!).toFixed(2)],
       ['ratio, median of the rounds', pairedRatio(results.vtp!, results.official!).toFixed(3)],
-      ['peak memory, vtp encode', `${peakOfCommand(folder, output, path.join(scratch, `${peer} rows`)).toFixed(0)} MiB`],
+      [
+        'peak memory, vtp encode',
+        `${peakOfCommand(folder, output, path.join(scratch, `${peer} rows`)).toFixed(0)} MiB`,
+      ],
       ['peak memory, official', `${memory.toFixed(0)} MiB`],
     ],
   )

@@ -51,7 +51,9 @@ const schema = z.looseObject({
     .nullish(),
   train: z.looseObject({ global_seed: number }).nullish(),
   transport: z.looseObject({ path_type: text, prediction: text }).nullish(),
-  vae: z.looseObject({ model_name: text, hf_model_path: text, normalize_type: text, downsample_ratio: number }).nullish(),
+  vae: z
+    .looseObject({ model_name: text, hf_model_path: text, normalize_type: text, downsample_ratio: number })
+    .nullish(),
 })
 
 /** What a configuration file says; undefined where it is silent and the reference has no default. */

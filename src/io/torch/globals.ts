@@ -145,10 +145,13 @@ export function resolveGlobal(module: string, name: string, file: string): Globa
   if (['torch.storage.UntypedStorage', 'torch.UntypedStorage', 'torch.Tensor'].includes(full))
     return { kind: 'global', name: full }
   if (module.startsWith('__torch__'))
-    throw new VtpError(`${file} is a TorchScript archive, which holds code; only tensors and plain containers are read`, {
-      code: 'unsafe_pickle',
-      suggestions: ['use the same model as a state dict, or in the layout of transformers'],
-    })
+    throw new VtpError(
+      `${file} is a TorchScript archive, which holds code; only tensors and plain containers are read`,
+      {
+        code: 'unsafe_pickle',
+        suggestions: ['use the same model as a state dict, or in the layout of transformers'],
+      },
+    )
   const shown = `${module}.${name}`.replace(/[^\w.]/g, '?').slice(0, 80)
   throw new VtpError(`${file} is refused: it refers to ${shown}; only tensors and plain containers are read`, {
     code: 'unsafe_pickle',
