@@ -44,6 +44,8 @@ export interface ThreadOptions<Data> {
   onDeath?(error: Error): void
   /** Whether the process must not end inside a call (`haltThreads`). */
   uninterruptible?: boolean
+  /** Whether the process may end while nothing is asked of it. */
+  mayIdle?: boolean
 }
 
 interface Waiter {
@@ -64,7 +66,7 @@ export async function haltThreads(): Promise<void> {
 
 export function openThread<Request, Reply, Data = undefined>(
   url: URL,
-  { data, failed, onDeath, uninterruptible }: ThreadOptions<Data>,
+  { data, failed, onDeath, uninterruptible, mayIdle }: ThreadOptions<Data>,
 ): Thread<Request, Reply> {
   const halt = new Int32Array(new SharedArrayBuffer(4))
   const workerData: ThreadData<Data> = { data, halt }
@@ -101,6 +103,7 @@ export function openThread<Request, Reply, Data = undefined>(
   worker.on('message', (answer: ThreadAnswer<Reply>) => {
     const waiter = waiters.get(answer.id)
     waiters.delete(answer.id)
+    if (mayIdle && waiters.size === 0) worker.unref()
     if ('error' in answer) {
       const { message, code, exitCode, suggestions } = answer.error
       waiter?.reject(code === undefined ? failed(message) : new VtpError(message, { code, exitCode, suggestions }))
@@ -125,6 +128,7 @@ export function openThread<Request, Reply, Data = undefined>(
     },
     call(request, transfer = []) {
       if (dead) return Promise.reject(dead)
+      if (mayIdle) worker.ref()
       const id = nextId++
       const answer = wait(id) as Promise<Reply>
       worker.postMessage({ id, request } satisfies ThreadMessage<Request>, transfer)

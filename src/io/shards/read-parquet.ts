@@ -1,63 +1,88 @@
 /**
- * Parquet shards, row group by row group. The footer is read in JavaScript first: what is damaged there makes the
- * library panic, after which it cannot be used any more in this process.
+ * Parquet shards, row group by row group. The library runs in a thread (parquet-worker.ts), for a damaged page makes it
+ * panic. A thread reads one file; afterwards the next file has it, unless it has failed.
  */
-import { openAsBlob } from 'node:fs'
 import { tableFromIPC } from 'apache-arrow'
-import { parquetMetadataAsync } from 'hyparquet'
+import { openThread, type Thread } from '../../async/thread.js'
+import { workerUrl } from '../../async/worker-url.js'
+import type { RowBatch, TensorColumn } from '../../types.js'
 import { fromRecordBatch, joinBatches, pick, slices, tensorColumns } from './record-batches.js'
 import type { Shard } from './types.js'
 
-/** Throws an Error for a footer that does not fit its file. */
-async function checkFooter(blob: Blob): Promise<void> {
-  const metadata = await parquetMetadataAsync({
-    byteLength: blob.size,
-    slice: (start, end) => blob.slice(start, end ?? blob.size).arrayBuffer(),
-  })
-  for (const group of metadata.row_groups) {
-    for (const { meta_data: column } of group.columns) {
-      const start = Number(column?.dictionary_page_offset ?? column?.data_page_offset ?? Number.NaN)
-      const bytes = Number(column?.total_compressed_size ?? Number.NaN)
-      if (!(start >= 4 && bytes >= 0 && start + bytes <= blob.size)) throw new Error('a column is cut off')
-    }
-  }
+export type ParquetRequest =
+  | { kind: 'open'; path: string }
+  | { kind: 'stream'; stream: number; columns: string[]; batchRows: number }
+  | { kind: 'next'; stream: number }
+  | { kind: 'group'; index: number; columns: string[] }
+  | { kind: 'close' }
+
+export interface ParquetReply {
+  /** An Arrow IPC stream: of `open` the schema, of `next` and `group` rows. `next` has none at the end. */
+  ipc?: Uint8Array
+  rows?: number
+  groups?: number
+  provenance?: Record<string, string>
 }
 
+type Reader = Thread<ParquetRequest, ParquetReply>
+/** Starting a thread takes as long as reading a few thousand rows. */
+let idle: Reader | undefined
+
+function openReader(): Reader {
+  return openThread(workerUrl(import.meta.url, './parquet-worker.js'), {
+    data: undefined,
+    failed: (why) => new Error(/unreachable|memory access|table index/.test(why) ? 'its pages are damaged' : why),
+    mayIdle: true,
+  })
+}
+
+const META_COLUMNS = ['key', 'uri', 'label', 'caption', 'metadata', 'width', 'height', 'sha256']
+
+/** Throws Errors for damaged files, and so does reading. */
 export async function openParquet(file: string): Promise<Shard> {
-  const { ParquetFile } = await import('parquet-wasm')
-  const blob = await openAsBlob(file)
-  await checkFooter(blob)
-  const parquet = await ParquetFile.fromFile(blob)
-  const schema = tableFromIPC(parquet.schema().intoIPCStream()).schema
+  const thread = idle ?? openReader()
+  idle = undefined
+  let failed = false
+  const call = (request: ParquetRequest): Promise<ParquetReply> =>
+    thread.call(request).catch((error: unknown) => {
+      failed = true
+      throw error
+    })
+  const close = async (): Promise<void> => {
+    if (!failed) await call({ kind: 'close' }).catch(() => {})
+    if (failed || idle) await thread.terminate()
+    else idle = thread
+  }
+  const opened = await call({ kind: 'open', path: file }).catch(async (error: unknown) => {
+    await close()
+    throw error
+  })
+  const { schema } = tableFromIPC(opened.ipc!)
   const columns = tensorColumns(schema)
-  const metadata = parquet.metadata()
-  const provenance = Object.fromEntries(metadata.fileMetadata().keyValueMetadata()) as Record<string, string>
-  const metas = ['key', 'uri', 'label', 'caption', 'metadata', 'width', 'height', 'sha256'].filter((name) =>
-    schema.fields.some((f) => f.name === name),
-  )
+  const metas = META_COLUMNS.filter((name) => schema.fields.some((field) => field.name === name))
+  const batchesOf = ({ ipc }: ParquetReply, wanted: TensorColumn[]): RowBatch[] =>
+    tableFromIPC(ipc!).batches.map((batch) => fromRecordBatch(batch, wanted))
+  let streams = 0
   return {
     path: file,
-    rows: metadata.fileMetadata().numRows(),
+    rows: opened.rows!,
     columns,
-    provenance: { ...Object.fromEntries(schema.metadata), ...provenance },
+    provenance: { ...Object.fromEntries(schema.metadata), ...opened.provenance },
     async *read(names, batchRows) {
       const wanted = pick(columns, names, file)
-      const stream = await parquet.stream({ columns: [...metas, ...names], batchSize: batchRows })
-      const reader = stream.getReader()
+      const stream = streams++
+      await call({ kind: 'stream', stream, columns: [...metas, ...names], batchRows })
       for (;;) {
-        const { done, value } = await reader.read()
-        if (done) return
-        for (const batch of tableFromIPC(value.intoIPCStream()).batches)
-          yield* slices(fromRecordBatch(batch, wanted), wanted, batchRows)
+        const reply = await call({ kind: 'next', stream })
+        if (!reply.ipc) return
+        for (const batch of batchesOf(reply, wanted)) yield* slices(batch, wanted, batchRows)
       }
     },
-    groups: metadata.numRowGroups(),
+    groups: opened.groups!,
     async readGroup(index, names) {
       const wanted = pick(columns, names, file)
-      const table = await parquet.read({ columns: [...metas, ...names], rowGroups: [index] })
-      const parts = tableFromIPC(table.intoIPCStream()).batches.map((batch) => fromRecordBatch(batch, wanted))
-      return joinBatches(parts, wanted)
+      return joinBatches(batchesOf(await call({ kind: 'group', index, columns: [...metas, ...names] }), wanted), wanted)
     },
-    close: async () => parquet.free(),
+    close,
   }
 }

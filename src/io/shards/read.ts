@@ -124,7 +124,9 @@ function damaged(file: string, error: unknown): VtpError {
   if (error instanceof VtpError) return error
   return new VtpError(`${file} cannot be read: ${errorText(error)}`, {
     code: 'bad_shard',
-    suggestions: ['the file may be truncated: make it again, or copy it again'],
+    suggestions: [
+      'the file is damaged or cut off: copy it again, or let `vtp verify DEST --repair` open its unit again',
+    ],
     cause: error,
   })
 }
