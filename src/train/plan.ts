@@ -84,7 +84,8 @@ export function makeTrainPlan(
   settings: TrainPlanSettings,
   more: Pick<TrainPlan, 'vtp' | 'processor' | 'recipe'>,
 ): TrainPlan {
-  return { ...settings, hash: decisiveHash(decisive(settings)), ...more }
+  // In the order of the schema, as a later run reads it: the manifest must not tell who wrote it.
+  return planSchema.parse({ ...settings, hash: decisiveHash(decisive(settings)), ...more })
 }
 
 /** Undefined where DEST holds no run. Throws usage error `other_plan` where it holds one of another command. */

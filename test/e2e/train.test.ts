@@ -149,6 +149,8 @@ describe('the same training', { timeout: 300_000 }, () => {
     }
     await done(train(data, folder, ...SOME))
     expect(outcome(folder)).toEqual(undisturbed)
+    const manifest = (out: string): string => readFileSync(at(out, '_manifest.json'), 'utf8')
+    expect(manifest(folder)).toBe(manifest('whole'))
   })
 
   it('after Ctrl-C, which ends with code 4 and loses no step', async () => {
