@@ -23,7 +23,7 @@ import { createMeter, type Meter, type ProgressSnapshot } from '../pipeline/stre
 import { createDitModel, type DitModel } from './evaluate.js'
 import { type FinishedGenerate, finishGenerate } from './finish.js'
 import { denormalise } from './latent-stats.js'
-import type { GeneratePlan } from './plan.js'
+import { firstSample, type GeneratePlan } from './plan.js'
 import { type GenerateOptions, type PreparedGenerate, prepareGenerate } from './prepare.js'
 import { sample } from './samplers.js'
 import { createUnitOutput, type DecodedBatch, type UnitOutput } from './unit-output.js'
@@ -202,7 +202,7 @@ async function generateUnits(
   async function* jobs(): AsyncGenerator<SampleJob> {
     for await (const started of units) {
       const unit = started.index
-      const first = unit * plan.shardRows
+      const first = firstSample(plan, unit)
       const { rows } = plan.units[unit]!
       const sound = await soundImages(store, images, unit, first, rows)
       const keep = (index: number): boolean => plan.latents === null && sound.has(index)

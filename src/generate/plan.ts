@@ -5,10 +5,8 @@
  */
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { usageError } from '../errors.js'
 import type { Store } from '../io/store.js'
-import { isSampleImage } from '../pipeline/ledger/layout.js'
-import { claimPlan, difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
+import { difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
 
 const settingsSchema = z.object({
   version: z.literal(1),
@@ -45,6 +43,8 @@ const planSchema = settingsSchema.extend({
   vtp: z.string(),
   /** What decided the engine's kernels where the run began; not part of the hash. */
   processor: z.string().optional(),
+  /** Hashes of the plans of fewer images that this one has followed, the first in front. */
+  grewFrom: z.array(z.string()).optional(),
   /** Samples per unit; unit u holds the samples from the sum of those before it. */
   units: z.array(z.object({ rows: z.int().positive() })),
 })
@@ -63,19 +63,34 @@ export function generateHash(settings: GenerateSettings): string {
 }
 
 export function makePlan(settings: GenerateSettings, vtp: string, processor: string): GeneratePlan {
-  const { num, shardRows } = settings
-  const units = Array.from({ length: Math.ceil(num / shardRows) }, (_, u) => ({
-    rows: Math.min(shardRows, num - u * shardRows),
-  }))
+  const units = unitsOf(settings.num, settings.shardRows)
   return { ...settings, hash: generateHash(settings), vtp, processor, units }
 }
 
-export function loadGeneratePlan(store: Store): Promise<GeneratePlan | undefined> {
-  return loadPlanOf(store, 'generate', planSchema)
+/** `num` samples in units of `shardRows`; the last may be smaller. */
+export function unitsOf(num: number, shardRows: number): GeneratePlan['units'] {
+  return Array.from({ length: Math.ceil(num / shardRows) }, (_, u) => ({
+    rows: Math.min(shardRows, num - u * shardRows),
+  }))
 }
 
-/** Throws a usage error that names what differs. */
-function assertSame(there: GeneratePlan, now: GeneratePlan, dest: string): void {
+/** Number of a unit's first sample. */
+export function firstSample({ units }: Pick<GeneratePlan, 'units'>, unit: number): number {
+  return units.slice(0, unit).reduce((sum, { rows }) => sum + rows, 0)
+}
+
+/** Whether two plans may only differ in how many images there are. */
+export function sameButNumber(a: GenerateSettings, b: GenerateSettings): boolean {
+  const rest = ({ num: _, labels: __, ...more }: Record<string, unknown>): string => JSON.stringify(more)
+  return rest(decisive(a)) === rest(decisive(b)) && a.labels.mode === b.labels.mode
+}
+
+export function loadGeneratePlan(store: Store, name?: string): Promise<GeneratePlan | undefined> {
+  return loadPlanOf(store, 'generate', planSchema, name)
+}
+
+/** Throws usage error `other_plan`, which names what differs. */
+export function assertSame(there: GeneratePlan, now: GeneratePlan, dest: string): void {
   if (there.hash === now.hash) return
   const [a, b] = [decisive(there), decisive(now)]
   const names: Record<string, string> = { shardRows: '--shard-rows', num: '--num' }
@@ -94,28 +109,4 @@ function readable(plan: GeneratePlan, key: string): string | undefined {
   if (key === 'labels') return plan.labels.mode
   if (key === 'dit' || key === 'model' || key === 'stats') return plan[key].name
   return undefined
-}
-
-/**
- * DEST's plan if it is the same, else this one, stored. Throws usage errors `other_plan`, and `dest_in_use`
- * for a folder with images of unknown origin.
- */
-export async function settlePlan(
-  store: Store,
-  plan: GeneratePlan,
-  dest: string,
-): Promise<{ plan: GeneratePlan; resumed: boolean }> {
-  const stored = await loadGeneratePlan(store)
-  if (stored) {
-    assertSame(stored, plan, dest)
-    return { plan: stored, resumed: true }
-  }
-  for await (const { name } of store.list('')) {
-    if (!isSampleImage(name)) continue
-    throw usageError('dest_in_use', `${dest} holds images such as ${name} that no run of vtp has made`, [
-      'choose another --out folder',
-    ])
-  }
-  const check = (there: GeneratePlan): void => assertSame(there, plan, dest)
-  return { plan: await claimPlan(store, plan, () => loadGeneratePlan(store), check), resumed: false }
 }

@@ -16,10 +16,11 @@ import type { Guidance } from './evaluate.js'
 import { assignLabels, checkClasses, DEMO_CLASSES, LABEL_MODES, type LabelMode, labelsDigest } from './labels.js'
 import { type LatentStats, noStats, readLatentStats } from './latent-stats.js'
 import { type NoiseSource, openNoiseFile, readLabelFile, seededNoise } from './noise-source.js'
-import { type GeneratePlan, type GenerateSettings, makePlan, settlePlan } from './plan.js'
+import { type GeneratePlan, type GenerateSettings, makePlan } from './plan.js'
 import { type Recipe, readRecipe, recipeConfig } from './recipe.js'
 import { SAMPLERS, type SamplerName } from './sample-request.js'
 import { timeGrid } from './schedule.js'
+import { settlePlan } from './settle-plan.js'
 
 /** Values that are undefined come from the reference's configuration file, else from the defaults. */
 export interface GenerateOptions {
@@ -136,7 +137,9 @@ export async function prepareGenerate(options: GenerateOptions, dryRun = false):
     const fresh = makePlan(settings, vtpVersion(), options.processor)
     const store = await openDest(options, dryRun)
     closers.push(store)
-    const { plan, resumed } = dryRun ? { plan: fresh, resumed: false } : await settlePlan(store, fresh, options.dest)
+    const { plan, resumed } = dryRun
+      ? { plan: fresh, resumed: false }
+      : await settlePlan(store, fresh, { dest: options.dest, labels: chosen.labels })
     return {
       plan,
       resumed,

@@ -11,8 +11,10 @@ import { sideBySide } from '../image/montage.js'
 import { openPixelPool } from '../image/pool/pool.js'
 import type { Transform } from '../image/transform.js'
 import { openSource } from '../io/sources/index.js'
+import { joinFacts, listingLines } from '../io/sources/listing-report.js'
 import type { ImageModel, ImageSize } from '../model/index.js'
 import type { ListingEntry, Reject, RgbImage } from '../types.js'
+import { countReject, type RejectCounts, sumCounts } from './ledger/rejects.js'
 import { readEntryPixels } from './stream/entry-pixels.js'
 
 export interface Reconstructor {
@@ -95,7 +97,8 @@ export async function decodeImages(model: ImageModel, request: DecodeImagesReque
   const { height, width } = transform
   const bytes = height * width * 3
   const views = [{ kind: 'transform', spec: transform.spec } as const]
-  let [loaded, images, rejects] = [0, 0, 0]
+  let [loaded, images] = [0, 0]
+  const rejectsByCode: RejectCounts = {}
   async function* batches(size: number) {
     let held: Loaded[] = []
     const read = mapOrdered(source.list(stop), Math.max(pool.capacity, size), async (entry) => ({
@@ -105,7 +108,7 @@ export async function decodeImages(model: ImageModel, request: DecodeImagesReque
     for await (const { entry, result } of read) {
       if (stop?.aborted) return
       if ('reject' in result) {
-        rejects++
+        countReject(rejectsByCode, result.reject)
         request.onReject?.(result.reject)
         continue
       }
@@ -137,14 +140,16 @@ export async function decodeImages(model: ImageModel, request: DecodeImagesReque
     )
     for await (const count of made) {
       images += count
-      request.onProgress?.(images + rejects)
+      request.onProgress?.(images + sumCounts(rejectsByCode))
     }
   } catch (error) {
     if (!stop?.aborted) throw error
   } finally {
     await Promise.allSettled([source.close(), pool.close(), opened?.close()])
   }
-  if (images + rejects === 0 && !stop?.aborted)
+  for (const line of listingLines(source)) request.onNote?.(line)
+  if (images + sumCounts(rejectsByCode) === 0 && !stop?.aborted)
     throw usageError('no_images', `${source.uri} does not hold images or latents`, ['check the path'])
-  return { images, rejects, out, interrupted: stop?.aborted ?? false }
+  const interrupted = stop?.aborted ?? false
+  return { images, rejects: sumCounts(rejectsByCode), rejectsByCode, facts: joinFacts([source]), out, interrupted }
 }

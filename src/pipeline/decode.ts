@@ -11,6 +11,7 @@ import { usageError, VtpError } from '../errors.js'
 import { sideBySide } from '../image/montage.js'
 import { onePicture, openPixelPool } from '../image/pool/pool.js'
 import { findShards, openShard } from '../io/shards/index.js'
+import type { ListingFacts } from '../io/sources/listing-report.js'
 import { DEFAULT_MAX_BYTES } from '../io/sources/read-file.js'
 import { uriScheme } from '../io/store.js'
 import { float16ToFloat32 } from '../math/half.js'
@@ -18,6 +19,7 @@ import { decoderOf, type ImageModel, openModel } from '../model/index.js'
 import { type Reject, RejectError, type RgbImage, type TensorData } from '../types.js'
 import { decodeImages, openReconstructor, splitImages } from './decode-images.js'
 import { planTransform } from './ledger/plan-request.js'
+import type { RejectCounts } from './ledger/rejects.js'
 import {
   folderOfPictures,
   IMAGE_EXTENSION,
@@ -58,8 +60,11 @@ export interface DecodeRequest {
 
 export interface DecodeResult {
   images: number
-  /** Images that could not be read. */
+  /** Images that could not be read, and why. */
   rejects: number
+  rejectsByCode: RejectCounts
+  /** What the listing of images has passed over or lost; undefined for latents. */
+  facts?: ListingFacts
   out: string
   seconds: number
   interrupted: boolean
@@ -90,7 +95,7 @@ export async function runDecode(asked: DecodeRequest): Promise<DecodeResult> {
         ? await decodeSource(model, request, sink)
         : await decodeShards(model, request, sink)
     if (!result.interrupted) await sink.finish()
-    return { rejects: 0, ...result, seconds: (performance.now() - began) / 1000 }
+    return { rejects: 0, rejectsByCode: {}, ...result, seconds: (performance.now() - began) / 1000 }
   } finally {
     await model.close()
   }
@@ -136,7 +141,7 @@ async function readImage(input: string): Promise<Uint8Array> {
 async function decodeOneImage(
   model: ImageModel,
   request: DecodeRequest,
-): Promise<Omit<DecodeResult, 'seconds' | 'rejects'>> {
+): Promise<Omit<DecodeResult, 'seconds' | 'rejects' | 'rejectsByCode'>> {
   const transform = planTransform(request, model, true)
   const { height, width } = transform
   let original: RgbImage
@@ -185,7 +190,7 @@ async function decodeShards(
   model: ImageModel,
   request: DecodeRequest,
   sink: PictureSink,
-): Promise<Omit<DecodeResult, 'seconds' | 'rejects'>> {
+): Promise<Omit<DecodeResult, 'seconds' | 'rejects' | 'rejectsByCode'>> {
   if (request.sideBySide) {
     throw usageError(
       'side_by_side_needs_image',

@@ -15,6 +15,7 @@ import { parseTransform } from '../image/transform.js'
 import { type FieldNames, openSource } from '../io/sources/index.js'
 import type { ImageModel, ModelOutput, Precision } from '../model/index.js'
 import type { TensorData } from '../types.js'
+import { countReject, type RejectCounts, sumCounts } from './ledger/rejects.js'
 import { readEntryPixels } from './stream/entry-pixels.js'
 
 export interface ModelCheckRequest {
@@ -57,6 +58,7 @@ export interface PrecisionCheck {
 export interface ModelCheck {
   images: number
   rejects: number
+  rejectsByCode: RejectCounts
   transform: string
   precisions: PrecisionCheck[]
 }
@@ -73,8 +75,14 @@ type Outputs = Record<string, Float32Array>
 /** Runs every precision over the first images of a source. Throws usage error `no_images` when none can be read. */
 export async function runModelCheck(request: ModelCheckRequest): Promise<ModelCheck> {
   const transform = request.model.transform('encode')
-  const { pixels, rejects } = await readPixels(request, transform)
-  const result: ModelCheck = { images: pixels.count, rejects, transform, precisions: [] }
+  const { pixels, rejectsByCode } = await readPixels(request, transform)
+  const result: ModelCheck = {
+    images: pixels.count,
+    rejects: sumCounts(rejectsByCode),
+    rejectsByCode,
+    transform,
+    precisions: [],
+  }
   const onCpu = { ...request, device: cpuDevice({ cores: request.device.cores }) }
   let exact: Outputs | undefined
   if (request.device.kind !== 'cpu') {
@@ -105,19 +113,22 @@ export async function runModelCheck(request: ModelCheckRequest): Promise<ModelCh
   return result
 }
 
-async function readPixels(request: ModelCheckRequest, spec: string): Promise<{ pixels: Pixels; rejects: number }> {
+async function readPixels(
+  request: ModelCheckRequest,
+  spec: string,
+): Promise<{ pixels: Pixels; rejectsByCode: RejectCounts }> {
   const transform = parseTransform(spec)
   const source = await openSource(request.source, { fields: request.fields, stdin: request.stdin })
   const pool = openPixelPool(request.device.cores)
   const images: Uint8Array[] = []
-  let rejects = 0
+  const rejectsByCode: RejectCounts = {}
   try {
     const read = mapOrdered(source.list(request.stop), pool.capacity, (entry) =>
       readEntryPixels(source, pool, entry, { views: [{ kind: 'transform', spec }], stop: request.stop }),
     )
     for await (const one of read) {
       if (images.length === request.limit) break
-      if ('reject' in one) rejects++
+      if ('reject' in one) countReject(rejectsByCode, one.reject)
       else images.push(one.pictures[0]!.data as Uint8Array)
     }
   } finally {
@@ -125,16 +136,18 @@ async function readPixels(request: ModelCheckRequest, spec: string): Promise<{ p
     await source.close()
   }
   if (images.length === 0) {
-    throw usageError('no_images', `No image of ${request.source} can be used (${rejects} cannot be decoded)`, [
-      'give a folder, a list, tar shards or Parquet files with images',
-    ])
+    throw usageError(
+      'no_images',
+      `No image of ${request.source} can be used (${sumCounts(rejectsByCode)} cannot be decoded)`,
+      ['give a folder, a list, tar shards or Parquet files with images'],
+    )
   }
   const { height, width } = transform
   const data = new Uint8Array(images.length * height * width * 3)
   images.forEach((image, i) => {
     data.set(image, i * image.length)
   })
-  return { pixels: { data, count: images.length, height, width }, rejects }
+  return { pixels: { data, count: images.length, height, width }, rejectsByCode }
 }
 
 async function encodeAll(

@@ -17,6 +17,7 @@ import { openModel } from '../model/index.js'
 import type { Reject, RgbImage } from '../types.js'
 import { splitImages } from './decode-images.js'
 import { planTransform } from './ledger/plan-request.js'
+import { countReject, type RejectCounts, sumCounts } from './ledger/rejects.js'
 import { assertPictureName, writeSheet } from './pictures.js'
 import { readEntryPixels } from './stream/entry-pixels.js'
 
@@ -42,6 +43,7 @@ export type ShowColumn = 'original' | 'reconstruction' | 'error' | 'patches'
 export interface ShowResult {
   images: number
   rejects: number
+  rejectsByCode: RejectCounts
   /** From left to right. */
   columns: ShowColumn[]
   /** Why a column is missing. */
@@ -61,7 +63,7 @@ export async function showImages(request: ShowRequest): Promise<ShowResult> {
   const model = await openModel(request.model, { cacheDir: request.cacheDir })
   try {
     const size = planTransform(request, model, true)
-    const { originals, rejects } = await readOriginals(request, size.spec, size)
+    const { originals, ...rejected } = await readOriginals(request, size.spec, size)
     const columns: Partial<Record<ShowColumn, RgbImage[]>> = { original: originals }
     const names = model.outputs(size).map(({ name }) => name)
     const missing: ShowResult['missing'] = {}
@@ -106,7 +108,7 @@ export async function showImages(request: ShowRequest): Promise<ShowResult> {
     const cells = originals.flatMap((_, i) => shown.map((name) => columns[name]![i]!))
     await writeSheet(request.out, cells, shown.length)
     const seconds = (performance.now() - began) / 1000
-    return { images: originals.length, rejects, columns: shown, missing, out: request.out, seconds }
+    return { images: originals.length, ...rejected, columns: shown, missing, out: request.out, seconds }
   } finally {
     await model.close()
   }
@@ -116,18 +118,18 @@ async function readOriginals(
   request: ShowRequest,
   spec: string,
   { height, width }: { height: number; width: number },
-): Promise<{ originals: RgbImage[]; rejects: number }> {
+): Promise<{ originals: RgbImage[] } & Pick<ShowResult, 'rejects' | 'rejectsByCode'>> {
   const { stop, limit } = request
   const source = await openSource(request.source, { stdin: request.stdin })
   const pool = openPixelPool(1)
   const originals: RgbImage[] = []
-  let rejects = 0
+  const rejectsByCode: RejectCounts = {}
   try {
     for await (const entry of source.list(stop)) {
       if (originals.length === limit) break
       const result = await readEntryPixels(source, pool, entry, { views: [{ kind: 'transform', spec }], stop })
       if ('reject' in result) {
-        rejects++
+        countReject(rejectsByCode, result.reject)
         request.onReject?.(result.reject)
       } else originals.push({ data: result.pictures[0]!.data as Uint8Array, height, width })
     }
@@ -135,7 +137,7 @@ async function readOriginals(
     await Promise.allSettled([source.close(), pool.close()])
   }
   if (originals.length === 0) throw usageError('no_images', `${source.uri} holds no image to show`, ['check the path'])
-  return { originals, rejects }
+  return { originals, rejects: sumCounts(rejectsByCode), rejectsByCode }
 }
 
 /** Outputs of all images, [images, …]. */

@@ -76,7 +76,9 @@ export interface TrainResult {
   step: number
   steps: number
   newSteps: number
+  /** Images of all steps, and of those of this call. */
   images: number
+  newImages: number
   seconds: number
   /** Of the last step; null where nothing was done. */
   mse: number | null

@@ -120,6 +120,25 @@ describe('the same images', { timeout: 300_000 }, () => {
     expect(namesIn(at('killed', '_vtp', 'commits'), /^\d+\.json$/)).toHaveLength(3)
   })
 
+  it('grown from fewer in the same folder: what was there stays, and a smaller number is refused', async () => {
+    const num = (count: number): string[] => {
+      const args = generate('grown')
+      return args.with(args.indexOf('--num') + 1, String(count))
+    }
+    const images = (hashes: Record<string, string>): [string, string][] =>
+      Object.entries(hashes).filter(([name]) => name.endsWith('.png'))
+    // Its second unit is not full.
+    await done(num(6))
+    const before = statSync(at('grown', '000005.png')).mtimeMs
+    await done(num(12))
+    expect(images(outputHashes(at('grown')))).toEqual(images(undisturbed))
+    expect(statSync(at('grown', '000005.png')).mtimeMs).toBe(before)
+    await done(['verify', at('grown')])
+    const refused = await runCli(num(11))
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toMatch(/--num: 12 there, 11 now/)
+  })
+
   it('after Ctrl-C, which ends with code 4 and says how to continue', async () => {
     const args = generate('stopped')
     const attempts = at('stopped', '_vtp', 'attempts')

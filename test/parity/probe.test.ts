@@ -112,7 +112,7 @@ describe('zero-shot classification', () => {
 
   it('class embeddings of a model with the real names and templates equal the official script', async () => {
     const { classnames, model: name } = read('zeroshot_model.json')
-    const { templates } = await readPrompts(undefined, undefined)
+    const { templates } = (await readPrompts(undefined, undefined))()
     expect(templates).toHaveLength(80)
     const model = await openModel(goldenPath('models', name))
     const encoder = await openTextEncoder(model)

@@ -63,7 +63,15 @@ export const sha256 = (bytes: Buffer): string => createHash('sha256').update(byt
 export const gitSha1 = (bytes: Buffer): string =>
   createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex')
 
+/** A hub that goes with the test. */
 export async function startHub(repo: HubRepo): Promise<HubServer> {
+  const server = await serveHub(repo)
+  onTestFinished(() => server.stop())
+  return server
+}
+
+/** A hub that runs until it is stopped. */
+export async function serveHub(repo: HubRepo): Promise<HubServer> {
   const requests: HubRequest[] = []
   const faults: HubFault[] = []
   const commits = new Set(Object.values(repo.revisions))
@@ -169,7 +177,7 @@ export async function startHub(repo: HubRepo): Promise<HubServer> {
     sendBytes(request, response, file.bytes, undefined)
   }
 
-  const server: HubServer = {
+  return {
     endpoint: hub.origin,
     requests,
     faults,
@@ -181,8 +189,6 @@ export async function startHub(repo: HubRepo): Promise<HubServer> {
       await Promise.all([close(hub.server), close(cdn.server)])
     },
   }
-  onTestFinished(() => server.stop())
-  return server
 }
 
 function sendBytes(

@@ -6,8 +6,10 @@ import { chooseDevice } from '../../engine/choose-device.js'
 import { EXIT, usageError } from '../../errors.js'
 import { openStore } from '../../io/open-store.js'
 import { findShards, openShard } from '../../io/shards/index.js'
+import { joinFacts, type ListingFacts } from '../../io/sources/listing-report.js'
 import { uriScheme } from '../../io/store.js'
 import { makeTempFolder } from '../../io/temp-folder.js'
+import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { openEmbedder } from '../../retrieval/embedder.js'
 import { classifyShards, DEFAULT_TEMPLATE, embedLabels, fillTemplate, readLabelFile } from '../../retrieval/labels.js'
 import type { CommandContext } from '../base-command.js'
@@ -17,14 +19,17 @@ import { jsonText } from '../terminal/clean.js'
 import { formatCount, plural } from '../terminal/format.js'
 import { dataStream, withoutResults } from '../terminal/terminal.js'
 import { type EncodeJson, runEncodeCommand } from './encode.js'
+import type { ExitReason } from './exit-reason.js'
 import { type Output, openOutput } from './output-file.js'
 
 export type ClassifyFlags = FlagValues<typeof CLASSIFY_FLAGS> & { source: string }
 
 /** The stable object of `--json`. */
-export interface ClassifyJson {
+export interface ClassifyJson extends ListingFacts {
   images: number
   rejects: number
+  rejectsByCode: RejectCounts
+  exitReason: ExitReason | 'no_images'
   labels: string[]
   /** Images per label, by their likeliest one. */
   counts: Record<string, number>
@@ -56,7 +61,14 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
     const ready = await isEmbedded(flags.source)
     const folder = ready ? flags.source : (flags.embeddings ?? path.join(made!, 'embeddings'))
     const embedded = ready ? undefined : await embedImages(context, flags, folder)
-    if (embedded?.interrupted) return { images: 0, rejects: embedded.rejects, labels, counts: {}, out: null }
+    const told: Omit<ClassifyJson, 'images' | 'labels' | 'counts' | 'out' | 'rows'> = {
+      rejects: embedded?.rejects ?? 0,
+      rejectsByCode: embedded?.rejectsByCode ?? {},
+      passedOver: embedded?.passedOver ?? joinFacts([]).passedOver,
+      notes: embedded?.notes ?? [],
+      exitReason: embedded?.exitReason ?? 'done',
+    }
+    if (embedded?.interrupted) return { images: 0, labels, counts: {}, out: null, ...told }
     // Labels are embedded as the images are.
     const device = chooseDevice({ ...flags, requireGpu: flags['require-gpu'] })
     const embedder = await openEmbedder({ model: flags.model, device })
@@ -64,7 +76,11 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
       const set = await embedLabels(embedder, labels, templates)
       const result = await writeRows(context, flags, folder, set, out)
       await out?.finish()
-      return { ...result, rejects: embedded?.rejects ?? 0 }
+      if (result.images === 0 && told.exitReason === 'done') {
+        context.exitCode(EXIT.rejects)
+        told.exitReason = 'no_images'
+      }
+      return { ...result, ...told }
     } finally {
       await embedder.close()
     }
@@ -118,7 +134,7 @@ async function writeRows(
   folder: string,
   set: Parameters<typeof classifyShards>[1],
   file: Output | undefined,
-): Promise<Omit<ClassifyJson, 'rejects'>> {
+): Promise<Pick<ClassifyJson, 'images' | 'labels' | 'counts' | 'out' | 'rows'>> {
   const counts = Object.fromEntries(set.labels.map((label) => [label, 0]))
   const kept: ClassifiedRow[] = []
   const out = file?.stream ?? dataStream()
@@ -139,7 +155,6 @@ async function writeRows(
   const shares = Object.entries(counts).filter(([, count]) => count > 0)
   const text = shares.sort((a, b) => b[1] - a[1]).map(([label, count]) => `${label} ${formatCount(count)}`)
   finish([`${plural(images, 'image')}: ${text.slice(0, 20).join(', ')}`])
-  if (images === 0) context.exitCode(EXIT.rejects)
   const rows = json && !flags.out ? { rows: kept } : {}
   return { images, labels: set.labels, counts, out: flags.out ?? null, ...rows }
 }

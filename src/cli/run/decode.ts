@@ -1,25 +1,29 @@
 /** `vtp decode` between its flags and the pipeline. */
 import { chooseDevice } from '../../engine/choose-device.js'
-import { EXIT } from '../../errors.js'
+import { joinFacts, type ListingFacts } from '../../io/sources/listing-report.js'
 import { runDecode } from '../../pipeline/decode.js'
+import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { DECODE_FLAGS } from '../flags/encode-flags.js'
 import { formatDuration, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
+import { type ExitReason, endWith, exitReasonOf } from './exit-reason.js'
 
 export type DecodeFlags = FlagValues<typeof DECODE_FLAGS> & { input: string }
 
 /** The stable object of `--json`. */
-export interface DecodeJson {
+export interface DecodeJson extends ListingFacts {
   images: number
   /** Images that could not be read. */
   rejects: number
+  rejectsByCode: RejectCounts
   seconds: number
   out: string
   device: string
   precision: string
   interrupted: boolean
+  exitReason: ExitReason
 }
 
 /** As --max-bad of the commands that have it. */
@@ -49,22 +53,23 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
       onProgress: (done) => progress.status(`${plural(done, 'image')} decoded`),
     })
     const images = plural(result.images, 'image')
-    const { rejects } = result
+    const { rejects, rejectsByCode } = result
     const left = rejects === 0 ? '' : ` · ${plural(rejects, 'reject')}`
-    if (rejects > MAX_BAD * (rejects + result.images)) context.exitCode(EXIT.rejects)
     progress.finish([
       `${images} decoded to ${result.out}${left} · ${formatDuration(result.seconds)} · ${device.summary}`,
     ])
-    if (result.interrupted) context.exitCode(EXIT.interrupted)
     const { images: count, seconds, out, interrupted } = result
     return {
       images: count,
       rejects,
+      rejectsByCode,
       seconds: Number(seconds.toFixed(3)),
       out,
       device: device.kind,
       precision: device.precision,
       interrupted,
+      ...joinFacts(result.facts ? [result.facts] : []),
+      exitReason: endWith(context, exitReasonOf(result, MAX_BAD)),
     }
   } finally {
     stop.release()

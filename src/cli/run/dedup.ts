@@ -1,7 +1,6 @@
 /** `vtp dedup` between its flags and the index. */
 import { once } from 'node:events'
 import { effectiveCores } from '../../engine/cores.js'
-import { EXIT } from '../../errors.js'
 import { type DuplicateGroup, findDuplicates } from '../../retrieval/duplicates.js'
 import { isListable, listLine, rowsToRemove } from '../../retrieval/keep-lists.js'
 import { type OpenIndex, openIndex } from '../../retrieval/open-index.js'
@@ -11,6 +10,7 @@ import type { DEDUP_FLAGS } from '../flags/retrieval-flags.js'
 import { jsonText } from '../terminal/clean.js'
 import { formatCount, formatDuration, formatPercent, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
+import { type ExitReason, endWith } from './exit-reason.js'
 import { type Output, openOutput } from './output-file.js'
 
 const LIST_BLOCK = 4096
@@ -35,6 +35,7 @@ export interface DedupJson {
   unlistable: number
   seconds: number
   interrupted: boolean
+  exitReason: ExitReason
 }
 
 export async function runDedupCommand(context: CommandContext, flags: DedupFlags): Promise<DedupJson> {
@@ -83,12 +84,13 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
     progress.finish([
       `${plural(groups.length, 'group')}, ${formatCount(duplicates)} of ${formatCount(index.manifest.rows)} rows are near-duplicates of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,
     ])
-    if (interrupted) context.exitCode(EXIT.interrupted)
+    const exitReason = endWith(context, interrupted ? 'interrupted' : 'done')
     const { rows } = index.manifest
     return {
       ...{ index: flags.index, rows, threshold, groups, duplicates, unlistable },
       seconds: Number(seconds.toFixed(3)),
       interrupted,
+      exitReason,
     }
   } finally {
     for (const output of outputs) await output.abort()

@@ -8,7 +8,7 @@ import {
   encodeSummary,
   type PlanOptions,
 } from '../../api/encode.js'
-import { EXIT, type ExitCode, errorText, VtpError } from '../../errors.js'
+import { errorText, VtpError } from '../../errors.js'
 import { listingLines } from '../../io/sources/listing-report.js'
 import { type DryRun, dryRun } from '../../pipeline/dry-run.js'
 import { type EncodeResult, runEncode } from '../../pipeline/encode.js'
@@ -29,6 +29,7 @@ import {
 } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { openTelemetry } from '../terminal/telemetry.js'
+import { type ExitReason, endWith, exitCodeOf, exitReasonOf } from './exit-reason.js'
 import { resolveWorker } from './worker.js'
 
 /** How latents are made: `vtp embed` and `vtp classify` make none. */
@@ -47,9 +48,6 @@ export interface EncodeFlags extends Omit<FlagValues<typeof ENCODE_FLAGS>, 'form
 export interface EncodeJson extends EncodeSummary {
   exitReason: ExitReason
 }
-
-/** Why the exit code is what it is. */
-export type ExitReason = 'done' | 'too_many_rejects' | 'interrupted'
 
 /** What of the flags decides the plan. */
 export type PlanFlags = Omit<FlagValues<typeof PLAN_FLAGS>, 'format' | keyof LatentFlags> &
@@ -143,12 +141,11 @@ export async function runEncodeCommand(context: CommandContext, flags: EncodeFla
       return plan
     }
     const result = await runEncode(job.request)
-    const exitReason = encodeExitReason(result, flags['max-bad'])
+    const exitReason = endWith(context, exitReasonOf({ ...result, images: result.rows }, flags['max-bad']))
     progress.finish(describeResult(result, exitReason, flags))
-    const code = EXIT_CODES[exitReason]
-    context.exitCode(code)
     telemetry.log('run_ended', {
-      exitCode: code,
+      exitReason,
+      exitCode: exitCodeOf(exitReason),
       newRows: result.newRows,
       rows: result.rows,
       rejects: result.rejects,
@@ -186,20 +183,6 @@ export function listingNotes(plan: Plan): string[] {
 }
 
 const round = (value: number): number => Number(value.toFixed(3))
-
-const EXIT_CODES: Record<ExitReason, ExitCode> = {
-  done: EXIT.ok,
-  too_many_rejects: EXIT.rejects,
-  interrupted: EXIT.interrupted,
-}
-
-function encodeExitReason(
-  { rows, rejects, interrupted }: Pick<EncodeResult, 'rows' | 'rejects' | 'interrupted'>,
-  maxBad: number,
-): ExitReason {
-  if (interrupted) return 'interrupted'
-  return rejects > 0 && rejects / (rows + rejects) > maxBad ? 'too_many_rejects' : 'done'
-}
 
 /** What is safe, and what happens next. */
 function interruptedText({ kept }: Pick<EncodeResult, 'kept'>): string {

@@ -16,6 +16,7 @@ import { runEvalHead } from './eval-head.js'
 import { runEvalProbe } from './eval-probe.js'
 import { runEvalRecon } from './eval-recon.js'
 import { runEvalZeroshot } from './eval-zeroshot.js'
+import type { ExitReason } from './exit-reason.js'
 
 /** Five cells and the gaps between them fit into 80 columns. */
 const MAX_CELL = 29
@@ -25,6 +26,8 @@ export interface CardJson {
   rows: MeasuredRow[]
   markdown: string
   interrupted: boolean
+  /** `row_failed`: a row could not be measured; its `why` says the reason. */
+  exitReason: ExitReason | 'row_failed'
 }
 
 export async function runEvalCard(context: CommandContext, flags: EvalCommandFlags): Promise<CardJson> {
@@ -42,6 +45,7 @@ export async function runEvalCard(context: CommandContext, flags: EvalCommandFla
   const measured: MeasuredRow[] = []
   const kept: (() => Promise<void>)[] = []
   let interrupted = false
+  let exitReason: CardJson['exitReason'] = 'done'
   for (const row of rows) {
     const other = models.get(row.id)
     const model = other ?? row.model
@@ -57,14 +61,16 @@ export async function runEvalCard(context: CommandContext, flags: EvalCommandFla
     if (!terminal.json) terminal.note(`${row.id}: ${row.metric} of ${model}`)
     try {
       const result = await measure(quiet, { ...flags, kept }, { row, model, val: val ?? data, train: train! })
-      if (result.interrupted) {
+      if (result.exitReason === 'interrupted') {
         interrupted = true
         one.why = 'the run was interrupted'
       } else Object.assign(one, { ours: result.ours, protocol: result.protocol })
+      if (result.exitReason !== 'done') exitReason = result.exitReason
     } catch (error) {
       if (!(error instanceof VtpError)) throw error
       one.why = error.message
       context.exitCode(EXIT.rejects)
+      exitReason = 'row_failed'
     }
   }
   if (!interrupted) for (const remove of kept) await remove()
@@ -79,7 +85,7 @@ export async function runEvalCard(context: CommandContext, flags: EvalCommandFla
   // The terminal has no room for the sources: they are in the files.
   const columns = (values: string[]): string[] => values.slice(0, 5).map((text) => text.slice(0, MAX_CELL))
   terminal.print([...formatTable([cells.head, ...cells.rows].map(columns), { right: [3, 4] }), '', ...cells.below])
-  return { rows: measured, markdown, interrupted }
+  return { rows: measured, markdown, interrupted, exitReason }
 }
 
 function noRow(id: string): Error {
@@ -128,7 +134,7 @@ interface Measure {
   train: string
 }
 
-type Measured = { interrupted: boolean; ours?: number; protocol?: string }
+type Measured = { exitReason: ExitReason; ours?: number; protocol?: string }
 
 async function measure(
   context: CommandContext,
@@ -138,12 +144,12 @@ async function measure(
   const common = { ...flags, source, model, out: undefined }
   switch (row.task) {
     case 'zeroshot': {
-      const { top1, protocol, interrupted } = await runEvalZeroshot(context, { ...common, transform: undefined })
-      return { ours: top1, protocol, interrupted }
+      const { top1, protocol, exitReason } = await runEvalZeroshot(context, { ...common, transform: undefined })
+      return { ours: top1, protocol, exitReason }
     }
     case 'head': {
-      const { top1, protocol, interrupted } = await runEvalHead(context, { ...common, transform: undefined })
-      return { ours: top1, protocol, interrupted }
+      const { top1, protocol, exitReason } = await runEvalHead(context, { ...common, transform: undefined })
+      return { ours: top1, protocol, exitReason }
     }
     case 'probe': {
       const probe = {
@@ -158,13 +164,13 @@ async function measure(
         },
         ...{ 'learning-rates': LEARNING_RATES, 'distinct-rates': false, neighbours: 20, 'batch-size': 128 },
       }
-      const { top1, protocol, interrupted } = await runEvalProbe(context, { ...common, ...probe })
-      return { ours: top1, protocol, interrupted }
+      const { top1, protocol, exitReason } = await runEvalProbe(context, { ...common, ...probe })
+      return { ours: top1, protocol, exitReason }
     }
     default: {
       const recon = { metrics: ['rfid' as const], 'save-images': false, overwrite: false, 'protocol-batch': 32 }
-      const { rfid, protocol, interrupted } = await runEvalRecon(context, { ...common, ...recon })
-      return { ours: rfid, protocol, interrupted }
+      const { rfid, protocol, exitReason } = await runEvalRecon(context, { ...common, ...recon })
+      return { ours: rfid, protocol, exitReason }
     }
   }
 }

@@ -3,7 +3,6 @@ import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { chooseDevice } from '../../engine/choose-device.js'
 import type { Device } from '../../engine/device.js'
-import { EXIT } from '../../errors.js'
 import { writeAtomically } from '../../io/atomic.js'
 import { makeFolder } from '../../io/make-folder.js'
 import type { NetworkOptions } from '../../metrics/networks/open.js'
@@ -14,6 +13,7 @@ import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_FLAGS } from '../flags/eval-flags.js'
 import { onStopSignals, type StopSignals } from '../terminal/signals.js'
 import type { Terminal } from '../terminal/terminal.js'
+import { type ExitReason, endWith, exitReasonOf, type Outcome } from './exit-reason.js'
 
 /** Those of `vtp eval-probe` and `vtp eval-zeroshot` lack the weights. */
 export type EvalFlags = Partial<Pick<FlagValues<typeof EVAL_FLAGS>, 'weights'>> &
@@ -78,21 +78,28 @@ export function openEvalContext(context: CommandContext, flags: EvalFlags): Eval
 /** Rejects that are named. */
 export const TOLD = 5
 
-/** Tells of images that could not be read, by the first of them, and sets the exit code when they are too many. */
-export function reportRejects(
+/**
+ * Tells of images that could not be read, by the first of them, or that the evaluation was interrupted, and sets the
+ * exit code.
+ */
+export function endEvaluation(
   context: CommandContext,
-  progress: Terminal,
+  outcome: Outcome,
   first: readonly Reject[],
-  count: number,
-  images: number,
   maxBad: number,
-): void {
-  if (count === 0) return
-  for (const { key, code, message } of first.slice(0, TOLD)) progress.note(`left out: ${key} (${code}: ${message})`)
-  if (count > TOLD) progress.note(`left out: ${count - TOLD} more`)
-  if (count / (images + count) <= maxBad) return
-  progress.note(`${count} of ${images + count} images were left out, more than --max-bad (exit code 1).`)
-  context.exitCode(EXIT.rejects)
+): ExitReason {
+  const { images, rejects, interrupted } = outcome
+  const { terminal } = context
+  const reason = endWith(context, exitReasonOf(outcome, maxBad))
+  if (interrupted) {
+    terminal.finish(['Interrupted. Run the same command again to continue.'])
+    return reason
+  }
+  for (const { key, code, message } of first.slice(0, TOLD)) terminal.note(`left out: ${key} (${code}: ${message})`)
+  if (rejects > TOLD) terminal.note(`left out: ${rejects - TOLD} more`)
+  if (reason === 'too_many_rejects')
+    terminal.note(`${rejects} of ${images + rejects} images were left out, more than --max-bad (exit code 1).`)
+  return reason
 }
 
 /** Writes results where they were asked for, all or nothing; the folder is made. */

@@ -1,19 +1,21 @@
 /** `vtp eval-gen` between its flags and the metrics. */
 
-import { EXIT } from '../../errors.js'
 import { openSampleSet, sampleLists } from '../../generate/sample-set.js'
+import type { ListingFacts } from '../../io/sources/listing-report.js'
 import { compareSets } from '../../metrics/fid/compare.js'
+import { countRejects, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_GEN_FLAGS } from '../flags/fid-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
-import { formatNumber, openEvalContext, reportRejects } from './eval-context.js'
+import { endEvaluation, formatNumber, openEvalContext } from './eval-context.js'
+import type { ExitReason } from './exit-reason.js'
 
 export type EvalGenFlags = FlagValues<typeof EVAL_GEN_FLAGS> & { samples: string }
 
 /** The stable object of `--json`; metrics that were not asked for are absent. */
-export interface EvalGenJson {
+export interface EvalGenJson extends ListingFacts {
   fid?: number
   sfid?: number
   inceptionScore?: number
@@ -26,8 +28,10 @@ export interface EvalGenJson {
   /** How the samples were made; null where no run of `vtp generate` tells. */
   samples: string | null
   rejects: number
+  rejectsByCode: RejectCounts
   seconds: number
   interrupted: boolean
+  exitReason: ExitReason
 }
 
 export async function runEvalGenCommand(context: CommandContext, flags: EvalGenFlags): Promise<EvalGenJson> {
@@ -60,11 +64,9 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
     const { rejects, interrupted, images, kid: _kid, kidStd: _kidStd, ...numbers } = result
     const seconds = (performance.now() - began) / 1000
     const judged = images[1] ?? null
-    if (interrupted) {
-      context.exitCode(EXIT.interrupted)
-      run.progress.finish(['Interrupted. Run the same command again to continue.'])
-    } else {
-      reportRejects(context, run.progress, rejects, rejects.length, judged ?? 0, flags['max-bad'])
+    const outcome = { images: judged ?? 0, rejects: rejects.length, interrupted }
+    const exitReason = endEvaluation(context, outcome, rejects, flags['max-bad'])
+    if (!interrupted) {
       if (judged !== null && judged < 50_000)
         run.progress.note(`${judged} samples: numbers of papers are of 50,000; fewer give a larger FID.`)
       const made = set ? [`samples: ${set.description}`] : []
@@ -82,8 +84,10 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
       protocol,
       samples: set?.description ?? null,
       rejects: rejects.length,
+      rejectsByCode: countRejects(rejects),
       seconds: Number(seconds.toFixed(3)),
       interrupted,
+      exitReason,
     }
   } finally {
     run.close()

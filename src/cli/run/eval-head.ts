@@ -1,5 +1,4 @@
 /** `vtp eval-head` between its flags and the evaluation. */
-import { EXIT } from '../../errors.js'
 import { evaluateHead, type HeadResult } from '../../metrics/head/evaluate.js'
 import type { StateOptions } from '../../metrics/pass/state.js'
 import { defaultCacheDir } from '../../model/index.js'
@@ -8,7 +7,8 @@ import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_HEAD_FLAGS } from '../flags/eval-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable, plural } from '../terminal/format.js'
-import { openEvalContext, reportRejects, writeJsonFile } from './eval-context.js'
+import { endEvaluation, openEvalContext, writeJsonFile } from './eval-context.js'
+import type { ExitReason } from './exit-reason.js'
 
 export interface HeadFlags extends FlagValues<typeof EVAL_HEAD_FLAGS> {
   source: string
@@ -20,6 +20,7 @@ export interface HeadFlags extends FlagValues<typeof EVAL_HEAD_FLAGS> {
 export interface HeadJson extends Omit<HeadResult, 'rejects'> {
   rejects: number
   seconds: number
+  exitReason: ExitReason
 }
 
 export async function runEvalHead(context: CommandContext, flags: HeadFlags): Promise<HeadJson> {
@@ -45,13 +46,10 @@ export async function runEvalHead(context: CommandContext, flags: HeadFlags): Pr
       onImages: run.show,
     })
     const seconds = Number(((performance.now() - began) / 1000).toFixed(3))
-    const json = { ...result, rejects: result.rejects.length, seconds }
-    if (result.interrupted) {
-      context.exitCode(EXIT.interrupted)
-      run.progress.finish(['Interrupted. Run the same command again to continue.'])
-      return json
-    }
-    reportRejects(context, run.progress, result.rejects, result.rejects.length, result.images, flags['max-bad'])
+    const outcome = { ...result, rejects: result.rejects.length }
+    const exitReason = endEvaluation(context, outcome, result.rejects, flags['max-bad'])
+    const json = { ...outcome, seconds, exitReason }
+    if (result.interrupted) return json
     if (flags.out !== undefined) await writeJsonFile(flags.out, json)
     run.progress.finish([
       ...formatTable([

@@ -1,7 +1,6 @@
 /** `vtp eval-probe` between its flags and the evaluation. */
 
 import path from 'node:path'
-import { EXIT } from '../../errors.js'
 import { evaluateProbe, type ProbeResult } from '../../metrics/probe/evaluate.js'
 import { LEARNING_RATES } from '../../metrics/probe/heads.js'
 import type { ProbeRequest } from '../../metrics/probe/request.js'
@@ -10,8 +9,9 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import { type EVAL_PROBE_FLAGS, probeSets } from '../flags/eval-probe-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
-import { formatCount, formatDuration, formatTable } from '../terminal/format.js'
-import { openEvalContext, writeJsonFile } from './eval-context.js'
+import { formatDuration, formatTable } from '../terminal/format.js'
+import { endEvaluation, openEvalContext, writeJsonFile } from './eval-context.js'
+import type { ExitReason } from './exit-reason.js'
 
 export type ProbeFlags = FlagValues<typeof EVAL_PROBE_FLAGS>
 
@@ -19,6 +19,7 @@ export type ProbeFlags = FlagValues<typeof EVAL_PROBE_FLAGS>
 export interface ProbeJson extends ProbeResult {
   seconds: number
   out: string | null
+  exitReason: ExitReason
 }
 
 /** The script's batch: it is part of the protocol here, not a matter of speed. */
@@ -54,22 +55,14 @@ export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): 
   }
   try {
     const result = await evaluateProbe(request)
-    const json = { ...result, seconds: Number(((performance.now() - began) / 1000).toFixed(3)), out: flags.out ?? null }
-    if (result.interrupted) {
-      context.exitCode(EXIT.interrupted)
-      run.progress.finish(['Interrupted. Run the same command again to continue.'])
-      return json
-    }
+    const seconds = Number(((performance.now() - began) / 1000).toFixed(3))
+    // Of readings, not of images: in training each image is read many times.
+    const outcome = { ...result, images: result.readings - result.rejects }
+    const exitReason = endEvaluation(context, outcome, [], flags['max-bad'])
+    const json = { ...result, seconds, out: flags.out ?? null, exitReason }
+    if (result.interrupted) return json
     if (flags.out !== undefined) {
       await writeJsonFile(path.join(flags.out, 'probe.json'), json)
-    }
-    if (result.rejects > 0)
-      run.progress.note(`${formatCount(result.rejects)} readings of images failed and were left out.`)
-    if (result.rejects > flags['max-bad'] * result.readings) {
-      run.progress.note(
-        `${formatCount(result.rejects)} of ${formatCount(result.readings)} readings failed, more than --max-bad (exit code 1).`,
-      )
-      context.exitCode(EXIT.rejects)
     }
     run.progress.finish(describe(result, json.seconds))
     return json

@@ -2,7 +2,7 @@
 
 import path from 'node:path'
 import { choosePrecision } from '../../engine/choose-device.js'
-import { EXIT, usageError, VtpError } from '../../errors.js'
+import { usageError, VtpError } from '../../errors.js'
 import type { StateOptions } from '../../metrics/pass/state.js'
 import { evaluateReconstruction } from '../../metrics/recon/evaluate.js'
 import { writePerImage } from '../../metrics/recon/per-image.js'
@@ -14,7 +14,8 @@ import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_RECON_FLAGS } from '../flags/eval-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatRate, formatTable, plural } from '../terminal/format.js'
-import { formatNumber, openEvalContext, reportRejects, TOLD, writeJsonFile } from './eval-context.js'
+import { endEvaluation, formatNumber, openEvalContext, TOLD, writeJsonFile } from './eval-context.js'
+import type { ExitReason } from './exit-reason.js'
 
 export interface EvalReconFlags extends FlagValues<typeof EVAL_RECON_FLAGS> {
   source: string
@@ -26,6 +27,7 @@ export interface EvalReconFlags extends FlagValues<typeof EVAL_RECON_FLAGS> {
 export interface EvalReconJson extends ReconResult {
   out: string | null
   report: string | null
+  exitReason: ExitReason
   peakMemoryBytes: number
 }
 
@@ -72,12 +74,13 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
         await writeReport(done, engine, folder, { file: flags.report, seed: flags.seed })
       },
     )
-    if (!result.interrupted) reportRejects(context, progress, rejects, result.rejects, result.images, flags['max-bad'])
-    finish(context, flags, result, progress.finish)
+    const exitReason = endEvaluation(context, result, rejects, flags['max-bad'])
+    if (!result.interrupted) progress.finish(describe(flags, result))
     return {
       ...result,
       out: flags.out ?? null,
       report: flags.report ?? null,
+      exitReason,
       peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
     }
   } catch (error) {
@@ -96,23 +99,13 @@ function withoutNetworks(error: unknown, metrics: readonly string[]): unknown {
   return new VtpError(message, { code, exitCode, suggestions: [...suggestions, also], cause: error })
 }
 
-function finish(
-  context: CommandContext,
-  flags: EvalReconFlags,
-  result: ReconResult,
-  print: (lines: string[]) => void,
-): void {
-  if (result.interrupted) {
-    context.exitCode(EXIT.interrupted)
-    print(['Interrupted. Run the same command again to continue.'])
-    return
-  }
+function describe(flags: EvalReconFlags, result: ReconResult): string[] {
   const lines = [...reconTable(result), `protocol: ${result.protocol}`]
   if (flags.out !== undefined) lines.push(`results.json and per-image.parquet are in ${flags.out}`)
   if (flags.report !== undefined) lines.push(`report: ${flags.report}`)
   const rate = formatRate(result.images / Math.max(result.seconds, 1e-3), 'images/s')
   lines.push(`${plural(result.images, 'image')} · ${formatDuration(result.seconds)} · ${rate}`)
-  print(lines)
+  return lines
 }
 
 function reconTable(result: ReconResult): string[] {

@@ -1,6 +1,5 @@
 /** `vtp eval-zeroshot` between its flags and the evaluation. */
 
-import { EXIT } from '../../errors.js'
 import type { StateOptions } from '../../metrics/pass/state.js'
 import { evaluateZeroshot, type ZeroshotResult } from '../../metrics/zeroshot/evaluate.js'
 import { defaultCacheDir } from '../../model/index.js'
@@ -9,7 +8,8 @@ import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_ZEROSHOT_FLAGS } from '../flags/eval-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable, plural } from '../terminal/format.js'
-import { openEvalContext, reportRejects, writeJsonFile } from './eval-context.js'
+import { endEvaluation, openEvalContext, writeJsonFile } from './eval-context.js'
+import type { ExitReason } from './exit-reason.js'
 
 export interface ZeroshotFlags extends FlagValues<typeof EVAL_ZEROSHOT_FLAGS> {
   source: string
@@ -23,6 +23,7 @@ export interface ZeroshotFlags extends FlagValues<typeof EVAL_ZEROSHOT_FLAGS> {
 export interface ZeroshotJson extends Omit<ZeroshotResult, 'rejects'> {
   rejects: number
   seconds: number
+  exitReason: ExitReason
 }
 
 const WORST = 10
@@ -53,13 +54,10 @@ export async function runEvalZeroshot(context: CommandContext, flags: ZeroshotFl
       onImages: run.show,
     })
     const seconds = Number(((performance.now() - began) / 1000).toFixed(3))
-    const json = { ...result, rejects: result.rejects.length, seconds }
-    if (result.interrupted) {
-      context.exitCode(EXIT.interrupted)
-      run.progress.finish(['Interrupted. Run the same command again to continue.'])
-      return json
-    }
-    reportRejects(context, run.progress, result.rejects, result.rejects.length, result.images, flags['max-bad'])
+    const outcome = { ...result, rejects: result.rejects.length }
+    const exitReason = endEvaluation(context, outcome, result.rejects, flags['max-bad'])
+    const json = { ...outcome, seconds, exitReason }
+    if (result.interrupted) return json
     if (flags.out !== undefined) await writeJsonFile(flags.out, json)
     run.progress.finish(describe(result, seconds))
     return json

@@ -18,6 +18,7 @@ import { withoutResults } from '../terminal/terminal.js'
 import { writeJsonFile } from './eval-context.js'
 import { type EvalReconFlags, runEvalRecon } from './eval-recon.js'
 import { runEvalZeroshot } from './eval-zeroshot.js'
+import { type ExitReason, worstReason } from './exit-reason.js'
 
 export type EvalCommandFlags = FlagValues<typeof EVAL_TABLE_FLAGS> & { source?: string }
 
@@ -26,6 +27,8 @@ export interface EvalJson {
   models: ModelScores[]
   markdown: string
   interrupted: boolean
+  /** The worst of the tasks. */
+  exitReason: ExitReason
 }
 
 export async function runEval(context: CommandContext, flags: EvalCommandFlags): Promise<EvalJson> {
@@ -39,6 +42,7 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
   const quiet: CommandContext = { ...context, terminal: withoutResults(terminal) }
   const kept: (() => Promise<void>)[] = []
   let interrupted = false
+  const reasons: ExitReason[] = []
   for (const model of source === undefined ? [] : flags.model) {
     const folder = flags.out === undefined ? undefined : path.join(flags.out, model.replaceAll(/[^\w.-]+/g, '_'))
     for (const task of flags.tasks) {
@@ -46,6 +50,7 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
       if (!terminal.json) terminal.note(`${task} of ${model}`)
       const result = await runTask(quiet, { ...flags, kept }, source!, model, task, folder)
       interrupted ||= result.interrupted
+      reasons.push(result.exitReason)
       if (!result.interrupted) rows.push(toScores(result))
     }
   }
@@ -59,7 +64,7 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
   // Models that are done wait in the cache until all are.
   if (!interrupted) for (const remove of kept) await remove()
   if (markdown) terminal.print(markdown.split('\n'))
-  return { models, markdown, interrupted }
+  return { models, markdown, interrupted, exitReason: worstReason(reasons) }
 }
 
 async function runTask(

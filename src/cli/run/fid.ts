@@ -1,24 +1,27 @@
 /** `vtp fid` between its flags and the metric. */
 
-import { EXIT } from '../../errors.js'
 import { openSampleSet, type SampleSet, sampleLists } from '../../generate/sample-set.js'
 import { compareSets } from '../../metrics/fid/compare.js'
 import type { CompareResult } from '../../metrics/fid/request.js'
 import type { FidDims } from '../../model/inception/graph.js'
+import { countRejects, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { FID_FLAGS } from '../flags/fid-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
-import { formatNumber, openEvalContext, reportRejects } from './eval-context.js'
+import { endEvaluation, formatNumber, openEvalContext } from './eval-context.js'
+import type { ExitReason } from './exit-reason.js'
 
 export type FidFlags = FlagValues<typeof FID_FLAGS> & { a: string; b?: string }
 
 /** The stable object of `--json`. */
 export interface FidJson extends Omit<CompareResult, 'rejects' | 'interrupted'> {
   rejects: number
+  rejectsByCode: RejectCounts
   seconds: number
   interrupted: boolean
+  exitReason: ExitReason
 }
 
 export async function runFidCommand(context: CommandContext, flags: FidFlags): Promise<FidJson> {
@@ -52,16 +55,21 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
     })
     const { rejects, interrupted, ...numbers } = result
     const seconds = (performance.now() - began) / 1000
-    if (interrupted) {
-      context.exitCode(EXIT.interrupted)
-      run.progress.finish(['Interrupted. Run the same command again to continue.'])
-    } else {
-      const images = numbers.images.reduce<number>((sum, count) => sum + (count ?? 0), 0)
-      reportRejects(context, run.progress, rejects, rejects.length, images, flags['max-bad'])
+    const images = numbers.images.reduce<number>((sum, count) => sum + (count ?? 0), 0)
+    const outcome = { images, rejects: rejects.length, interrupted }
+    const exitReason = endEvaluation(context, outcome, rejects, flags['max-bad'])
+    if (!interrupted) {
       const saved = flags['save-stats'] ? [`statistics of ${flags.a} in ${flags['save-stats']}`] : []
       run.progress.finish([...describe(numbers), ...saved, `protocol: ${numbers.protocol}`, formatDuration(seconds)])
     }
-    return { ...numbers, rejects: rejects.length, seconds: Number(seconds.toFixed(3)), interrupted }
+    return {
+      ...numbers,
+      rejects: rejects.length,
+      rejectsByCode: countRejects(rejects),
+      seconds: Number(seconds.toFixed(3)),
+      interrupted,
+      exitReason,
+    }
   } finally {
     run.close()
   }

@@ -1,6 +1,5 @@
 /** `vtp generate` between its flags and the job: devices, signals, progress, and what is printed. */
 import { type GenerateOptions, generateJob } from '../../api/generate.js'
-import { EXIT } from '../../errors.js'
 import { type GenerateInfo, type GenerateRequest, type GenerateResult, runGenerate } from '../../generate/job.js'
 import { prepareGenerate } from '../../generate/prepare.js'
 import { isRecipe } from '../../generate/recipe.js'
@@ -11,6 +10,7 @@ import type { FlagValues } from '../flags/declare.js'
 import type { GENERATE_FLAGS } from '../flags/generate-flags.js'
 import { formatBytes, formatCommitted, formatCount, formatDuration, formatRate, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
+import { type ExitReason, endWith } from './exit-reason.js'
 import { resolveWorker } from './worker.js'
 
 export type GenerateFlags = FlagValues<typeof GENERATE_FLAGS>
@@ -33,6 +33,7 @@ export interface GenerateJson {
   extras: string[]
   complete: boolean
   interrupted: boolean
+  exitReason: ExitReason
   peakMemoryBytes: number
 }
 
@@ -82,7 +83,6 @@ export async function runGenerateCommand(
     }
     const result = await runGenerate(request)
     progress.finish(describeResult(result, flags.out))
-    if (result.interrupted) context.exitCode(EXIT.interrupted)
     return {
       images: result.rows,
       newImages: result.newImages,
@@ -99,6 +99,7 @@ export async function runGenerateCommand(
       extras: result.extras,
       complete: result.complete,
       interrupted: result.interrupted,
+      exitReason: endWith(context, result.interrupted ? 'interrupted' : 'done'),
       peakMemoryBytes: result.peakMemoryBytes,
     }
   } finally {

@@ -2,7 +2,6 @@
 import { freemem } from 'node:os'
 import { cgroupLimits } from '../../engine/cgroup.js'
 import { effectiveCores } from '../../engine/cores.js'
-import { EXIT } from '../../errors.js'
 import { buildIndex } from '../../retrieval/build.js'
 import type { BuildProgress } from '../../retrieval/build-graph.js'
 import { HNSW_DEFAULTS } from '../../retrieval/hnsw.js'
@@ -11,6 +10,7 @@ import type { FlagValues } from '../flags/declare.js'
 import type { INDEX_FLAGS } from '../flags/retrieval-flags.js'
 import { formatBytes, formatCount, formatDuration, formatPercent, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
+import { type ExitReason, endWith } from './exit-reason.js'
 
 export type IndexFlags = FlagValues<typeof INDEX_FLAGS> & { embeddings: string[] }
 
@@ -23,6 +23,7 @@ export interface IndexJson {
   bytes: number
   seconds: number
   interrupted: boolean
+  exitReason: ExitReason
   out: string
 }
 
@@ -61,7 +62,6 @@ export async function runIndexCommand(context: CommandContext, flags: IndexFlags
     })
     const { manifest, added, bytes, seconds, interrupted } = result
     if (interrupted) {
-      context.exitCode(EXIT.interrupted)
       progress.finish(['Interrupted. Run the same command again to continue.'])
     } else {
       const grown = added < manifest.rows && added > 0 ? ` (${formatCount(added)} of them new)` : ''
@@ -77,6 +77,7 @@ export async function runIndexCommand(context: CommandContext, flags: IndexFlags
       bytes,
       seconds: Number(seconds.toFixed(3)),
       interrupted,
+      exitReason: endWith(context, interrupted ? 'interrupted' : 'done'),
       out: flags.out,
     }
   } finally {

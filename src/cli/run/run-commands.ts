@@ -133,7 +133,12 @@ export async function runGcCommand(
   return result
 }
 
-export async function runFinalizeCommand(context: CommandContext, dest: string): Promise<FinishResult> {
+/** The stable object of `--json`. */
+export interface FinalizeJson extends FinishResult {
+  exitReason: 'ok' | 'incomplete'
+}
+
+export async function runFinalizeCommand(context: CommandContext, dest: string): Promise<FinalizeJson> {
   const { finalizeGenerateRun } = await import('../../generate/finish.js')
   const result = await finishRun(dest, { generate: finalizeGenerateRun })
   if (!result.complete) context.exitCode(EXIT.rejects)
@@ -143,5 +148,5 @@ export async function runFinalizeCommand(context: CommandContext, dest: string):
       ? `${plural(totals.rows, 'row')}, ${plural(totals.rejects, 'reject')}, ${formatBytes(totals.bytes)}: the manifest is written.`
       : `${plural(missingCount, 'unit is', 'units are')} not committed: ${missing.slice(0, 20).join(',')}${missingCount > 20 ? ',…' : ''}. Run \`vtp ${result.kind}\` again to finish ${missingCount === 1 ? 'it' : 'them'}.`,
   ])
-  return result
+  return { ...result, exitReason: result.complete ? 'ok' : 'incomplete' }
 }

@@ -1,5 +1,6 @@
 /** `vtp show` between its flags and the pipeline. */
 import { chooseDevice } from '../../engine/choose-device.js'
+import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { SHOWN_ERROR, type ShowColumn, showImages } from '../../pipeline/show.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
@@ -13,6 +14,7 @@ export type ShowFlags = FlagValues<typeof SHOW_FLAGS> & { source: string }
 export interface ShowJson {
   images: number
   rejects: number
+  rejectsByCode: RejectCounts
   /** From left to right. */
   columns: ShowColumn[]
   /** Columns that the model cannot fill, and why. */

@@ -1,6 +1,5 @@
 /** `vtp train` between its flags and the job: device, signals, progress, and what is printed. */
 import { type TrainOptions, trainJob } from '../../api/train.js'
-import { EXIT } from '../../errors.js'
 import { dryRunTrain, type TrainDryRun } from '../../train/dry-run.js'
 import { exportTraining, type TrainExport } from '../../train/export/index.js'
 import { runTrain } from '../../train/job.js'
@@ -11,6 +10,7 @@ import type { FlagValues } from '../flags/declare.js'
 import type { TRAIN_FLAGS } from '../flags/train-flags.js'
 import { formatBytes, formatCount, formatDuration, formatPercent, formatRate, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
+import { type ExitReason, endWith } from './exit-reason.js'
 
 export type TrainFlags = FlagValues<typeof TRAIN_FLAGS> & { latents?: string }
 
@@ -19,6 +19,7 @@ export interface TrainJson extends TrainResult {
   imagesPerSecond: number
   device: string
   out: string
+  exitReason: ExitReason
 }
 
 export async function runTrainCommand(context: CommandContext, flags: TrainFlags): Promise<unknown> {
@@ -47,13 +48,13 @@ export async function runTrainCommand(context: CommandContext, flags: TrainFlags
     }
     const result = await runTrain(request)
     progress.finish(describeResult(result, out))
-    if (result.interrupted) context.exitCode(EXIT.interrupted)
     const json: TrainJson = {
       ...result,
       seconds: Number(result.seconds.toFixed(3)),
-      imagesPerSecond: Number((result.images / Math.max(result.seconds, 1e-3)).toFixed(3)),
+      imagesPerSecond: Number((result.newImages / Math.max(result.seconds, 1e-3)).toFixed(3)),
       device: device.kind,
       out,
+      exitReason: endWith(context, result.interrupted ? 'interrupted' : 'done'),
     }
     return json
   } finally {
@@ -153,8 +154,8 @@ function describeExport({ folder, model, step, steps, shards, linked, notes }: T
 }
 
 function describeResult(result: TrainResult, out: string): string[] {
-  const { step, steps, newSteps, images, seconds, mse, fid, checkpoint } = result
-  const rate = newSteps > 0 ? ` at ${formatRate(images / Math.max(seconds, 1e-3), 'images/s')}` : ''
+  const { step, steps, newSteps, newImages, seconds, mse, fid, checkpoint } = result
+  const rate = newSteps > 0 ? ` at ${formatRate(newImages / Math.max(seconds, 1e-3), 'images/s')}` : ''
   const numbers = [
     ...(mse === null ? [] : [`loss ${mse.toFixed(4)}`]),
     ...(fid === null ? [] : [`FID ${fid.toFixed(2)}`]),

@@ -29,7 +29,7 @@ type Reader = Thread<ParquetRequest, ParquetReply>
 let idle: Reader | undefined
 
 function openReader(): Reader {
-  return openThread(workerUrl(import.meta.url, './parquet-worker.js'), {
+  return openThread(workerUrl('io/shards/parquet-worker'), {
     data: undefined,
     failed: (why) => new Error(/unreachable|memory access|table index/.test(why) ? 'its pages are damaged' : why),
     mayIdle: true,

@@ -102,13 +102,25 @@ export function passedOverText({ count: n, examples }: PassedOver): string | und
   return `${count(n, 'other file was', 'other files were')} passed over (${examples.join(', ')}${more}).`
 }
 
-/** Everything that a listing has to tell, a line each. */
-export function listingLines({
-  passedOver,
-  notes,
-}: {
+/** What listings have told, as `--json` shows it. */
+export interface ListingFacts {
   passedOver: PassedOver
   notes: readonly SourceNote[]
-}): string[] {
+}
+
+/** That of several listings, or of none. */
+export function joinFacts(listings: readonly ListingFacts[]): ListingFacts {
+  const all = listings.map(({ passedOver }) => passedOver)
+  return {
+    passedOver: {
+      count: all.reduce((sum, { count }) => sum + count, 0),
+      examples: all.flatMap(({ examples }) => examples).slice(0, EXAMPLES),
+    },
+    notes: listings.flatMap(({ notes }) => notes),
+  }
+}
+
+/** Everything that a listing has to tell, a line each. */
+export function listingLines({ passedOver, notes }: ListingFacts): string[] {
   return [passedOverText(passedOver), ...notes.map(({ message }) => message)].filter((line) => line !== undefined)
 }

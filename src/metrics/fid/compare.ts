@@ -3,6 +3,7 @@
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { makeFolder } from '../../io/make-folder.js'
+import { joinFacts } from '../../io/sources/listing-report.js'
 import { type MatrixProducts, openMatrixProducts } from '../linalg/matmul.js'
 import { type OpenNetwork, openInception } from '../networks/open.js'
 import type { SetStats } from './collector.js'
@@ -46,7 +47,7 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
     }
     for (const one of opened) {
       const set = await one.load(products, network)
-      if (!set) return { images: [], rejects: [], protocol: '', interrupted: true }
+      if (!set) return { images: [], rejects: [], ...joinFacts([]), protocol: '', interrupted: true }
       loaded.push(set)
     }
     if (request.limit !== undefined && loaded.every((set) => set.read === undefined)) {
@@ -62,6 +63,7 @@ export async function compareSets(request: CompareRequest): Promise<CompareResul
       ...measured.numbers,
       images: [a, b].filter((set) => set !== undefined).map((set) => set.pool.count ?? null),
       rejects: loaded.flatMap((set) => set.rejects),
+      ...joinFacts(loaded.map((set) => set.facts)),
       protocol: describeProtocol(request, networks[0], loaded, measured),
       interrupted: false,
     }

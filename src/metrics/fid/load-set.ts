@@ -5,6 +5,7 @@
  */
 import { firstProvider, runsInFlight } from '../../engine/device.js'
 import { usageError } from '../../errors.js'
+import { joinFacts, type ListingFacts } from '../../io/sources/listing-report.js'
 import type { Reject } from '../../types.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
 import type { OpenNetwork } from '../networks/open.js'
@@ -22,6 +23,8 @@ export interface LoadedSet {
   /** Images that went through the network; undefined where all is from the file. */
   read?: number
   rejects: Reject[]
+  /** What the listing has passed over or lost. */
+  facts: ListingFacts
   /** For .npz files: what the distance is to. */
   from?: 'stored statistics' | 'images of arr_0'
   /** `done`: nobody needs to continue with it. */
@@ -59,7 +62,13 @@ export async function openSet(spec: string, judged: boolean, request: CompareReq
   // the file's images are needed, too.
   const stored = file.stats && (!file.images || file.stats.pool.dims === dims) ? file.stats : undefined
   if (stored && !features && !logits && (!spatial || stored.spatial)) {
-    const loaded: LoadedSet = { stats: stored, from: 'stored statistics', rejects: [], close: async () => {} }
+    const loaded: LoadedSet = {
+      stats: stored,
+      from: 'stored statistics',
+      rejects: [],
+      facts: joinFacts([]),
+      close: async () => {},
+    }
     return { dims: stored.pool.dims, load: async () => loaded, close: async () => {} }
   }
   if (!file.images) {
@@ -144,7 +153,7 @@ async function collect(
     }
     const rejects = await pass.firstRejects(Number.POSITIVE_INFINITY)
     if (collector.count < 2) throw tooFewImages(spec, collector.count, rejects)
-    return { stats: await collector.finish(), read: collector.count, rejects, close: pass.close }
+    return { stats: await collector.finish(), read: collector.count, rejects, facts: listing.facts, close: pass.close }
   } catch (error) {
     await pass.close(false)
     throw error

@@ -1,4 +1,5 @@
 /** What a comparison of two sets is asked for, and what it answers. */
+import type { ListingFacts } from '../../io/sources/listing-report.js'
 import type { FieldNames } from '../../io/sources/options.js'
 import type { FidDims, FidFlavour } from '../../model/inception/graph.js'
 import type { Reject } from '../../types.js'
@@ -38,7 +39,7 @@ export interface CompareRequest {
   onImages?: (done: number, total: number | null, rejects: number) => void
 }
 
-export interface CompareResult {
+export interface CompareResult extends ListingFacts {
   fid?: number
   sfid?: number
   kid?: number

@@ -6,6 +6,7 @@ import { type Device, firstProvider, runsInFlight } from '../../engine/device.js
 import { openImageEncoder } from '../../engine/image-encoder.js'
 import { usageError } from '../../errors.js'
 import { parsePixelTransform } from '../../image/transform.js'
+import type { ListingFacts } from '../../io/sources/listing-report.js'
 import type { FieldNames } from '../../io/sources/options.js'
 import { assertOutput, openModel, type Precision } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
@@ -41,7 +42,7 @@ export interface HeadRequest {
   onImages?: (done: number, total: number, rejects: number) => void
 }
 
-export interface HeadResult extends Tally {
+export interface HeadResult extends Tally, ListingFacts {
   model: string
   modelDigest: string
   listingDigest: string
@@ -114,6 +115,7 @@ export async function evaluateHead(request: HeadRequest): Promise<HeadResult> {
     if (complete && tally.images === 0) throw noneReadable(request.source, tally.rejects.length, tally.rejects[0])
     return {
       ...tally,
+      ...set.facts,
       model: model.name,
       modelDigest: model.digest,
       listingDigest: set.digest,

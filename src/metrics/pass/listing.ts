@@ -9,7 +9,7 @@ import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { parseListingEntry } from '../../io/listing.js'
 import { type FieldNames, openSource } from '../../io/sources/index.js'
-import { listingLines } from '../../io/sources/listing-report.js'
+import { joinFacts, type ListingFacts, listingLines } from '../../io/sources/listing-report.js'
 import { makeTempFolder } from '../../io/temp-folder.js'
 import { writeListing } from '../../pipeline/ledger/plan.js'
 import type { ListingEntry, Source } from '../../types.js'
@@ -17,6 +17,8 @@ import { contentStamp, fileStamp } from './stamp.js'
 
 export interface StoredListing {
   readonly source: Source
+  /** What was passed over or lost. */
+  readonly facts: ListingFacts
   /** Entries, at most `limit`. */
   readonly total: number
   /** Where they are, one per line. */
@@ -57,6 +59,7 @@ export async function storeListing(spec: string, options: ListingOptions): Promi
     if (images === 0) throw usageError('no_images', `${source.uri} holds no images`, ['check the path'])
     return {
       source,
+      facts: joinFacts([source]),
       total: images,
       file,
       entries: (from) => readEntries(file, from),

@@ -5,6 +5,7 @@
 import { createLimiter, mapOrdered } from '../../async/stages.js'
 import { openPixelPool } from '../../image/pool/pool.js'
 import { parseTransform, type Transform } from '../../image/transform.js'
+import type { ListingFacts } from '../../io/sources/listing-report.js'
 import { createPixelBuffers, fetchBatch, prepareBatch, runViews } from '../../pipeline/stream/batches.js'
 import { createMeter } from '../../pipeline/stream/meter.js'
 import type { ListingEntry } from '../../types.js'
@@ -13,6 +14,8 @@ import type { StoredListing } from './listing.js'
 
 export interface PreparedSet extends ImageSet {
   readonly transform: Transform
+  /** What the listing has passed over or lost. */
+  readonly facts: ListingFacts
   /** SHA-256 of the listing: keys and labels in order. */
   readonly digest: string
   /** SHA-256 that also changes with the files themselves: what unfinished work in the cache is found by. */
@@ -31,7 +34,7 @@ export async function openPreparedSet(
   { transform: spec, batchSize, threads, maxPixels }: ImageSetOptions & { transform: string },
 ): Promise<PreparedSet> {
   const transform = parseTransform(spec)
-  const { source, total, entries: entriesFrom, keysDigest, stampDigest } = listing
+  const { source, facts, total, entries: entriesFrom, keysDigest, stampDigest } = listing
   const digest = await keysDigest()
   const { height, width } = transform
   const limits = { maxPixels, timeoutMs: IMAGE_TIMEOUT_MS }
@@ -62,6 +65,7 @@ export async function openPreparedSet(
   return {
     uri: source.uri,
     transform,
+    facts,
     total,
     digest,
     stamp: stampDigest,

@@ -1,4 +1,5 @@
 /** A probe in training as its checkpoint has it: what is done, and the weights and momenta of every group of heads. */
+import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { type NumberArrays, underPrefix, withPrefix } from '../pass/checkpoint.js'
 import type { TrainerState } from './trainer.js'
 
@@ -14,6 +15,10 @@ export interface ProbeProgress {
   lossSum: number
   /** Readings of training images that failed. */
   trainRejects: number
+  /** The same by reason. */
+  trainRejectsByCode?: RejectCounts
+  /** Validation images that cannot be read, by reason. */
+  valRejectsByCode?: RejectCounts
   /** Validation images that cannot be read; undefined until all have been tried. */
   valRejects?: number
 }

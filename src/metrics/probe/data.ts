@@ -1,7 +1,9 @@
 /** Where a probe's batches come from: augmented images through the model, or features that are stored. */
 import { createHash } from 'node:crypto'
 import { usageError } from '../../errors.js'
+import { joinFacts, type ListingFacts } from '../../io/sources/listing-report.js'
 import { openModel } from '../../model/index.js'
+import { mergeCounts, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { createFeatureFile } from '../fid/feature-file.js'
 import {
   type FeatureBatch,
@@ -31,6 +33,8 @@ export interface ProbeData {
   stamp: string
   train(epoch: number, step: number): Promise<FeatureBatch>
   val(): AsyncGenerator<FeatureBatch>
+  /** What the listings of the images have passed over or lost. */
+  facts: ListingFacts
   stored?: { train: StoredFeatures; val: StoredFeatures }
 }
 
@@ -72,6 +76,7 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
   closers.push(() => stored.close())
   const labels: number[] = []
   const pending: number[] = []
+  const rejects: RejectCounts = {}
   return {
     layout: features.layout,
     classes: train.classes,
@@ -87,18 +92,20 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
     },
     views: `RandomResizedCrop(${features.size}, bicubic) + flip; evaluation ${features.evaluation}`,
     stamp: `${train.stamp} ${val.stamp}`,
+    facts: joinFacts([train.source, val.source]),
     train: (epoch, step) => features.batch(train, sampler.rows(epoch, step), sampler.draws(epoch, step)),
     async *val() {
       for (let at = 0; at < val.count && labels.length === 0; at += request.batchSize) {
         if (at === 0) request.onNote?.(`Features of ${val.count} validation images, once.`)
         const indices = Array.from({ length: Math.min(request.batchSize, val.count - at) }, (_, i) => at + i)
         const batch = await features.batch(val, indices)
+        mergeCounts(rejects, batch.rejects)
         await stored.append(batch.rows)
         for (const label of batch.labels) pending.push(inTrain(label))
         if (request.stop?.aborted) return
       }
       if (labels.length === 0) labels.push(...pending)
-      yield* storedBatches(stored, Int32Array.from(labels), request.batchSize * 2)
+      yield* storedBatches(stored, Int32Array.from(labels), request.batchSize * 2, rejects)
     },
   }
 }
@@ -128,10 +135,15 @@ async function* storedBatches(
   file: StoredFeatures['file'],
   labels: Int32Array,
   size: number,
+  rejects: RejectCounts = {},
 ): AsyncGenerator<FeatureBatch> {
   for (let at = 0; at < labels.length; at += size) {
     const count = Math.min(size, labels.length - at)
-    yield { rows: await file.block(at, count), labels: labels.subarray(at, at + count) }
+    yield {
+      rows: await file.block(at, count),
+      labels: labels.subarray(at, at + count),
+      rejects: at === 0 ? rejects : {},
+    }
   }
 }
 
@@ -167,10 +179,11 @@ export async function openStoredData(request: ProbeRequest, closers: Closers): P
     decides: { model: train.modelDigest, train: digestOf(train), val: digestOf(val) },
     views: `stored features without augmentation (train ${train.made}; validation ${val.made})`,
     stamp: `${train.stamp} ${val.stamp}`,
+    facts: joinFacts([]),
     async train(epoch, step) {
       const rows = sampler.rows(epoch, step)
       const { data } = await train.file.rows(rows)
-      return { rows: Float32Array.from(data), labels: Int32Array.from(rows, (row) => train.labels[row]!) }
+      return { rows: Float32Array.from(data), labels: Int32Array.from(rows, (row) => train.labels[row]!), rejects: {} }
     },
     val: () => storedBatches(val.file, val.labels, request.batchSize * 2),
     stored: { train, val },

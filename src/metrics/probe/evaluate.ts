@@ -7,6 +7,8 @@ import path from 'node:path'
 import { mapOrdered } from '../../async/stages.js'
 import { firstProvider } from '../../engine/device.js'
 import { EXIT, usageError, VtpError } from '../../errors.js'
+import type { ListingFacts } from '../../io/sources/listing-report.js'
+import { mergeCounts, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { engineVersion } from '../../version.js'
 import { openMatrixProducts } from '../linalg/matmul.js'
 import type { NumberArrays } from '../pass/checkpoint.js'
@@ -21,7 +23,7 @@ import type { ProbeRequest } from './request.js'
 import { mixSeeds } from './sampler.js'
 import { openTrainer, type Trainer } from './trainer.js'
 
-export interface ProbeResult {
+export interface ProbeResult extends ListingFacts {
   /** Best accuracy over epochs and heads, percent. */
   top1: number
   bestHead: string
@@ -33,10 +35,12 @@ export interface ProbeResult {
   /** With stored features. */
   knn?: number
   ridge?: RidgeResult
+  /** Images of the training set, and those of the validation set that could be read. */
   images: { train: number; val: number }
-  /** Readings of images, and those of them that failed. */
+  /** Readings of images (a training image is read again in every epoch), and those of them that failed. */
   readings: number
   rejects: number
+  rejectsByCode: RejectCounts
   classes: number
   model: string | null
   protocol: string
@@ -160,7 +164,8 @@ async function trainAll(
       }
       progress.step = step + 1
       progress.trainRejects += request.batchSize - batch.labels.length
-      request.onProgress?.((at + 1) * request.batchSize, total * request.batchSize, countRejects(progress))
+      progress.trainRejectsByCode = sumOfCounts(progress.trainRejectsByCode, batch.rejects)
+      request.onProgress?.((at + 1) * request.batchSize, total * request.batchSize, rejectedReadings(progress))
       await state.checkpointWhenDue(() => ({ head: progress, arrays: arrays() }))
     }
     const validated = await validate(data, groups, trainers, stop)
@@ -168,8 +173,9 @@ async function trainAll(
       await save()
       return false
     }
-    const { accuracies, images } = validated
+    const { accuracies, images, rejects } = validated
     progress.valRejects = data.valCount - images
+    progress.valRejectsByCode = rejects
     progress.accuracies.push(accuracies)
     progress.losses.push(progress.lossSum / epochLength)
     Object.assign(progress, { epoch: epoch + 1, step: 0, lossSum: 0 })
@@ -182,7 +188,13 @@ async function trainAll(
   return true
 }
 
-function countRejects({ trainRejects, valRejects = 0 }: ProbeProgress): number {
+function sumOfCounts(...all: (RejectCounts | undefined)[]): RejectCounts {
+  const sum: RejectCounts = {}
+  for (const counts of all) if (counts) mergeCounts(sum, counts)
+  return sum
+}
+
+function rejectedReadings({ trainRejects, valRejects = 0 }: ProbeProgress): number {
   return trainRejects + valRejects
 }
 
@@ -192,11 +204,13 @@ async function validate(
   groups: HeadGroup[],
   trainers: Trainer[],
   stop?: AbortSignal,
-): Promise<{ accuracies: Record<string, number>; images: number } | undefined> {
+): Promise<{ accuracies: Record<string, number>; images: number; rejects: RejectCounts } | undefined> {
   const predictors = trainers.map((trainer) => trainer.predictor())
   const correct = groups.map(({ heads }) => new Float64Array(heads.length))
   let total = 0
-  for await (const { rows, labels } of data.val()) {
+  const rejects: RejectCounts = {}
+  for await (const { rows, labels, rejects: more } of data.val()) {
+    mergeCounts(rejects, more)
     if (stop?.aborted) return undefined
     total += labels.length
     for (const [g, { heads, blocks, avgpool }] of groups.entries()) {
@@ -215,7 +229,7 @@ async function validate(
   const accuracies = Object.fromEntries(
     groups.flatMap(({ heads }, g) => heads.map((head, h) => [head.name, (100 * correct[g]![h]!) / total])),
   )
-  return { accuracies, images: total }
+  return { accuracies, images: total, rejects }
 }
 
 /** The first maximum in head order. */
@@ -254,7 +268,10 @@ function describe(
   data: ProbeData,
   groups: HeadGroup[],
   progress: ProbeProgress,
-): Pick<ProbeResult, 'images' | 'readings' | 'rejects' | 'classes' | 'model' | 'protocol'> {
+): Pick<
+  ProbeResult,
+  'images' | 'readings' | 'rejects' | 'rejectsByCode' | keyof ListingFacts | 'classes' | 'model' | 'protocol'
+> {
   const heads = groups.reduce((sum, group) => sum + group.heads.length, 0)
   const { vector } = data.layout
   const blocks = [...new Set(groups.map((group) => group.blocks))].join(' and ')
@@ -278,9 +295,11 @@ function describe(
   const trained = (progress.epoch * request.epochLength + progress.step) * request.batchSize
   const readings = data.stored ? 0 : trained + (progress.valRejects === undefined ? 0 : data.valCount)
   return {
-    images: { train: data.trainCount, val: data.valCount },
+    images: { train: data.trainCount, val: data.valCount - (progress.valRejects ?? 0) },
     readings,
-    rejects: countRejects(progress),
+    rejects: rejectedReadings(progress),
+    rejectsByCode: sumOfCounts(progress.trainRejectsByCode, progress.valRejectsByCode),
+    ...data.facts,
     classes: data.classes,
     model: data.model,
     protocol: parts.join('; '),

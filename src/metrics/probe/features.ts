@@ -14,6 +14,7 @@ import { parseTransform } from '../../image/transform.js'
 import { findShards, openShard } from '../../io/shards/index.js'
 import { float16ToFloat32 } from '../../math/half.js'
 import type { EncoderSpec, ImageModel, ImageSize, Precision } from '../../model/index.js'
+import { countRejects, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { readEntryPixels } from '../../pipeline/stream/entry-pixels.js'
 import type { TensorData } from '../../types.js'
 import { createFeatureFile, type FeatureFile, type TemporaryFeatureFile } from '../fid/feature-file.js'
@@ -48,6 +49,8 @@ export function selectInput(rows: Float32Array, layout: FeatureLayout, blocks: n
 export interface FeatureBatch {
   rows: Float32Array
   labels: Int32Array
+  /** Images of the batch that could not be read; they have no row. */
+  rejects: RejectCounts
 }
 
 /** Runs the frozen model over images. */
@@ -99,7 +102,7 @@ export async function openImageFeatures(model: ImageModel, options: ImageFeature
         ? { kind: 'transform', spec: evaluated.spec }
         : { kind: 'augmented', size: evaluated.height, seed: draw }
     const read = await readEntryPixels(listing.source, pool, entry, { views: [view], limits })
-    return 'reject' in read ? undefined : { data: read.pictures[0]!.data, label: entry.label! }
+    return 'reject' in read ? read : { data: read.pictures[0]!.data, label: entry.label! }
   }
   return {
     layout,
@@ -107,8 +110,9 @@ export async function openImageFeatures(model: ImageModel, options: ImageFeature
     evaluation: evaluated.spec,
     async batch(listing, indices, draws) {
       const loaded = await Promise.all(indices.map((index, i) => limit(() => load(listing, index, draws?.[i]))))
-      const images = loaded.filter((image) => image !== undefined)
-      if (images.length === 0) return { rows: new Float32Array(), labels: new Int32Array() }
+      const images = loaded.flatMap((image) => ('reject' in image ? [] : [image]))
+      const rejects = countRejects(loaded.flatMap((image) => ('reject' in image ? [image.reject] : [])))
+      if (images.length === 0) return { rows: new Float32Array(), labels: new Int32Array(), rejects }
       const data = new Uint8Array(images.length * bytes)
       for (const [i, image] of images.entries()) data.set(image.data, i * bytes)
       const fetches = [...reads.vectors, ...(reads.patches === undefined ? [] : [reads.patches])]
@@ -118,6 +122,7 @@ export async function openImageFeatures(model: ImageModel, options: ImageFeature
       return {
         rows: joinRows(reads.vectors.map(floats), patches, images.length, layout.dim),
         labels: Int32Array.from(images, (image) => image.label),
+        rejects,
       }
     },
     async close() {

@@ -85,9 +85,10 @@ export async function evaluateReconstruction(
       precision: request.precision,
       decoderPrecision: request.decoderPrecision,
       rejects: pass.progress.rejects,
+      ...set.facts,
     }
     const seconds = (): number => Number(((performance.now() - began) / 1000).toFixed(3))
-    if (!ended) return { ...head, images: 0, protocol: '', interrupted: true, seconds: seconds() }
+    if (!ended) return { ...head, images: 0, rejectsByCode: {}, protocol: '', interrupted: true, seconds: seconds() }
     const summary = await summarize(pass.rows(), request.protocolBatch)
     if (summary.images === 0) throw noneReadable(request.source, pass.progress.rejects, (await pass.firstRejects(1))[0])
     const result: ReconResult = {

@@ -1,6 +1,7 @@
 /** What an evaluation of reconstructions is asked for, and what it answers. */
 
 import type { Device } from '../../engine/device.js'
+import type { ListingFacts } from '../../io/sources/listing-report.js'
 import type { FieldNames } from '../../io/sources/options.js'
 import type { Precision } from '../../model/index.js'
 import type { NetworkOptions } from '../networks/open.js'
@@ -45,7 +46,7 @@ export interface ReconRequest {
   onImages?: (done: number, total: number, rejects: number) => void
 }
 
-export interface ReconResult extends ReconSummary {
+export interface ReconResult extends ReconSummary, ListingFacts {
   rfid?: number
   model: string
   modelDigest: string

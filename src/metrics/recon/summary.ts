@@ -1,10 +1,13 @@
 /** From the lines of an evaluation to its numbers, in one pass that keeps nothing. */
+import { countReject, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { isReject, type RejectRow } from '../pass/pass.js'
 import { nonFinite, type ReconRow } from './rows.js'
 
 export interface ReconSummary {
   /** Images that were compared. */
   images: number
+  /** Images that could not be read, by reason. */
+  rejectsByCode: RejectCounts
   /** dB, mean over images; null when an image came back identical (the mean is infinite then, as in the official script). */
   psnr?: number | null
   /** Images that came back identical. */
@@ -48,13 +51,17 @@ export async function summarize(
   protocolBatch: number,
 ): Promise<ReconSummary> {
   let images = 0
+  const rejectsByCode: RejectCounts = {}
   let identical = 0
   let hasPsnr = false
   const psnr = createMeans(1)
   const ssim = createMeans(protocolBatch)
   const lpips = createMeans(protocolBatch)
   for await (const row of rows) {
-    if (isReject(row)) continue
+    if (isReject(row)) {
+      countReject(rejectsByCode, row.reject)
+      continue
+    }
     images++
     if (row.psnr !== undefined) hasPsnr = true
     if (row.psnr === null) identical++
@@ -68,7 +75,7 @@ export async function summarize(
       if (value !== undefined) means.add(value)
     }
   }
-  const summary: ReconSummary = { images }
+  const summary: ReconSummary = { images, rejectsByCode }
   const finite = psnr.finish()?.plain
   if (hasPsnr) {
     summary.psnr = identical > 0 ? null : finite!

@@ -5,6 +5,7 @@ import { openImageEncoder } from '../../engine/image-encoder.js'
 import { openTextEncoder, type TextEncoder } from '../../engine/text-encoder.js'
 import { usageError } from '../../errors.js'
 import { parsePixelTransform } from '../../image/transform.js'
+import type { ListingFacts } from '../../io/sources/listing-report.js'
 import type { FieldNames } from '../../io/sources/options.js'
 import { assertOutput, type ImageModel, openModel, type Precision, textOf } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
@@ -15,7 +16,7 @@ import { openPass } from '../pass/pass.js'
 import { openPreparedSet, type PreparedSet } from '../pass/prepared-set.js'
 import type { StateOptions } from '../pass/state.js'
 import { buildClassifier, type Classifier, rankClasses } from './classifier.js'
-import { FOLDER_NAMES, type Prompts, readPrompts } from './prompts.js'
+import { type Prompts, readPrompts } from './prompts.js'
 import { type Tally, tallyRows } from './tally.js'
 
 export interface ZeroshotRequest {
@@ -44,7 +45,7 @@ export interface ZeroshotRequest {
   onImages?: (done: number, total: number, rejects: number) => void
 }
 
-export interface ZeroshotResult extends Tally {
+export interface ZeroshotResult extends Tally, ListingFacts {
   model: string
   modelDigest: string
   listingDigest: string
@@ -60,7 +61,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
   const closers: (() => Promise<unknown>)[] = []
   try {
     // A wrong file is told before the listing; names of folders are known after it.
-    if (request.classnames !== FOLDER_NAMES) await readPrompts(request.classnames, request.templates)
+    const promptsFor = await readPrompts(request.classnames, request.templates)
     const listing = await storeListing(request.source, { ...request, signal: request.stop })
     closers.push(() => listing.close())
     const model = await openModel(request.model, {
@@ -77,7 +78,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
       threads: request.device.cores,
     })
     closers.push(() => set.close())
-    const prompts = await readPrompts(request.classnames, request.templates, set.classes)
+    const prompts = promptsFor(set.classes)
     checkClasses(set, prompts)
     await checkLabels(listing, prompts.classnames.length)
     const classifier = await classify(model, prompts, request, closers)
@@ -124,6 +125,7 @@ export async function evaluateZeroshot(request: ZeroshotRequest): Promise<Zerosh
     if (complete && tally.images === 0) throw noneReadable(request.source, tally.rejects.length, tally.rejects[0])
     return {
       ...tally,
+      ...set.facts,
       model: model.name,
       modelDigest: model.digest,
       listingDigest: set.digest,

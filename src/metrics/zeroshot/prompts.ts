@@ -15,7 +15,7 @@ export interface Prompts {
 }
 
 /** Instead of a file: the names of the source's own classes. */
-export const FOLDER_NAMES = 'folder'
+const FOLDER_NAMES = 'folder'
 
 /** "sea_snake" and "sea-snake" are folders, "sea snake" is what a text says. */
 const nameOfFolder = (name: string): string => name.replaceAll(/[_-]+/g, ' ').trim()
@@ -28,16 +28,16 @@ function folderNames(classes: readonly string[] | undefined): string[] {
   ])
 }
 
-/** Reads prompts; `classes` are the source's own, for --classnames folder. Throws usage errors for unreadable or empty files, and for templates without `{c}`. */
+/**
+ * Reads the files of prompts, once: they may be pipes. The rest waits for the source's own classes, which
+ * --classnames folder asks for. Throws usage errors for unreadable or empty files, and for templates without `{c}`.
+ */
 export async function readPrompts(
   classFile: string | undefined,
   templateFile: string | undefined,
-  classes?: readonly string[],
-): Promise<Prompts> {
+): Promise<(classes?: readonly string[]) => Prompts> {
   const own = classFile === FOLDER_NAMES
-  const classnames = own
-    ? folderNames(classes)
-    : await readLines(classFile ?? bundled('classnames.json'), '--classnames')
+  const given = own ? undefined : await readLines(classFile ?? bundled('classnames.json'), '--classnames')
   const templates = (await readLines(templateFile ?? bundled('templates.json'), '--templates')).map((t) =>
     t.replaceAll('{}', '{c}'),
   )
@@ -45,10 +45,13 @@ export async function readPrompts(
   if (bad !== undefined)
     throw usageError('bad_template', `The template "${bad}" has no {c}`, ['write e.g. "a photo of a {c}."'])
   const of = (file: string | undefined, own: string): string => (file === undefined ? own : `own (${file})`)
-  return {
-    classnames,
-    templates,
-    description: `${classnames.length} class names ${own ? 'of the class folders' : of(classFile, "of OpenAI/OpenCLIP's ImageNet list")} × ${templates.length} templates ${of(templateFile, 'of OpenCLIP')}`,
+  return (classes) => {
+    const classnames = given ?? folderNames(classes)
+    return {
+      classnames,
+      templates,
+      description: `${classnames.length} class names ${own ? 'of the class folders' : of(classFile, "of OpenAI/OpenCLIP's ImageNet list")} × ${templates.length} templates ${of(templateFile, 'of OpenCLIP')}`,
+    }
   }
 }
 

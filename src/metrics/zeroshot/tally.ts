@@ -1,4 +1,5 @@
 /** From the lines of a zero-shot evaluation to its numbers: accuracies, classes and the most frequent mistakes. */
+import { countRejects, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import type { Reject } from '../../types.js'
 
 /** One line per image: its label, then the classes it was taken for, best first; or why there are none. */
@@ -25,6 +26,7 @@ export interface Tally {
   top5: number
   images: number
   rejects: Reject[]
+  rejectsByCode: RejectCounts
   classes: ClassAccuracy[]
   /** The most frequent mistakes. */
   confusions: Confusion[]
@@ -67,5 +69,6 @@ export async function tallyRows(rows: AsyncIterable<ZeroshotRow>, names: string[
       images,
     }))
   const { images } = all
-  return { top1: percent(all.top1, images), top5: percent(all.top5, images), images, rejects, classes, confusions }
+  const accuracies = { top1: percent(all.top1, images), top5: percent(all.top5, images) }
+  return { ...accuracies, images, rejects, rejectsByCode: countRejects(rejects), classes, confusions }
 }

@@ -14,6 +14,11 @@ export const DATASET_CARD = '.huggingface.yaml'
 export const SAMPLES_NPZ = 'samples.npz'
 export const PREVIEW = 'preview/'
 
+/** The plan that follows the one of this hash: a run that gets more images. */
+export function successorName(hash: string): string {
+  return `_vtp/plan-after-${hash.slice(0, 16)}.json`
+}
+
 /** Folders that a run writes files into, those in others behind them. */
 export const FOLDERS = [
   '_vtp',

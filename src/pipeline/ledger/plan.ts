@@ -175,8 +175,13 @@ type PlanKind = RunKind | 'train'
  * Reads the plan of a run of the given kind; undefined when there is none. Throws VtpError
  * `plan_unreadable` on a damaged one and usage error `other_plan` on one of another kind.
  */
-export async function loadPlanOf<T>(store: Store, kind: PlanKind, schema: z.ZodType<T>): Promise<T | undefined> {
-  const value = await readPlan(store)
+export async function loadPlanOf<T>(
+  store: Store,
+  kind: PlanKind,
+  schema: z.ZodType<T>,
+  name = PLAN,
+): Promise<T | undefined> {
+  const value = await readPlan(store, name)
   if (value === undefined) return undefined
   const there = String((value as { kind?: unknown } | null)?.kind ?? 'encode')
   if (there !== kind) throw otherPlan(store.uri, [`command: vtp ${there} there, vtp ${kind} now`])
@@ -185,10 +190,10 @@ export async function loadPlanOf<T>(store: Store, kind: PlanKind, schema: z.ZodT
   return parsed.data
 }
 
-async function readPlan(store: Store): Promise<unknown> {
+async function readPlan(store: Store, name = PLAN): Promise<unknown> {
   let bytes: Uint8Array
   try {
-    bytes = await store.get(PLAN)
+    bytes = await store.get(name)
   } catch (error) {
     if (error instanceof VtpError && error.code === 'not_found') return undefined
     throw error
@@ -216,6 +221,7 @@ export function loadPlan(store: Store): Promise<Plan | undefined> {
 const outlineSchema = z.object({
   kind: z.enum(['encode', 'generate']).default('encode'),
   hash: z.string(),
+  grewFrom: z.array(z.string()).default([]),
   source: z.object({ images: z.int() }).optional(),
   num: z.int().optional(),
   units: z.array(z.object({ rows: z.int().positive() })),
@@ -226,6 +232,8 @@ const outlineSchema = z.object({
 export interface RunOutline {
   kind: RunKind
   hash: string
+  /** Hashes of plans of fewer images whose units are the first of this one. */
+  grewFrom: string[]
   images: number
   units: { rows: number }[]
   /** Of runs that read images. */

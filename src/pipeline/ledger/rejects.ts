@@ -13,10 +13,19 @@ export interface PlacedReject {
 /** How many there are of each reason. */
 export type RejectCounts = Partial<Record<RejectCode, number>>
 
+/** Adds one to `counts`. */
+export function countReject(counts: RejectCounts, { code }: Pick<Reject, 'code'>): void {
+  counts[code] = (counts[code] ?? 0) + 1
+}
+
 export function countRejects(rejects: Iterable<Reject>): RejectCounts {
   const counts: RejectCounts = {}
-  for (const { code } of rejects) counts[code] = (counts[code] ?? 0) + 1
+  for (const reject of rejects) countReject(counts, reject)
   return counts
+}
+
+export function sumCounts(counts: RejectCounts): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0)
 }
 
 /** Adds the rejects of a commit to `counts`. An earlier version's commits do not say the reasons: their file does. */

@@ -134,7 +134,7 @@ async function verifyUnit(
   const trouble = (error: unknown): string => (error instanceof VtpError ? error.message : String(error))
   try {
     const commit = await readCommit(store, unit)
-    if (commit.plan !== plan.hash) problem(`unit ${unit} was committed by another plan`)
+    if (![plan.hash, ...plan.grewFrom].includes(commit.plan)) problem(`unit ${unit} was committed by another plan`)
     if (commit.unit !== unit) problem(`the commit of unit ${unit} says that it is of unit ${commit.unit}`)
     for (const { name, bytes, sha256 } of commit.files) {
       if (remote) {
