@@ -1,10 +1,12 @@
 /** Two processes at one place, places that cannot be written to, and what killed processes have left there. */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { text } from 'node:stream/consumers'
 import { describe, expect, it } from 'vitest'
 import { ownMark } from '../../src/io/owner.js'
-import { repoRoot, runCli, tempDir } from '../support/cli.js'
+import { binPath, repoRoot, runCli, tempDir } from '../support/cli.js'
 
 const images = path.join(repoRoot, 'fixtures', 'images')
 const UUID = '0b1c2d3e-0000-4000-8000-000000000001'
@@ -54,6 +56,25 @@ describe('the cache', () => {
     const named = await runCli(['encode', source, '--out', tempDir()], { env: { VTP_CACHE: '/dev/null/cache' } })
     expect(named.code).toBe(2)
     expect(named.stderr).toContain('Try: set VTP_CACHE to a folder that can be written to')
+  })
+
+  it('is filled by processes of one number at once, as containers have them', async () => {
+    const unshare = ['unshare', '--user', '--map-root-user', '--pid', '--fork', '--mount-proc']
+    const allowed = spawnSync(unshare[0]!, [...unshare.slice(1), 'true']).status === 0
+    const [program, ...before] = allowed ? [...unshare, process.execPath] : [process.execPath]
+    for (let round = 0; round < 2; round++) {
+      const env = { ...process.env, VTP_CACHE: path.join(tempDir(), 'cache') }
+      const ends = [1, 2].map(async () => {
+        const args = [...before, binPath, 'encode', source, '--out', path.join(tempDir(), 'out'), '--workers', '1']
+        const child = spawn(program!, args, { env, stdio: ['ignore', 'ignore', 'pipe'] })
+        const [stderr, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')])
+        return [code, /^Error.*/m.exec(stderr)?.[0]]
+      })
+      expect(await Promise.all(ends)).toEqual([
+        [0, undefined],
+        [0, undefined],
+      ])
+    }
   })
 
   it('and DEST lose what dead processes have left, and keep what may be in use', async () => {

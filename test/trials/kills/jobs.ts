@@ -25,13 +25,13 @@ async function made(...args: string[]): Promise<void> {
 /** Makes the inputs in `dir`; `hub` stands for the hub of `vtp model pull`. */
 export async function makeJobs(dir: string, hub: HubServer): Promise<Record<string, KillJob>> {
   const at = (...names: string[]): string => path.join(dir, ...names)
-  await writePictures(at('photos'), 40)
-  await writePictures(at('more photos'), 20)
-  await made('embed', at('photos'), '--out', at('embeddings'), '--shard-rows', '10')
-  await made('embed', at('more photos'), '--out', at('more embeddings'), '--shard-rows', '10')
+  await writePictures(at('photos'), 16)
+  await writePictures(at('more photos'), 8)
+  const tiny = ['--image-size', '64', '--shard-rows', '4', '--batch-size', '2']
+  await made('embed', at('photos'), '--out', at('embeddings'), ...tiny)
+  await made('embed', at('more photos'), '--out', at('more embeddings'), ...tiny)
   await made('index', at('embeddings'), '--out', at('photos.index'))
-  const tiny = ['--image-size', '64', '--shard-rows', '10', '--format', 'safetensors']
-  await made('encode', at('photos'), '--out', at('latents'), ...tiny)
+  await made('encode', at('photos'), '--out', at('latents'), '--format', 'safetensors', ...tiny)
   const dit = await randomDit(dir, 'small', vtpStyle({ hiddenSize: 96, depth: 3, numHeads: 4 }))
   writeFileSync(at('stats.pt'), encodeLatentsStats(new Float32Array(64).fill(0.1), new Float32Array(64).fill(1.5)))
   const often = ['--checkpoint-seconds', '0']
@@ -47,12 +47,24 @@ export async function makeJobs(dir: string, hub: HubServer): Promise<Record<stri
       args: ['index', at('more embeddings'), '--append'],
       begin: start('photos.index'),
     },
-    embed: { args: ['embed', at('photos'), '--shard-rows', '10', '--batch-size', '4', ...often] },
-    'eval-recon': { args: ['eval-recon', at('photos'), '--metrics', 'psnr,ssim', '--batch-size', '2', ...often] },
+    embed: { args: ['embed', at('photos'), ...tiny, ...often] },
+    'eval-recon': {
+      args: [
+        'eval-recon',
+        at('photos'),
+        '--metrics',
+        'psnr,ssim',
+        '--batch-size',
+        '2',
+        '--transform',
+        'adm-crop(64)',
+        ...often,
+      ],
+    },
     'eval-probe': {
       args: [
         ...['eval-probe', '--train', at('photos'), '--val', at('more photos'), '--epochs', '2', '--epoch-length', '3'],
-        ...['--batch-size', '8', '--blocks', '1', '--learning-rates', '0.01,0.1', ...often],
+        ...['--batch-size', '2', '--blocks', '1', '--learning-rates', '0.01,0.1', ...often],
       ],
     },
     fid: {
