@@ -7,6 +7,7 @@ import { opendir, readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../../errors.js'
 import type { PassedOver, Source } from '../../types.js'
+import { uriScheme } from '../store.js'
 import { isAppleDouble, isImageName } from './image-names.js'
 import { createListingReport } from './listing-report.js'
 
@@ -18,21 +19,65 @@ export async function openFolderOfFiles(
   open: (files: string[]) => Promise<Source>,
 ): Promise<Source | undefined> {
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
-  const files = entries.filter((entry) => !entry.isDirectory() && !/^[._]/.test(entry.name)).map(({ name }) => name)
-  const kinds = Object.entries(KINDS).filter(([, pattern]) => files.some((name) => pattern.test(name)))
-  const [kind, other] = kinds
-  if (!kind || files.some(isImageName) || (await holdsImage(folder))) return undefined
+  const files = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name)
+  if (!files.some(isOfKind) || files.some(isImageName) || (await holdsImage(folder))) return undefined
+  return openOneKind(
+    folder,
+    files,
+    entries.map(({ name }) => name),
+    open,
+  )
+}
+
+/** The same for an `s3://` prefix. Its listing is read up to the first image. */
+export async function openPrefixOfFiles(
+  spec: string,
+  open: (files: string[]) => Promise<Source>,
+): Promise<Source | undefined> {
+  const [{ listObjects }, { folderKey, parseS3Uri }] = await Promise.all([
+    import('../s3/objects.js'),
+    import('../s3/uri.js'),
+  ])
+  const { bucket, key } = parseS3Uri(spec)
+  const prefix = folderKey(key)
+  const all = new Set<string>()
+  const files: string[] = []
+  for await (const object of listObjects({ bucket, key: prefix })) {
+    const [first = '', ...rest] = object.key.slice(prefix.length).split('/')
+    const file = rest.at(-1) ?? first
+    if (isImageName(file) && !isAppleDouble(file)) return undefined
+    if (first !== '') all.add(first)
+    if (rest.length === 0 && first !== '') files.push(first)
+  }
+  return files.some(isOfKind) ? openOneKind(spec.replace(/\/+$/, ''), files, [...all], open) : undefined
+}
+
+const isHidden = (name: string): boolean => /^[._]/.test(name)
+const isOfKind = (name: string): boolean =>
+  !isHidden(name) && Object.values(KINDS).some((pattern) => pattern.test(name))
+
+/** `files` lie in `folder` itself; `all` are those and its inner folders. */
+async function openOneKind(
+  folder: string,
+  files: string[],
+  all: string[],
+  open: (files: string[]) => Promise<Source>,
+): Promise<Source> {
+  const inFolder = (name: string): string =>
+    uriScheme(folder) === undefined ? path.join(folder, name) : `${folder}/${name}`
+  const shown = files.filter((name) => !isHidden(name))
+  const [kind, other] = Object.entries(KINDS).filter(([, pattern]) => shown.some((name) => pattern.test(name)))
   if (other) {
-    throw usageError('mixed_sources', `${folder} holds both ${kind[0]} and ${other[0]} files`, [
-      `give one kind by a pattern, e.g. "${path.join(folder, '*.parquet')}"`,
+    throw usageError('mixed_sources', `${folder} holds both ${kind![0]} and ${other[0]} files`, [
+      `give one kind by a pattern, e.g. "${inFolder('*.parquet')}"`,
     ])
   }
-  const taken = files
-    .filter((name) => kind[1].test(name))
+  const taken = shown
+    .filter((name) => kind![1].test(name))
     .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
   const report = createListingReport()
-  for (const { name } of entries) if (!taken.includes(name)) report.passOver(name)
-  return withPassedOver(await open(taken.map((name) => path.join(folder, name))), report.passedOver)
+  for (const name of all) if (!taken.includes(name)) report.passOver(name)
+  return withPassedOver(await open(taken.map(inFolder)), report.passedOver)
 }
 
 /** Whether an image lies anywhere below; stops at the first one. */

@@ -6,7 +6,7 @@ import { errorText, systemCode, usageError, VtpError } from '../../errors.js'
 import type { Source } from '../../types.js'
 import { unsupportedScheme, uriScheme } from '../store.js'
 import { openFolder } from './folder.js'
-import { openFolderOfFiles } from './folder-of-files.js'
+import { openFolderOfFiles, openPrefixOfFiles } from './folder-of-files.js'
 import { isImageName } from './image-names.js'
 import { limitSource } from './limit.js'
 import type { SourceOptions } from './options.js'
@@ -65,7 +65,10 @@ async function openRemoteSource(spec: string, options: SourceOptions): Promise<S
   }
   const { isRunFolder, openRunFolder } = await import('./shards.js')
   if (await isRunFolder(spec)) return limitSource(await openRunFolder(spec, options), options)
-  return (await import('./s3-prefix.js')).openS3Prefix(spec, options)
+  const { isSavedDataset, openSavedDataset } = await import('./saved-dataset.js')
+  if (await isSavedDataset(spec)) return openSavedDataset(spec, options)
+  const files = await openPrefixOfFiles(spec, (names) => openFiles(names, options))
+  return files ?? (await import('./s3-prefix.js')).openS3Prefix(spec, options)
 }
 
 /** Images, tars or Parquet files; without a pattern, Parquet files win over tars, and tars over images. */

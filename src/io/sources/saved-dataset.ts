@@ -3,14 +3,14 @@
  * format, `dataset_info.json` the features. Record batches are found by their messages' headers once, and read
  * one at a time, the last few being kept. Format: arrow.apache.org/docs/format/Columnar.html, "IPC Streaming".
  */
-import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { type DataType, Message, MessageHeader, RecordBatchReader, type Schema, Type } from 'apache-arrow'
 import { z } from 'zod'
-import { errorText, usageError, VtpError } from '../../errors.js'
+import { errorText, systemCode, usageError, VtpError } from '../../errors.js'
 import { RejectError, type Source } from '../../types.js'
 import { checkArrowMessage } from '../arrow-message.js'
-import { openRangeReader, type RangeReader } from '../range-reader.js'
+import { openRangeReader, type RangeReader, windowed } from '../range-reader.js'
+import { uriScheme } from '../store.js'
 import type { NamedEntry } from './class-names.js'
 import { type DataRecord, topField } from './fields.js'
 import { finishListing } from './finish-listing.js'
@@ -34,13 +34,29 @@ const stateSchema = z.looseObject({
   _indices_data_files: z.array(z.unknown()).nullish(),
 })
 
+/** Whether a folder or an `s3://` prefix is one. */
 export async function isSavedDataset(folder: string): Promise<boolean> {
-  const there = (name: string): Promise<boolean> =>
-    stat(path.join(folder, name)).then(
-      (info) => info.isFile(),
-      () => false,
-    )
+  const there = async (name: string): Promise<boolean> => (await readText(inFolder(folder, name))) !== undefined
   return (await there('dataset_dict.json')) || ((await there('state.json')) && (await there('dataset_info.json')))
+}
+
+function inFolder(folder: string, name: string): string {
+  return uriScheme(folder) === undefined ? path.join(folder, name) : `${folder.replace(/\/+$/, '')}/${name}`
+}
+
+/** Undefined where there is no such file or object. */
+async function readText(file: string): Promise<string | undefined> {
+  const reader = await openRangeReader(file).catch((error: unknown) => {
+    const missing = ['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')
+    if (missing || (error instanceof VtpError && error.code === 'not_found')) return undefined
+    throw error
+  })
+  if (!reader) return undefined
+  try {
+    return (await reader.read(0, Math.min(reader.size, MAX_HEADER_BYTES))).toString()
+  } finally {
+    await reader.close()
+  }
 }
 
 interface ArrowFile {
@@ -54,7 +70,7 @@ interface ArrowFile {
 
 /** Throws usage error `dataset_dict` for a folder of several splits, VtpError `bad_dataset` for a damaged one. */
 export async function openSavedDataset(folder: string, options: SourceOptions): Promise<Source> {
-  const root = path.resolve(folder)
+  const root = uriScheme(folder) === undefined ? path.resolve(folder) : folder.replace(/\/+$/, '')
   const names = await dataFiles(root)
   const report = createListingReport()
   const files = new Map<string, Promise<ArrowFile>>()
@@ -67,7 +83,7 @@ export async function openSavedDataset(folder: string, options: SourceOptions): 
     }
     return opened
   }
-  const first = await openFile(path.join(root, names[0]!))
+  const first = await openFile(inFolder(root, names[0]!))
   let columns: ChosenColumns
   try {
     const fields = first.schema.fields.map(({ name, type }) => ({ name, kind: columnKind(type as DataType) }))
@@ -104,7 +120,7 @@ export async function openSavedDataset(folder: string, options: SourceOptions): 
     const wanted = [...top(columns.label), ...top(columns.caption), ...(options.metadata ? columns.others : [])]
     if (!options.metadata) for (const name of columns.others) report.noteName('fields', name)
     for (const name of names) {
-      const file = await openFile(path.join(root, name))
+      const file = await openFile(inFolder(root, name))
       let number = 0
       for (let batch = 0; batch < file.batches.length; batch++) {
         signal?.throwIfAborted()
@@ -150,7 +166,7 @@ export async function openSavedDataset(folder: string, options: SourceOptions): 
     async read(entry, signal) {
       const { at } = entry
       if (at.kind !== 'arrow') throw new RejectError('bad_entry', 'read', `the entry is of kind ${at.kind}`)
-      if (!names.some((name) => path.join(root, name) === at.path))
+      if (!names.some((name) => inFolder(root, name) === at.path))
         throw new RejectError('not_found', 'read', `${at.path} is not part of the source`)
       let value: unknown
       try {
@@ -169,19 +185,20 @@ export async function openSavedDataset(folder: string, options: SourceOptions): 
 }
 
 async function dataFiles(root: string): Promise<string[]> {
-  const dict = await readFile(path.join(root, 'dataset_dict.json'), 'utf8').catch(() => undefined)
+  const dict = await readText(inFolder(root, 'dataset_dict.json'))
   if (dict !== undefined) {
     const splits = (JSON.parse(dict) as { splits?: string[] }).splits ?? []
     throw usageError('dataset_dict', `${root} holds several splits: ${splits.join(', ')}`, [
-      `give one of them: ${path.join(root, splits[0] ?? 'train')}`,
+      `give one of them: ${inFolder(root, splits[0] ?? 'train')}`,
     ])
   }
+  const file = inFolder(root, 'state.json')
   try {
-    const state = stateSchema.parse(JSON.parse(await readFile(path.join(root, 'state.json'), 'utf8')))
+    const state = stateSchema.parse(JSON.parse((await readText(file)) ?? ''))
     if (state._indices_data_files?.length) throw new Error('it has a table of indices: save it after flatten_indices()')
     return state._data_files.map(({ filename }) => filename)
   } catch (error) {
-    throw damaged(path.join(root, 'state.json'), error)
+    throw damaged(file, error)
   }
 }
 
@@ -197,16 +214,17 @@ async function openArrowFile(file: string): Promise<ArrowFile> {
   let reader: RangeReader | undefined
   try {
     reader = await openRangeReader(file)
+    const readNext = windowed(reader)
     const heads: Buffer[] = []
     const batches: ArrowFile['batches'] = []
     for (let at = 0; ; ) {
       if (at + 8 > reader.size) throw new Error('it ends without its end mark: it may be cut off')
-      const start = await reader.read(at, 8)
+      const start = await readNext(at, 8)
       // 0xFFFFFFFF, then the length of the header; 0 is the end.
       const [mark, bytes] = [start.readUInt32LE(0), start.readInt32LE(4)]
       if (mark === 0xffffffff && bytes === 0) break
       if (mark !== 0xffffffff || bytes < 0 || bytes > MAX_HEADER_BYTES) throw new Error(`no message at byte ${at}`)
-      const header = await reader.read(at + 8, bytes)
+      const header = await readNext(at + 8, bytes)
       checkArrowMessage(header)
       const message = Message.decode(header)
       const whole = 8 + bytes + message.bodyLength

@@ -30,7 +30,7 @@ export async function makeJobs(dir: string, hub: HubServer): Promise<Record<stri
   const tiny = ['--image-size', '64', '--shard-rows', '4', '--batch-size', '2']
   await made('embed', at('photos'), '--out', at('embeddings'), ...tiny)
   await made('embed', at('more photos'), '--out', at('more embeddings'), ...tiny)
-  await made('index', at('embeddings'), '--out', at('photos.index'))
+  await made('index', at('embeddings'), '--out', at('photos.index'), '--workers', '1')
   await made('encode', at('photos'), '--out', at('latents'), '--format', 'safetensors', ...tiny)
   const dit = await randomDit(dir, 'small', vtpStyle({ hiddenSize: 96, depth: 3, numHeads: 4 }))
   writeFileSync(at('stats.pt'), encodeLatentsStats(new Float32Array(64).fill(0.1), new Float32Array(64).fill(1.5)))
@@ -42,9 +42,10 @@ export async function makeJobs(dir: string, hub: HubServer): Promise<Record<stri
       for (const name of without) rmSync(path.join(out, name), { force: true })
     }
   return {
-    'index (build)': { args: ['index', at('embeddings'), at('more embeddings')] },
+    // Several threads add vectors in an order of their own.
+    'index (build)': { args: ['index', at('embeddings'), at('more embeddings'), '--workers', '1'] },
     'index (append)': {
-      args: ['index', at('more embeddings'), '--append'],
+      args: ['index', at('more embeddings'), '--append', '--workers', '1'],
       begin: start('photos.index'),
     },
     embed: { args: ['embed', at('photos'), ...tiny, ...often] },
