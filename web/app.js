@@ -53,6 +53,7 @@ async function show() {
   query = Object.fromEntries(new URLSearchParams(location.search))
   $('q').value = query.q ?? ''
   for (const name of FILTERS) $(name).value = query[name] ?? ''
+  $('dedup').checked = query.dedup === '1'
   if (FILTERS.some((name) => query[name])) toggleFilters(true)
   showChips()
   $('details').close()
@@ -61,31 +62,37 @@ async function show() {
   $('more').hidden = true
   $('more').disabled = false
   $('empty').hidden = isQuery()
+  $('export').hidden = true
   document.title = query.q ? `${query.q} · vtp search` : 'vtp search'
-  if (isQuery()) await load()
-  else say('')
+  await load()
 }
 
-/** Fetches the next page of results. */
+/** Fetches the next page of results, or of images from all over the index where nothing is searched for. */
 async function load() {
   const mine = ++ticket
-  say(shown.length === 0 ? 'Searching…' : 'Loading more…')
+  const kind = isQuery() ? 'search' : 'sample'
+  say(shown.length > 0 ? 'Loading more…' : kind === 'search' ? 'Searching…' : '')
   $('more').disabled = true
   try {
-    const answer = await ask(`/api/search?${parameters({ k: PAGE, offset: shown.length })}`)
+    const answer = await ask(`/api/${kind}?${parameters({ k: PAGE, offset: shown.length })}`)
     if (mine !== ticket) return
     for (const hit of answer.results) $('results').append(card(hit, shown.push(hit) - 1))
     $('more').hidden = !answer.more
     const filtered = FILTERS.some((name) => query[name])
+    $('export').hidden = shown.length === 0
+    $('export').href = `/api/results.csv?${parameters({ k: shown.length })}`
     if (shown.length === 0) say(filtered ? 'No image meets the filters.' : 'Nothing was found.')
-    else say(`${number.format(shown.length)} results · ${answer.milliseconds.toFixed(1)} ms`)
-    showLatency(answer.latency)
+    else if (kind === 'sample') say(`${counted(shown.length, 'image')} from all over the index`)
+    else say(`${counted(shown.length, 'result')} · ${answer.milliseconds.toFixed(1)} ms`)
+    if (answer.latency) showLatency(answer.latency)
   } catch (error) {
     if (mine === ticket) say(error.message, true)
   } finally {
     if (mine === ticket) $('more').disabled = false
   }
 }
+
+const counted = (count, noun) => `${number.format(count)} ${noun}${count === 1 ? '' : 's'}`
 
 function card(hit, at) {
   const name = hit.key.split('/').pop()
@@ -111,7 +118,9 @@ function card(hit, at) {
   const about = element(
     'div',
     { className: 'about' },
-    element('span', { className: 'score', textContent: hit.score.toFixed(3), title: 'cosine similarity' }),
+    ...(hit.score === null
+      ? []
+      : [element('span', { className: 'score', textContent: hit.score.toFixed(3), title: 'cosine similarity' })]),
     details,
   )
   const text = element('div', { className: 'name', textContent: words, title: hit.uri })
@@ -147,7 +156,13 @@ async function more() {
   }
 }
 
-const filters = () => Object.fromEntries(FILTERS.map((name) => [name, $(name).value]))
+/** What narrows a query down. */
+const filters = () => ({
+  ...Object.fromEntries(FILTERS.map((name) => [name, $(name).value])),
+  dedup: $('dedup').checked ? '1' : '',
+})
+/** What the page says now, typed text and all. */
+const asked = () => ({ q: $('q').value.trim(), ...filters(), image: query.image, row: query.row })
 const similar = (hit) => go({ ...filters(), row: hit.row })
 
 function showChips() {
@@ -190,7 +205,7 @@ function openDetails(hit) {
   if (!hit.missing) image.src = thumbnail(hit.row, 1024)
   image.alt = hit.caption?.trim() || title
   const facts = {
-    Similarity: hit.score.toFixed(4),
+    Similarity: hit.score?.toFixed(4),
     Class: hit.className ?? hit.label,
     Caption: hit.caption,
     Size: hit.width ? `${hit.width} × ${hit.height}` : null,
@@ -203,6 +218,8 @@ function openDetails(hit) {
   $('details-list').replaceChildren(
     ...rows.flatMap(([key, value]) => [element('dt', { textContent: key }), element('dd', { textContent: value })]),
   )
+  $('details-original').hidden = hit.missing
+  $('details-original').href = `/api/originals/${hit.row}`
   $('details-similar').onclick = () => similar(hit)
   $('details').showModal()
 }
@@ -254,8 +271,7 @@ function onKey(event) {
 function listen() {
   $('search').addEventListener('submit', (event) => {
     event.preventDefault()
-    const { image, row } = query
-    void go({ q: $('q').value.trim(), ...filters(), image, row })
+    void go(asked())
   })
   $('file').addEventListener('change', () => {
     const [file] = $('file').files
@@ -266,9 +282,9 @@ function listen() {
   $('filters-toggle').addEventListener('click', () => toggleFilters())
   $('filters-clear').addEventListener('click', () => {
     for (const name of FILTERS) $(name).value = ''
-    void go({ ...query, ...filters() })
+    void go(asked())
   })
-  for (const name of FILTERS) $(name).addEventListener('change', () => void go({ ...query, ...filters() }))
+  for (const name of [...FILTERS, 'dedup']) $(name).addEventListener('change', () => void go(asked()))
   $('more').addEventListener('click', () => void more())
   $('details-close').addEventListener('click', () => $('details').close())
   document.addEventListener('keydown', onKey)

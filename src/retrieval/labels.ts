@@ -47,7 +47,7 @@ export async function readLabelFile(file: string, what: string): Promise<string[
 export function fillTemplate(template: string, label: string): string {
   if (!/\{c?\}/.test(template)) {
     throw usageError('bad_template', `The template "${template}" has no place for the label`, [
-      `write {} where the label goes, e.g. "${DEFAULT_TEMPLATE}"`,
+      `write {} or {c} where the label goes, e.g. "${DEFAULT_TEMPLATE}"`,
     ])
   }
   return template.replace(/\{c?\}/g, () => label)

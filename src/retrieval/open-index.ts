@@ -29,6 +29,8 @@ export interface OpenIndex {
    * search is exact: the best among all rows that meet it.
    */
   search(queries: Float32Array, options: SearchOptions): Promise<Hit[][]>
+  /** 1 for each row that meets a filter: uint8 [rows]. The last masks are kept. */
+  mask(filter: RowFilter): Promise<Uint8Array>
   close(): Promise<void>
 }
 
@@ -72,6 +74,7 @@ export async function openIndex(folder: string, options: OpenOptions = {}): Prom
         const approximate = force ? undefined : (hnsw ?? lance)
         return approximate ? approximate.search(queries, k) : exact.search(queries, k)
       },
+      mask: maskOf,
       async close() {
         lance?.close()
         await Promise.allSettled([exact.close(), reader.close()])

@@ -41,6 +41,49 @@ const poll = <T>(look: () => Promise<T> | T) => expect.poll(look, { timeout: 20_
 const settled = (text: RegExp): Promise<void> => page.locator('#status').filter({ hasText: text }).waitFor()
 
 describe('the page', () => {
+  it('shows the same images from all over the index before the first query, and narrows them down', async () => {
+    await settled(/13 images from all over the index/)
+    const sample = await names()
+    expect([sample.length, new Set(sample).size]).toEqual([13, 13])
+    expect(await page.locator('.result .score').count()).toBe(0)
+    await page.reload()
+    await settled(/13 images/)
+    expect(await names()).toEqual(sample)
+    await page.click('#filters-toggle')
+    await page.selectOption('#label', { label: 'things' })
+    await settled(/5 images/)
+    expect((await names()).every((name) => name.startsWith('things'))).toBe(true)
+  })
+
+  it('hides near-duplicates by a switch that stays with the query', async () => {
+    await page.fill('#q', 'a cat')
+    await page.check('#dedup')
+    await settled(/results/)
+    expect(page.url()).toMatch(/q=a\+cat&dedup=1/)
+    await page.reload()
+    await settled(/results/)
+    expect(await page.isChecked('#dedup')).toBe(true)
+    await page.uncheck('#dedup')
+    await poll(() => page.url()).not.toMatch(/dedup/)
+  })
+
+  it('saves what it shows as CSV, and opens the original of an image', async () => {
+    await page.fill('#q', 'a cat')
+    await page.keyboard.press('Enter')
+    await settled(/13 results/)
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#export')])
+    const lines = readFileSync(await download.path(), 'utf8')
+      .trimEnd()
+      .split('\r\n')
+    expect([download.suggestedFilename(), lines.length]).toEqual(['results.csv', 14])
+    const first = page.locator('.result').first()
+    expect(lines[1]).toContain((await first.locator('.name').getAttribute('title'))!)
+    await first.locator('.info').click()
+    const href = await page.locator('#details-original').getAttribute('href')
+    const original = await page.request.get(new URL(href!, server.url).href)
+    expect([original.status(), original.headers()['content-type']]).toEqual([200, expect.stringMatching(/^image\//)])
+  })
+
   it('searches as one types: results with pictures, scores and times', async () => {
     expect(await page.locator(':focus').getAttribute('id')).toBe('q')
     await page.keyboard.type('a cat')
@@ -159,7 +202,8 @@ describe('the page', () => {
       await page.keyboard.press('Enter')
       await answered
       await page.waitForTimeout(100)
-      expect([await names(), await page.locator('#status').textContent()]).toEqual([[], ''])
+      await settled(/13 images from all over the index/)
+      expect([(await names()).length, await page.locator('.result .score').count()]).toEqual([13, 0])
       expect(await page.locator('#empty').isVisible()).toBe(true)
     } finally {
       await page.unroute(/api\/search/)

@@ -17,6 +17,7 @@ let rows: number
 
 beforeAll(async () => {
   cpSync(path.join(repoRoot, 'fixtures', 'images'), photos, { recursive: true })
+  copyFileSync(cat, path.join(photos, 'things', 'copy of the cat.png'))
   const index = await buildIndexOf(photos, dir)
   writeFileSync(path.join(dir, 'secret.txt'), SECRET)
   writeFileSync(path.join(dir, 'secret.jpg'), `\xff\xd8\xff${SECRET}`, 'latin1')
@@ -79,7 +80,50 @@ describe('the API', () => {
     })
     const filtered = (await response.json()) as Answer
     expect(filtered.results.map((hit) => hit.className)).toEqual(['things', 'things', 'things'])
+    const other = readFileSync(path.join(photos, 'things', 'coffee.webp'))
+    const second = await fetch(new URL('api/upload', server.url), { method: 'POST', body: other })
+    expect(((await second.json()) as { image: string }).image).not.toBe(image)
     expect(filtered.latency.p95).toBeGreaterThanOrEqual(filtered.latency.p50)
+  })
+
+  it('shows a sample of the index, hides near-duplicates, and gives results as a table', async () => {
+    const sample = (await get('api/sample?k=200')).body.results
+    expect(sample.map((hit) => hit.row).sort((a, b) => a - b)).toEqual([...Array(rows).keys()])
+    expect((await get('api/sample?k=5')).body.results).toEqual(sample.slice(0, 5))
+    const isCat = ({ key }: { key: string }): boolean => /cat\.png$/.test(key)
+    for (const address of ['api/sample?k=50', 'api/search?q=a+cat&k=50']) {
+      const all = (await get(address)).body.results
+      const single = (await get(`${address}&dedup=1`)).body.results
+      expect([all.filter(isCat).length, single.filter(isCat).length]).toEqual([2, 1])
+      // In pages they are the same.
+      const pages = [0, 4, 8].map((offset) => get(`${address}&dedup=1`.replace('k=50', `k=4&offset=${offset}`)))
+      const paged = (await Promise.all(pages)).flatMap(({ body }) => body.results)
+      expect(paged.map((hit) => hit.row)).toEqual(single.slice(0, 12).map((hit) => hit.row))
+    }
+    const table = await fetch(new URL('api/results.csv?q=a+cat&dedup=1&k=2', server.url))
+    expect(table.headers.get('content-disposition')).toMatch(/attachment; filename="results.csv"/)
+    const [header, ...lines] = (await table.text()).trimEnd().split('\r\n')
+    expect(header).toMatch(/rank,score,key,uri,/)
+    expect(lines).toHaveLength(2)
+  })
+
+  it('gives originals as they lie there, and nothing that is not an image any more', async () => {
+    const { results } = (await get('api/search?q=a+cat&k=50')).body
+    const copy = results.find((hit) => hit.key.endsWith('copy of the cat.png'))!
+    const address = new URL(`api/originals/${copy.row}`, server.url)
+    const original = await fetch(address)
+    expect(original.headers.get('content-type')).toBe('image/png')
+    expect(original.headers.get('content-disposition')).toContain("inline; filename*=UTF-8''copy%20of%20the%20cat.png")
+    expect(Buffer.from(await original.arrayBuffer()).equals(readFileSync(cat))).toBe(true)
+    const file = path.join(photos, 'things', 'copy of the cat.png')
+    writeFileSync(file, `<script>${SECRET}</script>`)
+    try {
+      const changed = await fetch(address)
+      expect([changed.status, (await changed.text()).includes(SECRET)]).toEqual([422, false])
+    } finally {
+      copyFileSync(cat, file)
+    }
+    expect((await fetch(new URL('api/originals/9999', server.url))).status).toBe(404)
   })
 
   it('takes what a form leaves empty as not given', async () => {

@@ -1,18 +1,19 @@
 /** The server's API, as docs/retrieval.md describes it. */
 import { createHash } from 'node:crypto'
-import { z } from 'zod'
 import { errorText, VtpError } from '../../errors.js'
 import { RejectError } from '../../types.js'
 import { combineQueries, type Embedder } from '../embedder.js'
 import { type RowFilter, resolveLabels } from '../filters.js'
-import { describeHits, type HitJson } from '../hits.js'
+import { describeHits, dropNearDuplicates, type HitJson } from '../hits.js'
 import type { OpenIndex } from '../open-index.js'
 import { createRecent } from '../recent.js'
+import type { Hit } from '../top-k.js'
+import { resultsCsv } from './csv.js'
 import { HttpError } from './http.js'
 import { createLatency, type LatencySummary } from './latency.js'
+import { MAX_RESULTS, readParameters, type SearchParameters } from './parameters.js'
+import { sampleRows } from './sample.js'
 
-/** How far one can page. */
-const MAX_RESULTS = 2000
 /** Uploaded queries that are remembered; later pages ask for them by their id. */
 const UPLOADS = 200
 /** Embedded texts that are remembered: every page of results asks for its text again. */
@@ -21,40 +22,8 @@ const TEXTS = 1000
 const CAPTION_ROWS = 4096
 const MAX_PIXELS = 50_000_000
 
-/** A whole number, also as the text of an address. */
-const count = (min: number, max: number) =>
-  z
-    .union([
-      z.number(),
-      z
-        .string()
-        .regex(/^-?\d+$/, 'is not a whole number')
-        .transform(Number),
-    ])
-    .pipe(z.int().min(min).max(max))
-const size = count(0, 1_000_000).optional()
-
-const searchSchema = z.strictObject({
-  q: z.string().max(1000).optional(),
-  image: z
-    .string()
-    .regex(/^[0-9a-f]{16}$/)
-    .optional(),
-  row: count(0, 2 ** 32).optional(),
-  /** Weights of text, image and row. */
-  weights: z
-    .string()
-    .regex(/^-?\d*\.?\d+(,-?\d*\.?\d+){0,2}$/)
-    .optional(),
-  k: count(1, 200).default(24),
-  offset: count(0, MAX_RESULTS).default(0),
-  label: z.string().max(200).optional(),
-  caption: z.string().max(200).optional(),
-  minWidth: size,
-  maxWidth: size,
-  minHeight: size,
-  maxHeight: size,
-})
+/** From which cosine similarity on two images are near-duplicates: the default of `vtp dedup`. */
+const NEAR = 0.95
 
 export interface Info {
   /** Changes with the index; part of the thumbnails' addresses. */
@@ -78,12 +47,23 @@ export interface SearchAnswer {
   latency: LatencySummary
 }
 
+/** Rows that no query has put in an order; they have no score. */
+export interface SampleAnswer {
+  results: (Omit<HitJson, 'score'> & { score: null })[]
+  offset: number
+  more: boolean
+}
+
 export interface Api {
   readonly version: string
   info(): Promise<Info>
   /** Embeds an uploaded image; returns the id under which searches find it. */
   upload(bytes: Uint8Array): Promise<{ image: string }>
   search(parameters: Record<string, unknown>): Promise<SearchAnswer>
+  /** Rows from all over the index, the same ones every time. */
+  sample(parameters: Record<string, unknown>): Promise<SampleAnswer>
+  /** The results of a search, or of the sample where nothing is searched for, as CSV. */
+  csv(parameters: Record<string, unknown>): Promise<string>
   row(id: number): Promise<HitJson>
 }
 
@@ -97,6 +77,19 @@ async function hasCaptions({ manifest, reader }: OpenIndex): Promise<boolean> {
     if ((await reader.rows(ids)).some((row) => row.caption !== null)) return true
   }
   return false
+}
+
+const isQuery = ({ q, image, row }: SearchParameters): boolean =>
+  Boolean(q?.trim()) || image !== undefined || row !== undefined
+
+/** Usage errors are the request's. */
+async function asHttp<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof VtpError && error.exitCode === 2) throw new HttpError(400, error.code, errorText(error))
+    throw error
+  }
 }
 
 export function createApi(index: OpenIndex, embedder: Embedder): Api {
@@ -122,7 +115,7 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
     return found
   }
   /** The query's unit vector, and how many rows of the best are the query itself. */
-  const queryVector = async (query: z.infer<typeof searchSchema>): Promise<Float32Array> => {
+  const queryVector = async (query: SearchParameters): Promise<Float32Array> => {
     const parts: Float32Array[] = []
     const weights: number[] = []
     const given = (query.weights ?? '').split(',').filter(Boolean).map(Number)
@@ -141,7 +134,7 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
     if (parts.length === 0) throw new HttpError(400, 'no_query', 'Give a text, an image or a row to search for.')
     return combineQueries(parts, weights)
   }
-  const filterOf = (query: z.infer<typeof searchSchema>): RowFilter => ({
+  const filterOf = (query: SearchParameters): RowFilter => ({
     labels: query.label ? resolveLabels([query.label], manifest.classes) : undefined,
     caption: query.caption || undefined,
     minWidth: query.minWidth,
@@ -149,6 +142,34 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
     minHeight: query.minHeight,
     maxHeight: query.maxHeight,
   })
+  /** The best `end` hits, or rows of the sample where there is no query; without near-duplicates if so asked. */
+  const findHits = async (query: SearchParameters, vector: Float32Array | undefined, end: number): Promise<Hit[]> => {
+    const filter = filterOf(query)
+    const best = async (k: number): Promise<Hit[]> => {
+      if (!vector) return (await sampleRows(index, k, filter)).map((row) => ({ row, score: 1 }))
+      return (await index.search(vector, { k, filter }))[0] ?? []
+    }
+    if (!query.dedup) return best(end)
+    // Near-duplicates leave gaps, which further results fill.
+    for (let k = 2 * end; ; k *= 2) {
+      const found = await best(Math.min(k, MAX_RESULTS))
+      const kept = await dropNearDuplicates(index, found, NEAR)
+      if (kept.length >= end || found.length < k) return kept.slice(0, end)
+    }
+  }
+  const resultsOf = async (query: SearchParameters, vector: Float32Array | undefined) => {
+    const end = Math.min(query.offset + query.k, MAX_RESULTS)
+    const began = performance.now()
+    const hits = await findHits(query, vector, end)
+    const milliseconds = performance.now() - began
+    const results = await describeHits(index, hits.slice(query.offset, end))
+    return {
+      milliseconds,
+      results: results.map((hit) => ({ ...hit, rank: hit.rank + query.offset })),
+      more: hits.length === end && end < Math.min(MAX_RESULTS, manifest.rows),
+    }
+  }
+  const unscored = (hit: HitJson): SampleAnswer['results'][number] => ({ ...hit, score: null })
   return {
     version,
     async info() {
@@ -167,6 +188,8 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
       }
     },
     async upload(bytes) {
+      // Before the bytes go to the thread that reads them, and are gone here.
+      const image = createHash('sha256').update(bytes).digest('hex').slice(0, 16)
       let vector: Float32Array
       try {
         vector = await embedder.image(bytes, MAX_PIXELS)
@@ -175,40 +198,38 @@ export function createApi(index: OpenIndex, embedder: Embedder): Api {
           throw new HttpError(422, error.code, `This is not an image that can be read: ${error.message}`)
         throw error
       }
-      const image = createHash('sha256').update(bytes).digest('hex').slice(0, 16)
       uploads.set(image, vector)
       return { image }
     },
-    async search(parameters) {
-      // A form sends what was left empty, too.
-      const given = Object.entries(parameters).filter(([, value]) => value !== '' && value !== null)
-      const parsed = searchSchema.safeParse(Object.fromEntries(given))
-      if (!parsed.success) {
-        const [issue] = parsed.error.issues
-        throw new HttpError(400, 'bad_parameter', `${issue?.path.join('.') || 'query'}: ${issue?.message}`)
-      }
-      const query = parsed.data
-      const began = performance.now()
-      try {
+    search: (parameters) =>
+      asHttp(async () => {
+        const query = readParameters(parameters, 'page')
+        const began = performance.now()
         const vector = await queryVector(query)
-        const end = Math.min(query.offset + query.k, MAX_RESULTS)
-        const [hits = []] = await index.search(vector, { k: end, filter: filterOf(query) })
-        const milliseconds = performance.now() - began
-        latency.add(milliseconds)
-        const page = hits.slice(query.offset, end)
-        const results = await describeHits(index, page)
+        const embedded = performance.now() - began
+        const { results, more, milliseconds } = await resultsOf(query, vector)
+        latency.add(embedded + milliseconds)
         return {
-          results: results.map((hit) => ({ ...hit, rank: hit.rank + query.offset })),
+          results,
           offset: query.offset,
-          more: hits.length === end && end < Math.min(MAX_RESULTS, manifest.rows),
-          milliseconds: Number(milliseconds.toFixed(2)),
+          more,
+          milliseconds: Number((embedded + milliseconds).toFixed(2)),
           latency: latency.summary(),
         }
-      } catch (error) {
-        if (error instanceof VtpError && error.exitCode === 2) throw new HttpError(400, error.code, errorText(error))
-        throw error
-      }
-    },
+      }),
+    sample: (parameters) =>
+      asHttp(async () => {
+        const query = readParameters(parameters, 'page')
+        const { results, more } = await resultsOf(query, undefined)
+        return { results: results.map(unscored), offset: query.offset, more }
+      }),
+    csv: (parameters) =>
+      asHttp(async () => {
+        const query = readParameters(parameters, 'table')
+        const vector = isQuery(query) ? await queryVector(query) : undefined
+        const { results } = await resultsOf(query, vector)
+        return resultsCsv(vector ? results : results.map(unscored))
+      }),
     async row(id) {
       const [found] = await describeHits(index, [{ row: checkRow(id), score: 1 }])
       return found!

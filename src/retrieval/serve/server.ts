@@ -13,6 +13,7 @@ import { type Api, createApi } from './api.js'
 import { hostCheck } from './hosts.js'
 import { assertLength, HttpError, readBody, send, sendJson } from './http.js'
 import { createLimit, type Limit } from './limit.js'
+import { readOriginal } from './original.js'
 import { createThumbnails, THUMBNAIL_SIZES, type Thumbnails } from './thumbnails.js'
 
 const PAGES: Record<string, [file: string, type: string]> = {
@@ -21,10 +22,11 @@ const PAGES: Record<string, [file: string, type: string]> = {
   '/style.css': ['style.css', 'text/css; charset=utf-8'],
   '/icon.svg': ['icon.svg', 'image/svg+xml'],
 }
+const KNOWN = ['/api/info', '/api/search', '/api/sample', '/api/results.csv', '/api/upload']
 const WEB_FOLDER = packageFile('web/')
 const MAX_UPLOAD_BYTES = 20 * 2 ** 20
 const MAX_JSON_BYTES = 64 * 2 ** 10
-/** Bodies and decoded images that are in memory at once, and uploads that wait for their turn. */
+/** Uploads, and originals, that are in memory at once, and those that wait for their turn. */
 const UPLOADS_AT_ONCE = 2
 const UPLOADS_WAITING = 16
 
@@ -48,6 +50,8 @@ interface Context {
   /** Whether requests for a host of this name are answered. */
   answersTo: (name: string) => boolean
   uploads: Limit
+  index: OpenIndex
+  originals: Limit
 }
 
 /** Starts to listen. Throws usage errors for a port that is taken or an address that is not this machine's. */
@@ -60,6 +64,8 @@ export async function startServer(index: OpenIndex, embedder: Embedder, options:
     pages,
     answersTo: hostCheck(options.host),
     uploads: createLimit(UPLOADS_AT_ONCE, UPLOADS_WAITING),
+    index,
+    originals: createLimit(UPLOADS_AT_ONCE, UPLOADS_WAITING),
   }
   const server = createServer({ requestTimeout: 60_000, headersTimeout: 15_000, keepAliveTimeout: 5_000 })
   server.maxConnections = 512
@@ -111,11 +117,18 @@ async function answer(request: IncomingMessage, response: ServerResponse, contex
     return sendJson(response, 200, await context.api.search(Object.fromEntries(url.searchParams)))
   if (pathname === '/api/search' && method === 'POST')
     return sendJson(response, 200, await context.api.search(parseJson(await readBody(request, MAX_JSON_BYTES))))
+  if (pathname === '/api/sample' && reads)
+    return sendJson(response, 200, await context.api.sample(Object.fromEntries(url.searchParams)))
+  if (pathname === '/api/results.csv' && reads)
+    return send(response, 200, 'text/csv; charset=utf-8', await context.api.csv(Object.fromEntries(url.searchParams)), {
+      'Content-Disposition': 'attachment; filename="results.csv"',
+    })
   if (pathname === '/api/upload' && method === 'POST') return sendJson(response, 200, await upload(request, context))
-  const [, kind, id] = /^\/api\/(rows|thumbnails)\/(\d{1,12})$/.exec(pathname) ?? []
+  const [, kind, id] = /^\/api\/(rows|thumbnails|originals)\/(\d{1,12})$/.exec(pathname) ?? []
   if (kind === 'rows' && reads) return sendJson(response, 200, await context.api.row(Number(id)))
   if (kind === 'thumbnails' && reads) return sendThumbnail(request, response, url, Number(id), context)
-  const known = ['/api/info', '/api/search', '/api/upload'].includes(pathname) || kind !== undefined
+  if (kind === 'originals' && reads) return sendOriginal(response, Number(id), context)
+  const known = KNOWN.includes(pathname) || kind !== undefined
   throw known
     ? new HttpError(405, 'bad_method', `${method} does not work here.`)
     : new HttpError(404, 'not_found', 'There is nothing at this address.')
@@ -171,6 +184,22 @@ async function sendThumbnail(
   const headers = { 'Cache-Control': 'private, max-age=3600', ETag: tag }
   if (request.headers['if-none-match'] === tag) return send(response, 304, 'image/webp', '', headers)
   send(response, 200, 'image/webp', await thumbnails.get(id, size), headers)
+}
+
+/** The image as it lies there, whatever its size: a link of the page, so the name is its own. */
+async function sendOriginal(response: ServerResponse, id: number, { api, index, originals }: Context): Promise<void> {
+  await api.row(id)
+  const [row] = await index.reader.rows([id])
+  const reading = originals.run(() => readOriginal(row!))
+  if (!reading) throw new HttpError(503, 'busy', 'Too many images are being read: try again in a moment.')
+  const { bytes, type, name } = await reading
+  // By way of bytes: half a surrogate pair cannot be encoded.
+  const encoded = encodeURIComponent(Buffer.from(name).toString()).replace(
+    /['()*]/g,
+    (c) => `%${c.charCodeAt(0).toString(16)}`,
+  )
+  const disposition = `inline; filename*=UTF-8''${encoded}`
+  send(response, 200, type, bytes, { 'Content-Disposition': disposition })
 }
 
 function fail(

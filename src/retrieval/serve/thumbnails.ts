@@ -3,10 +3,9 @@ import sharp, { type Sharp } from 'sharp'
 import { decodeImage } from '../../image/decode.js'
 import { unpackRawRgb } from '../../image/raw-rgb.js'
 import { sniffFormat } from '../../image/sniff.js'
-import { RejectError } from '../../types.js'
-import { readIndexedImage } from '../image-bytes.js'
 import type { RowReader } from '../row-reader.js'
 import { HttpError } from './http.js'
+import { readPicture } from './original.js'
 
 export const THUMBNAIL_SIZES = [256, 1024] as const
 const CACHE_BYTES = 64 * 2 ** 20
@@ -43,26 +42,15 @@ export function createThumbnails(reader: RowReader): Thumbnails {
   const make = async (row: number, size: number): Promise<Uint8Array> => {
     if (running >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve))
     running++
-    let signed = false
     try {
       const [found] = await reader.rows([row])
-      signed = found?.at?.kind === 'line'
-      const source = await readIndexedImage(found!)
-      // Only what the encoder reads, too: no SVG, no PDF, whatever libvips was built with.
-      if (!unpackRawRgb(source) && !sniffFormat(source))
-        throw new HttpError(422, 'no_image', 'The file is not an image any more.')
+      const source = await readPicture(found!)
       return await (await openPicture(source))
         .resize({ width: size, height: size, fit: 'inside', withoutEnlargement: true })
         .webp({ quality: 80 })
         .toBuffer()
     } catch (error) {
       if (error instanceof HttpError) throw error
-      if (signed && !(error instanceof RejectError && error.code === 'corrupt')) {
-        const why = 'the signature may have expired, or the list it came from has changed'
-        throw new HttpError(404, 'signature_gone', `The image’s signed address cannot be read any more: ${why}.`)
-      }
-      if (error instanceof RejectError && error.code !== 'corrupt')
-        throw new HttpError(404, 'missing', 'The image file is gone.')
       throw new HttpError(422, 'no_image', 'The file cannot be decoded.')
     } finally {
       running--
