@@ -62,8 +62,8 @@ export function runOnTerminal(command: string, { python, cwd, env, interruptAt }
 }
 
 const ESC = '\u001b'
-const ERASED = `${ESC}[J`
-const MOMENT = new RegExp(`\\r|\\n|${ESC}\\[J`)
+const ERASED = new RegExp(`${ESC}\\[[JK]`)
+const MOMENT = new RegExp(`\\r|\\n|${ESC}\\[[JK]`)
 /** Links and colours. */
 const STYLE = new RegExp(`${ESC}\\]8;;.*?${ESC}\\\\|${ESC}\\[[\\d;]*[A-Za-z]`, 'g')
 const plain = (text: string): string => text.replaceAll(STYLE, '')
@@ -75,13 +75,14 @@ function leftOnScreen(text: string): string {
 
 /** What depends on the machine and the moment. */
 const VARIES: [RegExp, string][] = [
-  [/\d[\d,.]*(?= (h|min|s|[kMG]?B|images\/s|texts\/s|%)\b)/g, '#'],
+  [/\d[\d,.]*(?= ((h|min|s|[kMG]?B|images\/s|texts\/s)\b|%))/g, '#'],
   [/(# h |# min )?# s/g, '# s'],
   [/# [kMG]?B/g, '# B'],
   [/cpu \(\d+ cores?\)/g, 'cpu'],
   [/bottleneck: \w+/g, 'bottleneck: #'],
   [/\d+(?=\/\d+ images)|\d+(?= finished images| of \d+ images are taken up| are left)/g, '#'],
-  [/\b0\.\d{4}\b/g, '0.#'],
+  // Of near-duplicates anyone may come first.
+  [/\b0\.\d{4} (\S*?)\d+\.jpg/g, '0.# $1#.jpg'],
 ]
 
 /** Rows of a terminal as one text, for their breaks depend on the figures. */

@@ -16,7 +16,7 @@ const snapshot: ProgressSnapshot = {
 }
 
 const ESC = '\u001b'
-const TOKENS = new RegExp(`${ESC}\\[\\d*[AJ]|\\r|\\n|[^\\r\\n${ESC}]+`, 'g')
+const TOKENS = new RegExp(`${ESC}\\[\\d*[AJK]|\\r|\\n|[^\\r\\n${ESC}]+`, 'g')
 
 /** Rows of a terminal that wraps, reflows when its width changes, and knows the escapes that we use. */
 function screenOf(chunks: { text: string; columns: number }[]): string[] {
@@ -35,8 +35,8 @@ function screenOf(chunks: { text: string; columns: number }[]): string[] {
         at = rows.length - 1
       } else if (token === '\r') continue
       else if (/A$/.test(token)) at -= Number(token.slice(2, -1) || '1')
-      else if (/J$/.test(token)) {
-        rows.length = at + 1
+      else if (/[JK]$/.test(token)) {
+        if (token.endsWith('J')) rows.length = at + 1
         rows[at] = ''
       } else rows[at] += token
     }
@@ -187,7 +187,7 @@ describe('what is printed', () => {
       terminal.print([evil])
       terminal.printLink(evil, evil, undefined, evil)
       // Our own: back to the line's start, erase, up.
-      const rest = (text() + out()).replaceAll('\r\u001b[J', '').replaceAll('\n', '')
+      const rest = (text() + out()).replaceAll('\r\u001b[K', '').replaceAll('\n', '')
       expect(rest).not.toMatch(/\p{Cc}/u)
       expect(text() + out()).not.toMatch(/^Error/m)
     }

@@ -50,9 +50,11 @@ export interface TerminalOptions {
 const TTY_INTERVAL_MS = 100
 const LOG_INTERVAL_MS = 10_000
 
-/** Line start, erase to the end of the screen: what was wrapped goes, too. */
-const CLEAR = '\r\u001b[J'
-const up = (rows: number): string => (rows > 0 ? `\u001b[${rows}A` : '')
+/**
+ * Erases the line that the cursor is in, and `wrapped` rows above it. Where there are none only the line is erased:
+ * tmux would put a screen that is erased from its first row on into its history.
+ */
+const erase = (wrapped: number): string => (wrapped > 0 ? `\u001b[${wrapped}A\r\u001b[J` : '\r\u001b[K')
 
 /** The methods use no `this`: they may be passed on as they are. */
 export function createTerminal({
@@ -68,7 +70,7 @@ export function createTerminal({
   const columns = (): number => Math.max(20, err.columns ?? 80)
   const clear = (): void => {
     // A line that fitted when it was written has been wrapped by a window that is narrower now.
-    if (shown) err.write(up(Math.ceil(shown.length / columns()) - 1) + CLEAR)
+    if (shown) err.write(erase(Math.ceil(shown.length / columns()) - 1))
     shown = ''
   }
   const writeLine = (line: string): void => {
