@@ -108,7 +108,7 @@ export interface ZeroShotOptions extends EvaluationOptions {
   model?: string
   /** A file with one name per line; default the 1,000 of ImageNet. */
   classnames?: string
-  /** A file with one template per line, `{c}` for the name; default the 80 of OpenCLIP. */
+  /** A file with one template per line, `{}` or `{c}` for the name; default the 80 of OpenCLIP. */
   templates?: string
   transform?: string
 }

@@ -121,7 +121,7 @@ export const EVAL_ZEROSHOT_FLAGS = declareFlags({
     helpValue: 'FILE|folder',
   }),
   templates: Flags.string({
-    summary: 'File with the templates, one per line, {c} (or {}) for the name. Default: the 80 of OpenCLIP.',
+    summary: 'File with one template per line, {} or {c} for the name. Default: the 80 of OpenCLIP.',
     helpValue: 'FILE',
   }),
   transform: Flags.string({

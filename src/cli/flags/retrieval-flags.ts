@@ -150,7 +150,7 @@ const { 'dry-run': _, ...CLASSIFY_RUN_FLAGS } = RUN_FLAGS
 export const CLASSIFY_FLAGS = declareFlags({
   labels: Flags.string({ required: true, summary: 'File with one label per line.', helpValue: 'FILE' }),
   templates: Flags.string({
-    summary: 'File with one template per line, {} (or {c}) for the label; default: a photo of a {}.',
+    summary: 'File with one template per line, {} or {c} for the label. Default: a photo of a {}.',
     helpValue: 'FILE',
   }),
   out: Flags.string({ char: 'o', summary: 'File for the JSON lines. Default: standard output.', helpValue: 'FILE' }),

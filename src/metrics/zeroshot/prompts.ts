@@ -30,7 +30,8 @@ function folderNames(classes: readonly string[] | undefined): string[] {
 
 /**
  * Reads the files of prompts, once: they may be pipes. The rest waits for the source's own classes, which
- * --classnames folder asks for. Throws usage errors for unreadable or empty files, and for templates without `{c}`.
+ * --classnames folder asks for. Throws usage errors for unreadable or empty files, and for templates without
+ * a place for the name.
  */
 export async function readPrompts(
   classFile: string | undefined,
@@ -43,7 +44,9 @@ export async function readPrompts(
   )
   const bad = templates.find((template) => !template.includes('{c}'))
   if (bad !== undefined)
-    throw usageError('bad_template', `The template "${bad}" has no {c}`, ['write e.g. "a photo of a {c}."'])
+    throw usageError('bad_template', `The template "${bad}" has no place for the name`, [
+      'write {} or {c} where the name goes, e.g. "a photo of a {}."',
+    ])
   const of = (file: string | undefined, own: string): string => (file === undefined ? own : `own (${file})`)
   return (classes) => {
     const classnames = given ?? folderNames(classes)
