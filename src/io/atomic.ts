@@ -24,6 +24,11 @@ export function temporaryName(file: string): string {
   return path.join(dir, `${kept}.tmp-${ownMark}-${randomUUID()}`)
 }
 
+/** What a file under a temporary name will be called. */
+export function finalName(file: string): string {
+  return file.replace(TEMPORARY, '')
+}
+
 /** Whether a file's name is one of `temporaryName`. */
 export function isTemporary(name: string): boolean {
   return TEMPORARY.test(name)

@@ -1,4 +1,5 @@
 /** `vtp train` as users run it: the same checkpoints and log whatever happens, and clear words for wrong input. */
+import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -16,7 +17,8 @@ import { openStart } from '../../src/train/checkpoint.js'
 import { dryRunTrain } from '../../src/train/dry-run.js'
 import { exportTraining } from '../../src/train/export/index.js'
 import type { TrainResult } from '../../src/train/request.js'
-import { type CliResult, runCli } from '../support/cli.js'
+import { binPath, type CliResult, runCli } from '../support/cli.js'
+import { BUILD_TIMEOUT_MS, startGateway } from '../support/s3-gateway.js'
 import { randomInteger, signalWhen } from '../support/signal-when.js'
 
 const dir = mkdtempSync(path.join(tmpdir(), 'vtp train '))
@@ -113,7 +115,7 @@ beforeAll(async () => {
   data = await latents('latents')
 })
 
-describe('the same training', { timeout: 300_000 }, () => {
+describe('the same training', { timeout: BUILD_TIMEOUT_MS }, () => {
   let undisturbed: ReturnType<typeof outcome>
   beforeAll(async () => {
     await trained(data, 'whole', { threads: 1 })
@@ -151,6 +153,30 @@ describe('the same training', { timeout: 300_000 }, () => {
     expect(outcome(folder)).toEqual(undisturbed)
     const manifest = (out: string): string => readFileSync(at(out, '_manifest.json'), 'utf8')
     expect(manifest(folder)).toBe(manifest('whole'))
+  })
+
+  it('from shards in a bucket', async () => {
+    const gateway = await startGateway()
+    try {
+      cpSync(data, path.join(gateway.folder, 'bucket', 'latents'), { recursive: true })
+      await done(train('s3://bucket/latents', 'remote', ...SOME), { env: gateway.env })
+    } finally {
+      await gateway.close()
+    }
+    expect(outcome('remote')).toEqual(undisturbed)
+  })
+
+  it('after a disk that was full while a checkpoint was written, with the one before it intact', async () => {
+    await trained(data, 'full', { steps: 5 })
+    // A file may have 80 kB: the graph of a step fits, a checkpoint does not.
+    const limited = ['-c', 'ulimit -f 80; exec "$0" "$@"', process.execPath, binPath, ...train(data, 'full', ...SOME)]
+    const { status, stderr } = spawnSync('bash', limited, { encoding: 'utf8' })
+    expect(stderr).toMatch(/Cannot write .*checkpoints\/0000010\.pt: the file is larger than/)
+    expect(stderr).toMatch(/Try: .*run the same command again/)
+    expect(status).toBe(3)
+    expect(readdirSync(at('full', 'checkpoints'))).toEqual(['0000005.pt'])
+    await trained(data, 'full')
+    expect(outcome('full')).toEqual(undisturbed)
   })
 
   it('after Ctrl-C, which ends with code 4 and loses no step', async () => {
