@@ -10,6 +10,7 @@ import { effectiveCores } from './cores.js'
 import { type CudaReport, inspectCuda } from './cuda.js'
 import { loadRuntime } from './load-runtime.js'
 import { processorFeatures } from './processor.js'
+import { inspectWebGpu, type WebGpuReport } from './webgpu.js'
 
 export interface CpuReport {
   model: string
@@ -66,6 +67,8 @@ export interface MachineReport {
   runtime: Loaded<RuntimeReport>
   images: Loaded<ImageLibraryReport>
   cuda: CudaReport
+  /** Null where this build of ONNX Runtime has no WebGPU. */
+  webgpu: WebGpuReport | null
 }
 
 const MATRIX_FEATURES = ['amx_int8', 'i8mm']
@@ -97,17 +100,19 @@ async function inspectImageLibrary(): Promise<ImageLibraryReport> {
   return { sharp: sharp.versions.sharp ?? 'unknown', libvips: sharp.versions.vips }
 }
 
-/** Looks at this machine. Takes well under a second; nvidia-smi, where there is one, may add to it. */
+/** Looks at this machine. Takes about a second; a GPU's tools and drivers, where there are any, add to it. */
 export async function inspectMachine(): Promise<MachineReport> {
   const limits = cgroupLimits()
   const list = cpus()
   const features = processorFeatures()
   const totalBytes = totalmem()
   const limitBytes = limits.memoryBytes ?? null
-  const [runtime, images, cuda] = await Promise.all([
-    attempt(inspectRuntime),
+  const runtime = await attempt(inspectRuntime)
+  const hasWebGpu = runtime.ok && runtime.value.backends.some(({ name, bundled }) => name === 'webgpu' && bundled)
+  const [images, cuda, webgpu] = await Promise.all([
     attempt(inspectImageLibrary),
     inspectCuda(),
+    hasWebGpu ? inspectWebGpu() : null,
   ])
   return {
     platform: `${process.platform}-${process.arch}`,
@@ -130,5 +135,6 @@ export async function inspectMachine(): Promise<MachineReport> {
     runtime,
     images,
     cuda,
+    webgpu,
   }
 }

@@ -160,6 +160,7 @@ export function describeDoctor(report: DoctorJson): string[] {
       ['', `- ${what}`],
       ['', `  ${fix}`],
     ]),
+    ['webgpu', describeWebGpu(report.webgpu)],
     ['cache', folder(report.cache)],
     ['hub', `${hub.endpoint}, ${hub.token ? 'with a token' : 'no token'}${hub.offline ? ', offline' : ''}`],
     ['hub cache', folder(hub.cache)],
@@ -189,6 +190,12 @@ function describeCuda({ usable, driver, cudaMajor, missing }: CudaReport): strin
   const provider = cudaMajor === null ? '' : `provider for CUDA ${cudaMajor}`
   if (!usable) return `not usable: ${missing.length} missing${provider && ` (${provider})`}`
   return `ready (${[`driver ${driver}`, provider].filter(Boolean).join(', ')})`
+}
+
+function describeWebGpu(webgpu: DoctorJson['webgpu']): string {
+  if (webgpu === null) return 'not in this build of ONNX Runtime'
+  if (!webgpu.usable) return `not usable: ${webgpu.problem}`
+  return webgpu.fp16 ? 'ready: --device webgpu' : 'ready, an adapter without fp16: --device webgpu --precision fp32'
 }
 
 /** Ratios are those of docs/performance.md. */
