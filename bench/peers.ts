@@ -3,7 +3,7 @@
  * SigLIP (transformers) and DINOv2 (timm), and the encoder of VA-VAE (hustvl/LightningDiT), all with random weights.
  * Rounds are interleaved; peak memory is that of a whole `vtp encode` and of the Python process.
  *
- *   VTP_PYTHON=PYTHON [VTP_LIGHTNINGDIT=CLONE] npx tsx bench/peers.ts [--peers clip,siglip,dinov2,vavae] [--rounds N]
+ *   VTP_PYTHON=PYTHON [LIGHTNINGDIT=CLONE] npx tsx bench/peers.ts [--peers clip,siglip,dinov2,vavae] [--rounds N]
  *     [--batch N] [--clock wall|cpu]
  *
  * PYTHON has torch, open_clip_torch, transformers and timm. On a machine that others use at the same time, --clock cpu

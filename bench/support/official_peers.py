@@ -2,7 +2,7 @@
 
 Usage: official_peers.py PEER FOLDER BATCH THREADS wall|cpu
 PEER: clip (open_clip, ViT-B-16 at 224), siglip (transformers, B/16 at 256), dinov2 (timm, B/14 at 224), vavae (f16d32
-at 256, encoder; VTP_LIGHTNINGDIT names a clone of hustvl/LightningDiT). Each line of standard input is answered with the
+at 256, encoder; LIGHTNINGDIT names a clone of hustvl/LightningDiT). Each line of standard input is answered with the
 seconds of one batch, "memory" with the largest resident size in MiB.
 """
 import json
@@ -54,7 +54,7 @@ def dinov2():
 
 
 def vavae():
-    sys.path.insert(0, os.environ["VTP_LIGHTNINGDIT"])
+    sys.path.insert(0, os.environ["LIGHTNINGDIT"])
     from tokenizer.autoencoder import AutoencoderKL
 
     model = AutoencoderKL(embed_dim=32, ch_mult=(1, 1, 2, 2, 4))

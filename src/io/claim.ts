@@ -131,7 +131,8 @@ async function tryClaim(dir: string): Promise<Claim | Held> {
   } catch (error) {
     await withdraw().catch(() => {})
     // Its last owner may be taking the folder away.
-    if (systemCode(error) === 'ENOENT') return { file, owner: undefined, silence: false }
+    const isGone = systemCode(error) === 'EEXIST' && !(await isThere(dir))
+    if (isGone || systemCode(error) === 'ENOENT') return { file, owner: undefined, silence: false }
     throw error
   }
   const timer = setInterval(() => void touch(file, claim.length).catch(() => {}), TOUCH_MS)

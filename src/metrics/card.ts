@@ -45,7 +45,8 @@ export const FOOTNOTES = [
 ] as const
 
 const VAVAE = 'hustvl/vavae-imagenet256-f16d32-dinov2'
-const RAE = 'nyu-visionx/RAE-collections'
+/** Its files are in nyu-visionx/RAE-collections, its YAML is in the repository of its code. */
+const RAE = "RAE's YAML, model.pt and stat.pt in one folder"
 const CARD = "VTP's model card"
 
 export const CARD_ROWS: readonly CardRow[] = [
@@ -66,7 +67,7 @@ export const CARD_ROWS: readonly CardRow[] = [
     'va-vae-d64',
     'VA-VAE f16d64',
     'recon',
-    'vavae-imagenet256-f16d64-dinov2-50ep.ckpt',
+    'hf://hustvl/va-vae-imagenet256-experimental-variants/vavae-imagenet256-f16d64-dinov2-50ep.ckpt',
     0.15,
     "VA-VAE's README",
     'B',

@@ -28,7 +28,7 @@ export function bundledModelFolder(): string {
   return fileURLToPath(packageFile('models/vtp-nano'))
 }
 
-const HUB_ID = /^[\w][\w.-]*\/[\w.-]+(@[\w./-]+)?$/
+const HUB_ID = /^([\w][\w.-]*\/[\w.-]+(@[\w./-]+)?$|hf:\/\/)/
 interface Resolved {
   folder: string
   name: string
@@ -70,8 +70,9 @@ async function resolveModel(ref: string, options: OpenModelOptions): Promise<Res
     return { folder, name: path.parse(file).name, file }
   }
   if (!info && HUB_ID.test(ref) && !ref.startsWith('.')) {
-    const { resolveHubModel } = await import('./hub/index.js')
-    return { folder: await resolveHubModel(ref, { onProgress: options.onNote, signal: options.signal }), name: ref }
+    const { parseHubRef, resolveHubModel } = await import('./hub/index.js')
+    const folder = await resolveHubModel(ref, { onProgress: options.onNote, signal: options.signal })
+    return { folder, name: ref, file: parseHubRef(ref).file }
   }
   throw usageError('model_missing', `There is no model at ${ref}`, [
     'give a folder (or s3://bucket/prefix) with config.json and model.safetensors, a hub id such as MiniMaxAI/VTP-Large-f16d64, or nano',

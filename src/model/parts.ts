@@ -56,6 +56,11 @@ export function assertPrecision(model: Pick<ImageModel, 'name' | 'refuses'>, pre
   ])
 }
 
+/** Why families whose large channels nobody evens out before quantisation (vtp/balance.ts does it) have no int8. */
+export function refusesInt8(precision: Precision): string | undefined {
+  return precision === 'int8' ? 'channels of large values are evened out for VTP only' : undefined
+}
+
 export interface PartSource {
   model: Pick<ImageModel, 'name' | 'digest' | 'cacheDir' | 'refuses'>
   /** Names the file of weights, which the graphs of one part and precision share: `encoder`, `decoder`, `text`. */

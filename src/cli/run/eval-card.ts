@@ -123,7 +123,9 @@ async function obstacle(row: CardRow, model: string, train: string | undefined):
   if (row.task === 'probe' && train === undefined) return 'a probe needs DATA/train beside DATA/val'
   if (await isModelHere(model)) return undefined
   const pull =
-    /^[\w][\w.-]*\/[\w][\w.-]*$/.test(model) && !model.startsWith('vila-u') ? `run vtp model pull ${model}, or ` : ''
+    /^(hf:\/\/|[\w][\w.-]*\/[\w][\w.-]*$)/.test(model) && !model.startsWith('vila-u')
+      ? `run vtp model pull ${model}, or `
+      : ''
   return `its files are not here: ${pull}name them with --card-model ${row.id}=PATH`
 }
 

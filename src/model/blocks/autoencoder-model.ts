@@ -5,7 +5,7 @@ import type { Weights } from '../../io/weights.js'
 import type { TensorColumn } from '../../types.js'
 import type { DecoderSpec, EncoderSpec, ImageModel, ImageSize, Job, MemoryLoad, PixelRounding } from '../image-model.js'
 import { countElements, networkLoad } from '../memory.js'
-import { compilePart } from '../parts.js'
+import { compilePart, refusesInt8 } from '../parts.js'
 import { HALF } from './constants.js'
 import { type ContrastiveText, textTowerOf } from './tower-model.js'
 
@@ -50,8 +50,7 @@ export function autoencoderModel(source: AutoencoderModel): ImageModel {
     name,
     digest,
     cacheDir,
-    refuses: (precision: string) =>
-      precision === 'int8' ? 'it was not shown that int8 pays for this family' : undefined,
+    refuses: refusesInt8,
   } satisfies Pick<ImageModel, 'name' | 'digest' | 'cacheDir' | 'refuses'>
   const elements = (owns: (name: string) => boolean): number =>
     countElements([...weights.tensors.values()].filter((tensor) => owns(tensor.name)).map(({ shape }) => shape))

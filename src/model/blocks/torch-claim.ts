@@ -3,6 +3,8 @@
  * the shapes of their tensors, or by the file's name where it is not here yet. `hub.json` beside it may say what
  * shapes do not (the number of heads).
  */
+import path from 'node:path'
+import { usageError } from '../../errors.js'
 import type { Candidate, Claim } from '../family.js'
 
 export const HUB_CONFIG = 'hub.json'
@@ -24,18 +26,26 @@ export async function claimTorchFile(
   { named, keys, isMine }: TorchClaim,
 ): Promise<Claim | undefined> {
   const files = candidate.file !== undefined ? [candidate.file] : candidate.files.filter((name) => WEIGHTS.test(name))
-  const likely = files.filter((name) => named.test(name))
+  const likely = files.filter((name) => named.test(path.posix.basename(name)))
+  if (likely.length > 1 && candidate.file === undefined) throw severalCheckpoints(candidate, likely)
   for (const name of likely.length > 0 ? likely : files.length === 1 ? files : []) {
     const shapes = await candidate.readShapes(name, keys).catch((error: unknown) => {
       // A damaged file with the family's name is its business; another file may be anybody's.
       if (likely.length > 0) throw error
       return undefined
     })
-    if (shapes ? isMine(shapes) : named.test(name)) {
+    if (shapes ? isMine(shapes) : likely.includes(name)) {
       return { files: [...(candidate.files.includes(HUB_CONFIG) ? [HUB_CONFIG] : []), name] }
     }
   }
   return undefined
+}
+
+/** The error where a folder holds several checkpoints of the family: nobody chooses in silence. */
+function severalCheckpoints({ ref }: Candidate, names: string[]): Error {
+  return usageError('several_checkpoints', `${ref} holds ${names.length} checkpoints: ${names.join(', ')}`, [
+    `name one file, e.g. ${names[0]} in a folder, or hf://ORG/NAME/${names[0]} on the hub`,
+  ])
 }
 
 /** A number of `hub.json`; undefined where it does not say. */

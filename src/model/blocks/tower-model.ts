@@ -6,7 +6,7 @@ import type { TensorColumn } from '../../types.js'
 import type { Shapes } from '../check-tensors.js'
 import type { EncoderSpec, ImageModel, ImageSize, Job, Probabilities, TextTower, Tokenizer } from '../image-model.js'
 import { blockActivations, countElements, networkLoad } from '../memory.js'
-import { compilePart } from '../parts.js'
+import { compilePart, refusesInt8 } from '../parts.js'
 import { gridOf } from './patches.js'
 import { buildTextTower, type TextTowerTensors, tokensNeeded } from './text-tower.js'
 import type { TransformerShape } from './transformer.js'
@@ -48,8 +48,7 @@ export function towerModel(source: TowerModel): ImageModel {
     name,
     digest,
     cacheDir,
-    refuses: (precision: string) =>
-      precision === 'int8' ? 'it was not shown that int8 pays for this family' : undefined,
+    refuses: refusesInt8,
   } satisfies Pick<ImageModel, 'name' | 'digest' | 'cacheDir' | 'refuses'>
   const elements = (wanted: (name: string) => boolean): number =>
     countElements([...source.shapes].filter(([name]) => wanted(name)).map(([, shape]) => shape))

@@ -22,6 +22,8 @@ export interface HubRef {
   repo: string
   /** Undefined: the default branch. */
   revision: string | undefined
+  /** One file of a repository that holds several checkpoints. */
+  file?: string
 }
 
 export function repoFolder(cacheDir: string, repo: string): string {
@@ -37,9 +39,9 @@ export async function fileExists(file: string): Promise<boolean> {
 }
 
 /** Whether a snapshot folder holds all files that its model's family needs. */
-export async function isCompleteSnapshot(folder: string): Promise<boolean> {
+export async function isCompleteSnapshot(folder: string, file?: string): Promise<boolean> {
   try {
-    await neededFiles(await localCandidate(folder, folder))
+    await neededFiles(await localCandidate(folder, folder, file))
     return true
   } catch {
     return false
@@ -47,14 +49,17 @@ export async function isCompleteSnapshot(folder: string): Promise<boolean> {
 }
 
 /** The complete snapshot of a revision that is on this disk, if there is one. */
-export async function cachedSnapshot(repoDir: string, revision: string | undefined): Promise<string | undefined> {
+export async function cachedSnapshot(
+  repoDir: string,
+  { revision, file }: Pick<HubRef, 'revision' | 'file'>,
+): Promise<string | undefined> {
   const name = revision ?? 'main'
   const commit = isCommit(name)
     ? name
     : (await readFile(path.join(repoDir, 'refs', name), 'utf8').catch(() => '')).trim()
   if (!isCommit(commit)) return undefined
   const folder = path.join(repoDir, 'snapshots', commit)
-  return (await isCompleteSnapshot(folder)) ? folder : undefined
+  return (await isCompleteSnapshot(folder, file)) ? folder : undefined
 }
 
 /** Remembers which commit a branch or tag pointed to. */

@@ -1,5 +1,5 @@
 /**
- * Models from a Hugging Face hub: `org/name[@revision]` → the folder of a snapshot in the standard cache.
+ * Models from a Hugging Face hub: `org/name[@revision]`, or `hf://org/name[@revision]/FILE` → the folder of a snapshot in the standard cache.
  * Only the files that the model's family needs are taken. The hub is asked which commit a branch points to;
  * when it does not answer, the snapshot that is on this disk is used.
  */
@@ -11,7 +11,7 @@ import { HubNetworkError, hubError, isPassing } from '../../io/hub/errors.js'
 import { createHubFetch } from '../../io/hub/fetch.js'
 import { commitOf, filesOf, type Hub, type RemoteFile } from '../../io/hub/metadata.js'
 import { type HubOptions, type HubSettings, hubSettings } from '../../io/hub/settings.js'
-import { remoteCandidate } from '../candidate.js'
+import { isPlainPath, PLAIN_NAMES, remoteCandidate } from '../candidate.js'
 import { neededFiles } from '../needed-files.js'
 import {
   cachedSnapshot,
@@ -42,16 +42,21 @@ export interface ResolveOptions extends HubOptions {
 
 const METADATA_TRIES = 3
 
-/** `org/name[@revision]` in parts. Throws a usage error. */
+/** `org/name[@revision]` or `hf://org/name[@revision][/FILE]` in parts. Throws a usage error. */
 export function parseHubRef(ref: string): HubRef {
-  const match = /^([\w][\w.-]*\/[\w][\w.-]*)(?:@([\w][\w./-]*))?$/.exec(ref)
-  const parts = `${match?.[1]}/${match?.[2] ?? ''}`.split('/')
-  if (!match || parts.some((part) => part === '..' || part === '.' || part.includes('--'))) {
+  const match =
+    /^([\w][\w.-]*\/[\w][\w.-]*)(?:@([\w][\w./-]*))?$/.exec(ref) ??
+    /^hf:\/\/([\w][\w.-]*\/[\w][\w.-]*)(?:@([\w][\w.-]*))?(?:\/(.+))?$/.exec(ref)
+  const [, repo, revision, file] = match ?? []
+  const parts = `${repo}/${revision ?? ''}`.split('/')
+  const isBad = parts.some((part) => part === '..' || part === '.' || part.includes('--'))
+  if (repo === undefined || isBad || (file !== undefined && !isPlainPath(file))) {
     throw usageError('bad_hub_id', `"${ref}" is not a hub id`, [
       'write org/name or org/name@revision, e.g. MiniMaxAI/VTP-Large-f16d64',
+      'name one file of a repository as hf://org/name/FILE or hf://org/name@revision/FILE',
     ])
   }
-  return { repo: match[1]!, revision: match[2] }
+  return { repo, revision, ...(file === undefined || PLAIN_NAMES.test(file) ? {} : { file }) }
 }
 
 /**
@@ -59,10 +64,11 @@ export function parseHubRef(ref: string): HubRef {
  * the status; an abort throws the signal's reason.
  */
 export async function resolveHubModel(ref: string, options: ResolveOptions = {}): Promise<string> {
-  const { repo, revision } = parseHubRef(ref)
+  const parsed = parseHubRef(ref)
+  const { repo, revision } = parsed
   const settings = await hubSettings(options, options.env)
   const repoDir = repoFolder(settings.cacheDir, repo)
-  const cached = await cachedSnapshot(repoDir, revision)
+  const cached = await cachedSnapshot(repoDir, parsed)
   if (settings.offline) {
     if (cached) return cached
     throw new VtpError(
@@ -79,7 +85,7 @@ export async function resolveHubModel(ref: string, options: ResolveOptions = {})
   // A commit never changes.
   if (cached && revision && isCommit(revision) && !options.verify) return cached
   try {
-    return await downloadSnapshot(ref, { repo, revision }, settings, repoDir, cached, options)
+    return await downloadSnapshot(ref, parsed, settings, repoDir, cached, options)
   } catch (error) {
     options.signal?.throwIfAborted()
     if (cached && isPassing(error) && !options.verify) {
@@ -92,14 +98,14 @@ export async function resolveHubModel(ref: string, options: ResolveOptions = {})
 
 /** Whether the cache has a complete snapshot of it. */
 export async function isHubModelHere(ref: string, options: ResolveOptions = {}): Promise<boolean> {
-  const { repo, revision } = parseHubRef(ref)
+  const parsed = parseHubRef(ref)
   const settings = await hubSettings(options, options.env)
-  return (await cachedSnapshot(repoFolder(settings.cacheDir, repo), revision)) !== undefined
+  return (await cachedSnapshot(repoFolder(settings.cacheDir, parsed.repo), parsed)) !== undefined
 }
 
 async function downloadSnapshot(
   ref: string,
-  { repo, revision = 'main' }: HubRef,
+  { repo, revision = 'main', file }: HubRef,
   settings: HubSettings,
   repoDir: string,
   cached: string | undefined,
@@ -118,21 +124,22 @@ async function downloadSnapshot(
   if (!isCommit(commit))
     throw new HubNetworkError(settings.endpoint, new Error(`the hub answered no commit for ${ref}`))
   const snapshot = path.join(repoDir, 'snapshots', commit)
-  if (!options.verify && (await isCompleteSnapshot(snapshot))) {
+  if (!options.verify && (await isCompleteSnapshot(snapshot, file))) {
     await writeRef(repoDir, revision, commit)
     return snapshot
   }
   const remote = await retry(() => filesOf(hub, repo, commit), patience)
 
   const take = async (name: string): Promise<string> => {
-    const file = remote.get(name)!
-    if (!/^[0-9a-f]{40,64}$/.test(file.etag))
-      throw new HubNetworkError(file.url, new Error(`the hub names no hash of ${name}`))
-    await takeFile(file, repoDir, path.join(snapshot, name), hubFetch, options)
+    const entry = remote.get(name)!
+    if (!/^[0-9a-f]{40,64}$/.test(entry.etag))
+      throw new HubNetworkError(entry.url, new Error(`the hub names no hash of ${name}`))
+    await takeFile(entry, repoDir, path.join(snapshot, name), hubFetch, options)
     return path.join(snapshot, name)
   }
   const readText = async (name: string): Promise<string> => readFile(await take(name), 'utf8')
-  const needed = await neededFiles(remoteCandidate(ref, remote.keys(), readText)).catch((error: unknown) => {
+  if (file !== undefined && !remote.has(file)) throw noSuchFile(ref, file, [...remote.keys()])
+  const needed = await neededFiles(remoteCandidate(ref, remote.keys(), readText, file)).catch((error: unknown) => {
     throw error instanceof VtpError && error.code === 'model_incomplete'
       ? notACheckpoint(error, ref, [...remote.keys()])
       : error
@@ -165,8 +172,17 @@ async function takeFile(
   await linkIntoSnapshot(blob, target)
 }
 
+const fewCheckpoints = (files: string[]): string[] =>
+  files.filter((name) => /\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx)$/.test(name)).slice(0, 5)
+
+function noSuchFile(ref: string, file: string, files: string[]): VtpError {
+  return usageError('hub_no_file', `The hub's ${ref}: the repository has no file ${file}`, [
+    `it has ${fewCheckpoints(files).join(', ') || 'no checkpoints'}`,
+  ])
+}
+
 function notACheckpoint(cause: VtpError, ref: string, files: string[]): VtpError {
-  const found = files.filter((name) => /\.(safetensors|bin|pt|pth|ckpt|h5|msgpack|onnx)$/.test(name)).slice(0, 5)
+  const found = fewCheckpoints(files)
   return new VtpError(`The hub's ${ref} is not a checkpoint that can be used: ${cause.message}`, {
     code: 'hub_no_checkpoint',
     exitCode: EXIT.usage,

@@ -20,7 +20,7 @@ import type { ImageModel } from '../image-model.js'
 import { naflex, parseOpenClipConfig, parseTransformersConfig, type SiglipConfig } from './config.js'
 import { buildSiglipImage, siglipTextTower } from './graph.js'
 import { siglipImageShapes, siglipShapes } from './tensors.js'
-import { openSiglipTokenizer, TOKENIZER_FILES } from './tokenizer.js'
+import { openSiglipTokenizer, tokenizerFiles } from './tokenizer.js'
 
 const LAYOUTS: ContrastiveLayouts<SiglipConfig> = {
   openClip: parseOpenClipConfig,
@@ -38,11 +38,10 @@ export const siglip: Family = {
 
 async function claim(candidate: Candidate): Promise<Claim | undefined> {
   if (candidate.file !== undefined) return undefined
-  const there = (names: readonly string[]): string[] => names.filter((name) => candidate.files.includes(name))
   const raw = await candidate.readJson(OPEN_CLIP_CONFIG)
   if (raw && /siglip/i.test(foreignTower(raw) ?? '')) {
     const weights = pickWeights(candidate.files, OPEN_CLIP_WEIGHTS)
-    if (weights) return { files: [OPEN_CLIP_CONFIG, ...there(TOKENIZER_FILES), weights] }
+    if (weights) return { files: [OPEN_CLIP_CONFIG, ...tokenizerFiles(candidate.files), weights] }
   }
   const type = (await candidate.readJson(CONFIG))?.model_type
   if (type === 'siglip2') throw naflex(`${candidate.ref}/${CONFIG}`)
@@ -52,7 +51,8 @@ async function claim(candidate: Candidate): Promise<Claim | undefined> {
   }
   const weights = pickWeights(candidate.files)
   if (weights === undefined) throw missingFile(candidate.ref, 'model.safetensors (nor pytorch_model.bin)')
-  return { files: [CONFIG, ...there([PREPROCESSOR, ...TOKENIZER_FILES]), weights] }
+  const preprocessor = candidate.files.includes(PREPROCESSOR) ? [PREPROCESSOR] : []
+  return { files: [CONFIG, ...preprocessor, ...tokenizerFiles(candidate.files), weights] }
 }
 
 async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<ImageModel> {

@@ -16,7 +16,11 @@ import { unescapeHtml } from '../text/html.js'
 import { collapseSpaces, lower } from '../text/python-text.js'
 import { createUnigramTokenizer, parseSpiece, unigramOfJson } from '../text/sentencepiece.js'
 
-export const TOKENIZER_FILES = ['spiece.model', 'tokenizer.json', 'tokenizer_config.json'] as const
+/** The files of a tokenizer among a checkpoint's: `spiece.model` says all; SigLIP 2 has `tokenizer.json`. */
+export function tokenizerFiles(files: readonly string[]): string[] {
+  if (files.includes('spiece.model')) return ['spiece.model']
+  return ['tokenizer.json', 'tokenizer_config.json'].filter((name) => files.includes(name))
+}
 
 /** `</s>`, which also pads. */
 const END = 1

@@ -13,7 +13,7 @@ import type { ImageModel, ImageSize } from '../image-model.js'
 import { blockActivations } from '../memory.js'
 import { siglipTextTower } from '../siglip/graph.js'
 import { siglipShapes } from '../siglip/tensors.js'
-import { openSiglipTokenizer, TOKENIZER_FILES } from '../siglip/tokenizer.js'
+import { openSiglipTokenizer, tokenizerFiles } from '../siglip/tokenizer.js'
 import { MODEL_TYPE, parseVilauConfig, type VilauConfig } from './config.js'
 import { buildVilauDecoder, buildVilauEncoder, codebookName } from './graph.js'
 
@@ -40,7 +40,7 @@ async function claim(candidate: Candidate): Promise<Claim | undefined> {
   const inside = candidate.files.filter((name) => name.startsWith(place)).map((name) => name.slice(place.length))
   const weights = pickWeights(inside)
   if (weights === undefined) throw missingFile(candidate.ref, `${place}model.safetensors`)
-  const extra = [SIGLIP_CONFIG, ...TOKENIZER_FILES].filter((name) => inside.includes(name))
+  const extra = [...(inside.includes(SIGLIP_CONFIG) ? [SIGLIP_CONFIG] : []), ...tokenizerFiles(inside)]
   return { files: ['config.json', ...extra, weights].map((name) => place + name) }
 }
 
