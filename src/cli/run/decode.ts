@@ -1,12 +1,12 @@
 /** `vtp decode` between its flags and the pipeline. */
 import { chooseDevice } from '../../engine/choose-device.js'
 import { joinFacts, type ListingFacts } from '../../io/sources/listing-report.js'
-import { runDecode } from '../../pipeline/decode.js'
+import { type DecodeResult, runDecode } from '../../pipeline/decode.js'
 import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { DECODE_FLAGS } from '../flags/encode-flags.js'
-import { formatDuration, plural } from '../terminal/format.js'
+import { formatCounts, formatDuration, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { type ExitReason, endWith, exitReasonOf } from './exit-reason.js'
 
@@ -52,12 +52,9 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
       onReject: ({ key, code, message }) => progress.note(`left out: ${key} (${code}: ${message})`),
       onProgress: (done) => progress.status(`${plural(done, 'image')} decoded`),
     })
-    const images = plural(result.images, 'image')
+    const exitReason = endWith(context, exitReasonOf(result, MAX_BAD))
+    progress.finish(describeResult(result, exitReason, flags.grid === true, device.summary))
     const { rejects, rejectsByCode } = result
-    const left = rejects === 0 ? '' : ` · ${plural(rejects, 'reject')}`
-    progress.finish([
-      `${images} decoded to ${result.out}${left} · ${formatDuration(result.seconds)} · ${device.summary}`,
-    ])
     const { images: count, seconds, out, interrupted } = result
     return {
       images: count,
@@ -69,10 +66,24 @@ export async function runDecodeCommand(context: CommandContext, flags: DecodeFla
       precision: device.precision,
       interrupted,
       ...joinFacts(result.facts ? [result.facts] : []),
-      exitReason: endWith(context, exitReasonOf(result, MAX_BAD)),
+      exitReason,
     }
   } finally {
     stop.release()
     progress.close()
   }
+}
+
+function describeResult(result: DecodeResult, reason: ExitReason, isSheet: boolean, device: string): string[] {
+  const { images, rejects, rejectsByCode, out, seconds } = result
+  const left = rejects === 0 ? '' : ` · ${plural(rejects, 'reject')} (${formatCounts(rejectsByCode)})`
+  const stopped = reason === 'interrupted' && isSheet
+  const done = stopped ? `${plural(images, 'image')} decoded` : `${plural(images, 'image')} decoded to ${out}`
+  const lines = [`${done}${left} · ${formatDuration(seconds)} · ${device}`]
+  if (reason === 'too_many_rejects') lines.push('Exit code 1: more than 1 % of the images could not be read.')
+  if (reason === 'interrupted')
+    lines.push(
+      `Interrupted (exit code 4); ${isSheet ? 'no sheet is written' : 'every picture that is there is whole'}.`,
+    )
+  return lines
 }

@@ -29,7 +29,7 @@ import {
 } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { openTelemetry } from '../terminal/telemetry.js'
-import { type ExitReason, endWith, exitCodeOf, exitReasonOf } from './exit-reason.js'
+import { type ExitReason, endWith, exitCodeOf, exitReasonOf, tooManyRejectsText } from './exit-reason.js'
 import { resolveWorker } from './worker.js'
 
 /** How latents are made: `vtp embed` and `vtp classify` make none. */
@@ -205,12 +205,8 @@ function describeResult(result: EncodeResult, reason: ExitReason, flags: EncodeF
   if (reason === 'interrupted') lines.push(interruptedText(result))
   else if (!result.complete)
     lines.push('Units of other workers are not committed yet; the last worker writes the manifest.')
-  if (reason === 'too_many_rejects') {
-    const percent = (share: number): string => `${(share * 100).toFixed(2)} %`
-    lines.push(
-      `Exit code 1: ${percent(rejects / (rows + rejects))} of the images were rejected, more than --max-bad ${percent(flags['max-bad'])}. The rows are complete.`,
-    )
-  }
+  if (reason === 'too_many_rejects')
+    lines.push(`${tooManyRejectsText({ images: rows, rejects }, flags['max-bad'])} The rows are complete.`)
   if (reason !== 'interrupted' && result.complete && rows > 0) lines.push(...nextSteps(flags))
   return lines
 }

@@ -13,7 +13,7 @@ import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_FLAGS } from '../flags/eval-flags.js'
 import { onStopSignals, type StopSignals } from '../terminal/signals.js'
 import type { Terminal } from '../terminal/terminal.js'
-import { type ExitReason, endWith, exitReasonOf, type Outcome } from './exit-reason.js'
+import { type ExitReason, endWith, exitReasonOf, type Outcome, tooManyRejectsText } from './exit-reason.js'
 
 /** Those of `vtp eval-probe` and `vtp eval-zeroshot` lack the weights. */
 export type EvalFlags = Partial<Pick<FlagValues<typeof EVAL_FLAGS>, 'weights'>> &
@@ -88,17 +88,16 @@ export function endEvaluation(
   first: readonly Reject[],
   maxBad: number,
 ): ExitReason {
-  const { images, rejects, interrupted } = outcome
+  const { rejects, interrupted } = outcome
   const { terminal } = context
   const reason = endWith(context, exitReasonOf(outcome, maxBad))
   if (interrupted) {
-    terminal.finish(['Interrupted. Run the same command again to continue.'])
+    terminal.finish(['Interrupted. Run the same command again to continue (exit code 4).'])
     return reason
   }
   for (const { key, code, message } of first.slice(0, TOLD)) terminal.note(`left out: ${key} (${code}: ${message})`)
   if (rejects > TOLD) terminal.note(`left out: ${rejects - TOLD} more`)
-  if (reason === 'too_many_rejects')
-    terminal.note(`${rejects} of ${images + rejects} images were left out, more than --max-bad (exit code 1).`)
+  if (reason === 'too_many_rejects') terminal.note(tooManyRejectsText(outcome, maxBad))
   return reason
 }
 

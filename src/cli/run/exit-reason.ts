@@ -24,6 +24,12 @@ export function exitReasonOf({ images, rejects, interrupted }: Outcome, maxBad: 
   return rejects > 0 && rejects / (images + rejects) > maxBad ? 'too_many_rejects' : 'done'
 }
 
+/** "Exit code 1: 1.30 % of the images were rejected, more than --max-bad 1.00 %." */
+export function tooManyRejectsText({ images, rejects }: Pick<Outcome, 'images' | 'rejects'>, maxBad: number): string {
+  const percent = (share: number): string => `${(share * 100).toFixed(2)} %`
+  return `Exit code 1: ${percent(rejects / (images + rejects))} of the images were rejected, more than --max-bad ${percent(maxBad)}.`
+}
+
 export function exitCodeOf(reason: ExitReason): ExitCode {
   return EXIT_CODES[reason]
 }
