@@ -18,7 +18,7 @@ import { random } from '../support/random.js'
 import { hubOfNano, type KillJob, makeJobs } from './kills/jobs.js'
 
 /** As many in a row on one folder, so that some come late in the work. */
-const KILLS_PER_FOLDER = 3
+const KILLS_PER_FOLDER = 5
 const TIMES = /"(seconds|imagesPerSecond|peakMemoryBytes)": ?([\d.e+-]+|\{[^{}]*\})/g
 /** What may differ: how often units were started, and what a run says of its own part of the work. */
 const COURSE = /^_vtp\/attempts\/|^node-compile-cache/

@@ -11,8 +11,12 @@ import type { ParquetReply, ParquetRequest } from './read-parquet.js'
 // A panic is also written there; what it means for the user is said by the owner of this thread.
 console.error = () => {}
 
+/** Two marks and the footer's length. */
+const SMALLEST_BYTES = 12
+
 /** Throws an Error for a footer that does not fit its file. */
 async function checkFooter(blob: Blob): Promise<void> {
+  if (blob.size < SMALLEST_BYTES) throw new Error(`${blob.size} bytes are no Parquet file`)
   const metadata = await parquetMetadataAsync({
     byteLength: blob.size,
     slice: (start, end) => blob.slice(start, end ?? blob.size).arrayBuffer(),

@@ -40,13 +40,26 @@ export function expandBraces(pattern: string): string[] {
     .flatMap((part) => expandBraces(tail).map((rest) => head + part + rest))
 }
 
-/** A regular expression for a glob; `*` and `?` match no slash. */
+/** `[…]`, one of the other signs of a glob, or a sign that only a regular expression knows. */
+const SIGNS = /\[([!^]?)(\]?[^\]]+)\]|[*?\\^$.|+(){}[\]]/g
+
+/**
+ * A regular expression for a glob; `*` and `?` match no slash. A bracket without its end is one of the name. Throws
+ * usage error `bad_pattern` for a range that is out of order.
+ */
 export function globToRegExp(glob: string): RegExp {
-  const text = glob
-    .replace(/[.+^$()|\\]/g, '\\$&')
-    .replaceAll('*', '[^/]*')
-    .replaceAll('?', '[^/]')
-  return new RegExp(`^${text}$`, 's')
+  const text = glob.replaceAll(SIGNS, (sign: string, not?: string, set?: string) => {
+    if (set !== undefined) return `[${not ? '^' : ''}${set.replaceAll(/[\\\]^[]/g, '\\$&')}]`
+    if (sign === '*') return '[^/]*'
+    return sign === '?' ? '[^/]' : `\\${sign}`
+  })
+  try {
+    return new RegExp(`^${text}$`, 's')
+  } catch {
+    throw usageError('bad_pattern', `The pattern ${glob} has a range that is out of order`, [
+      'write e.g. [a-z] or [0-9]',
+    ])
+  }
 }
 
 /** Existing files that a pattern names: brace order first, sorted within a glob. A brace name that is missing is an error. */
