@@ -1,4 +1,5 @@
 /** From what the user calls SOURCE to a `Source`. A new kind of source is one file here and one line below. */
+import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -39,6 +40,8 @@ export async function openSource(spec: string, options: SourceOptions = {}): Pro
     return openList(name, options)
   }
   if (info?.isDirectory()) return openLocalFolder(name, options)
+  // A pipe can be read once, as the standard input: `vtp encode <(ls photos/*.jpg)`.
+  if (info?.isFIFO()) return (await import('./list.js')).openList('-', { ...options, stdin: createReadStream(name) })
   const files = info ? [name] : await expandPatterns(name)
   if (files.length === 0) throw usageError('source_missing', `${name} does not exist, and matches no file`, HELP)
   return openFiles(files, options)

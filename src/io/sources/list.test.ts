@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -5,6 +6,7 @@ import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import { expect, it, onTestFinished } from 'vitest'
 import type { ListingEntry } from '../../types.js'
+import { openSource } from './index.js'
 import { openList } from './list.js'
 import type { SourceOptions } from './options.js'
 
@@ -34,6 +36,19 @@ it('stores no secret of a line, however it is written', async () => {
     expect(JSON.stringify(entries)).not.toMatch(/hunter2|alice|AKID/)
     expect(new Set(entries.map(({ key }) => key)).size).toBe(entries.length)
   }
+})
+
+it('may come through a pipe, as from <(…) of a shell', async () => {
+  const dir = await mkdtemp(path.join(tmpdir(), 'vtp-list-'))
+  onTestFinished(() => rm(dir, { recursive: true, force: true }))
+  const pipe = path.join(dir, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const source = await openSource(pipe)
+  const written = writeFile(pipe, 'https://h/a.jpg\nhttps://h/b.jpg\n')
+  const uris: string[] = []
+  for await (const { uri } of source.list()) uris.push(uri)
+  await written
+  expect(uris).toEqual(['https://h/a.jpg', 'https://h/b.jpg'])
 })
 
 it('reads the field url, and paths with blanks around them', async () => {
