@@ -3,6 +3,9 @@
  * gradients of their weighted sum by the student's parameters. Reference: the training class (vtp/models/vtp.py, VTP
  * 5ce1eb6) for what feeds which loss, DINOv2 for the self-supervised step around it.
  *
+ * Without `rec_u8` the first rows of `clip_u8` are reconstructed, from the same pass of the trunk. With `caption_matches`
+ * (byImage and byCaption of losses.ts) the rows of `tokens` are distinct captions.
+ *
  * Inputs: `w.NAME` the student's parameters, `t.NAME` the teacher's; the views `clip_u8`, `global_u8`, `local_u8`,
  * `rec_u8` [B, H, W, 3]; `tokens`; `masks`, `mask_indices`, `masks_weight`; `teacher_temp`; `center.dino` and
  * `center.ibot`; `keep.…` the rows that stochastic depth keeps; `v.NAME` the weights of LPIPS. Global crops are
@@ -44,11 +47,13 @@ export interface JointGraph {
   gradients: Map<string, string>
   losses: Map<string, string>
   centres: Map<string, string>
+  /** What is watched besides the losses: the entropy of the targets, the spread of the CLS tokens. */
+  signals: Map<string, string>
 }
 
 export function buildJointGraph(spec: JointSpec): JointGraph {
   const { config, recipe, trained } = spec
-  const { w_clip, w_ssl, w_rec, w_koleo, w_lpips } = recipe.hyper_parameters
+  const { w_clip, w_ssl, w_rec, w_koleo } = recipe.hyper_parameters
   const graph = new GraphBuilder()
   const student = new Map<string, Value>()
   for (const [name, shape] of trained)
@@ -64,7 +69,13 @@ export function buildJointGraph(spec: JointSpec): JointGraph {
   const model = modelOf(student)
   const parts: [string, number, Value][] = []
   const centres = new Map<string, string>()
-  if (w_clip > 0) parts.push(['clip', w_clip, contrastive(model, recipe, inputs)])
+  const signals = new Map<string, Value>()
+  let whole: TrunkFeatures | undefined
+  if (w_clip > 0) {
+    whole = addTrunk(model, { planes: inputs.planes('clip_u8'), keep: inputs.keep('clip') })
+    parts.push(['clip', w_clip, contrastive(model, recipe, inputs, whole)])
+    signals.set('cls_spread', losses.addSpread(graph, whole.cls))
+  }
   if (w_ssl > 0) {
     const teacher = new Map<string, Value>()
     for (const [name, shape] of spec.teacher)
@@ -73,17 +84,10 @@ export function buildJointGraph(spec: JointSpec): JointGraph {
     parts.push(['dino_local', w_ssl, ssl.local], ['dino_global', w_ssl, ssl.global])
     parts.push(['koleo', w_ssl * w_koleo, ssl.koleo], ['ibot', w_ssl, ssl.ibot])
     for (const [name, value] of ssl.centres) centres.set(name, graph.expose(value))
+    signals.set('target_entropy', losses.addEntropy(graph, ssl.targets))
+    signals.set('cls_spread', losses.addSpread(graph, ssl.cls))
   }
-  if (w_rec > 0) {
-    const rec = reconstruction(model, inputs)
-    parts.push(['rec_l1', w_rec, losses.addL1(graph, rec.image, rec.target)])
-    if (w_lpips > 0) {
-      const weight = (name: string, shape: number[]): Value =>
-        graph.input({ name: `v.${name}`, dtype: 'float32', shape })
-      const distances = losses.addPerceptual(graph, weight, rec.image, rec.target)
-      parts.push(['rec_lpips', w_rec * w_lpips, losses.addMean(graph, distances)])
-    }
-  }
+  if (w_rec > 0) parts.push(...reconstructionParts(model, recipe, inputs, whole))
   const total = losses.addWeighted(
     graph,
     parts.filter(([, weight]) => weight > 0).map(([, weight, value]) => [weight, value] as const),
@@ -97,6 +101,7 @@ export function buildJointGraph(spec: JointSpec): JointGraph {
       ...parts.map(([name, , value]) => [name, graph.expose(graph.op('Identity', [value]))] as const),
     ]),
     centres,
+    signals: new Map([...signals].map(([name, value]) => [name, graph.expose(value)])),
   }
 }
 
@@ -115,6 +120,14 @@ class BatchInputs {
     const value = this.graph.input({ name, dtype, shape: shape ?? [...this.shapes.get(name)!] })
     this.made.set(name, value)
     return value
+  }
+
+  has(name: string): boolean {
+    return this.shapes.has(name)
+  }
+
+  size(name: string, axis: number): number {
+    return this.shapes.get(name)![axis]!
   }
 
   planes(name: string): Value {
@@ -139,22 +152,34 @@ function featuresOf(model: TrainingModel, { cls, patches }: TrunkFeatures): { cl
   return { cls: addBottleneck(model, cls), patches: addBottleneck(model, rows) }
 }
 
-function contrastive(model: TrainingModel, { config }: PretrainRecipe, inputs: BatchInputs): Value {
+function contrastive(
+  model: TrainingModel,
+  { config }: PretrainRecipe,
+  inputs: BatchInputs,
+  trunk: TrunkFeatures,
+): Value {
   const { graph, parameter } = model
-  const trunk = addTrunk(model, { planes: inputs.planes('clip_u8'), keep: inputs.keep('clip') })
   const { cls, patches } = featuresOf(model, trunk)
   const [batch, count] = trunk.patches.shape as [number, number]
   const cube = (): Value => graph.op('Reshape', [patches, graph.ints([batch, count, Number(patches.shape[1])])])
   const pooled =
     model.config.vision_clip_feat === 'cls' ? cls : graph.op('ReduceMean', [cube(), graph.ints([1])], { keepdims: 0 })
   const images = graph.op('Gemm', [pooled, parameter('visual_proj.weight')], { transB: 1 })
-  const texts = addTextTower(model, inputs.get('tokens', 'int64'))
+  const distinct = config.identical_captions === 'positives'
+  const tokens = inputs.get('tokens', 'int64', distinct ? ['U', inputs.size('tokens', 1)] : undefined)
+  const texts = addTextTower(model, tokens)
   const logits = losses.addContrastiveLogits(graph, {
     images: losses.addUnitRows(graph, images),
     texts: losses.addUnitRows(graph, texts),
     logitScale: parameter('logit_scale'),
     logitBias: model.config.init_logit_bias === null ? undefined : parameter('logit_bias'),
   })
+  if (distinct) {
+    const match = (name: string): Value => inputs.get(name, 'float32', [batch, 'U'])
+    const matches = { byImage: match('caption_matches.by_image'), byCaption: match('caption_matches.by_caption') }
+    const add = config.siglip ? losses.addDistinctSigLipLoss : losses.addDistinctClipLoss
+    return add(graph, logits, matches)
+  }
   return config.siglip ? losses.addSigLipLoss(graph, logits) : losses.addClipLoss(graph, logits)
 }
 
@@ -217,14 +242,45 @@ function selfSupervised(
     koleo: graph.op('Add', [a, b]),
     ibot,
     centres,
+    targets: clsTargets,
+    cls: whole.cls,
   }
 }
 
-function reconstruction(model: TrainingModel, inputs: BatchInputs): { image: Value; target: Value } {
+function reconstructionParts(
+  model: TrainingModel,
+  recipe: PretrainRecipe,
+  inputs: BatchInputs,
+  whole: TrunkFeatures | undefined,
+): [string, number, Value][] {
   const { graph } = model
-  const target = inputs.planes('rec_u8')
-  const { patches, grid } = addTrunk(model, { planes: target, keep: inputs.keep('rec') })
-  const [batch, count, dim] = patches.shape as [number, number, number]
-  const rows = addBottleneck(model, graph.op('Reshape', [patches, graph.ints([batch * count, dim])]))
-  return { image: addPixelDecoder(model, rows, grid), target }
+  const { w_rec, w_lpips } = recipe.hyper_parameters
+  const { image, target } = reconstruction(model, recipe, inputs, whole)
+  const parts: [string, number, Value][] =
+    recipe.config.pixel_loss === 'laplacian'
+      ? [['rec_laplacian', w_rec, losses.addLaplacianL1(graph, image, target)]]
+      : [['rec_l1', w_rec, losses.addL1(graph, image, target)]]
+  if (w_lpips === 0) return parts
+  const weight = (name: string, shape: number[]): Value => graph.input({ name: `v.${name}`, dtype: 'float32', shape })
+  const distances = losses.addPerceptual(graph, weight, image, target)
+  return [...parts, ['rec_lpips', w_rec * w_lpips, losses.addMean(graph, distances)]]
+}
+
+function reconstruction(
+  model: TrainingModel,
+  { config }: PretrainRecipe,
+  inputs: BatchInputs,
+  whole: TrunkFeatures | undefined,
+): { image: Value; target: Value } {
+  const { graph } = model
+  const shares = whole !== undefined && !inputs.has('rec_u8')
+  const planes = inputs.planes(shares ? 'clip_u8' : 'rec_u8')
+  const { patches, grid } = shares ? whole : addTrunk(model, { planes, keep: inputs.keep('rec') })
+  const all = Number(planes.shape[0])
+  const count = shares ? Math.min(config.batch?.rec ?? all, all) : all
+  const firstRows = (x: Value): Value =>
+    count === all ? x : graph.op('Slice', [x, graph.ints([0]), graph.ints([count]), graph.ints([0])])
+  const [, tokens, dim] = patches.shape as [number, number, number]
+  const rows = addBottleneck(model, graph.op('Reshape', [firstRows(patches), graph.ints([count * tokens, dim])]))
+  return { image: addPixelDecoder(model, rows, grid), target: firstRows(planes) }
 }

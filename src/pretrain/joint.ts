@@ -7,31 +7,27 @@
 
 import * as ort from '../engine/runtime.js'
 import { VtpError } from '../errors.js'
-import type { VtpConfig } from '../model/vtp/config.js'
-import type { TrainingModel } from '../model/vtp/training.js'
 import { clipFactor, globalNorm, updateTensor } from '../train/adamw.js'
 import { groupOf, type ParameterGroup } from './groups.js'
 import { buildJointGraph, type JointGraph } from './joint-graph.js'
 import type { HyperParameters, PretrainRecipe } from './recipe.js'
 import { cosineAt } from './schedules.js'
+import type { PretrainStart } from './start.js'
 import { HEAD, hasTeacher, type Shapes, TEACHER, trainedTensors } from './state.js'
 
 const LARGEST_LOGIT_SCALE = Math.log(100)
 
 /** What a state begins with. */
-export interface JointInitial {
-  config: VtpConfig
-  /** Shapes of `dino_head.*`; empty without the self-supervised branch. */
-  head: Shapes
-  /** By the student's names, and `teacher_…`. */
-  read(name: string): Promise<Float32Array>
-  periods: TrainingModel['periods']
-  /** Weights of LPIPS by name, where the recipe uses them. */
-  perceptual?: ReadonlyMap<string, Float32Array>
+export type JointInitial = Pick<PretrainStart, 'config' | 'head' | 'read' | 'moment' | 'centre' | 'periods'>
+
+export interface BatchTensor {
+  type: 'uint8' | 'int64' | 'float32' | 'bool'
+  data: Uint8Array | BigInt64Array | Float32Array
+  dims: readonly number[]
 }
 
 /** A batch's tensors by the names of joint-graph.ts's inputs. */
-export type JointBatch = ReadonlyMap<string, ort.Tensor>
+export type JointBatch = ReadonlyMap<string, BatchTensor>
 
 export interface JointLog {
   iteration: number
@@ -55,6 +51,13 @@ interface Trained {
   teacher?: Float32Array
 }
 
+/** A step's line of the log, and what is watched besides. */
+export interface JointResult {
+  log: JointLog
+  signals: Record<string, number>
+  seconds: { gradients: number; optimizer: number }
+}
+
 export interface JointState {
   trained: readonly Trained[]
   /** Moving centres by `dino` and `ibot`, [K]. */
@@ -64,7 +67,7 @@ export interface JointState {
 export interface JointTrainer {
   readonly state: JointState
   /** One step; `iteration` is the schedules' number. Throws VtpError `not_finite`, and the state is as it was. */
-  step(batch: JointBatch, iteration: number): Promise<JointLog>
+  step(batch: JointBatch, iteration: number): Promise<JointResult>
   close(): Promise<void>
 }
 
@@ -72,6 +75,10 @@ export interface JointOptions {
   threads: number
   /** Shapes of every batch's tensors. */
   batch: Shapes
+  /** Weights of LPIPS by name, where the recipe uses them. */
+  perceptual?: ReadonlyMap<string, Float32Array>
+  /** Steps that the start has done. */
+  done?: number
 }
 
 /** The schedules' values at a step. */
@@ -89,7 +96,7 @@ export function ratesAt({ schedules, freeze_last_layer_iters: frozen }: HyperPar
 export async function openJointTrainer(
   initial: JointInitial,
   recipe: PretrainRecipe,
-  { threads, batch }: JointOptions,
+  { threads, batch, perceptual, done = 0 }: JointOptions,
 ): Promise<JointTrainer> {
   const { config } = initial
   const given = recipe.hyper_parameters
@@ -103,8 +110,8 @@ export async function openJointTrainer(
       shape,
       group: groupOf(name, shape, config, given),
       parameter,
-      expAvg: new Float32Array(parameter.length),
-      expAvgSq: new Float32Array(parameter.length),
+      expAvg: (await initial.moment('exp_avg', name)) ?? new Float32Array(parameter.length),
+      expAvgSq: (await initial.moment('exp_avg_sq', name)) ?? new Float32Array(parameter.length),
       ...(selfSupervised && hasTeacher(name) && { teacher: (await initial.read(`${TEACHER}${name}`)).slice() }),
     })
   }
@@ -115,13 +122,17 @@ export async function openJointTrainer(
   )
   const built = buildJointGraph({ config, recipe, periods: initial.periods, trained: shapes, teacher, batch })
   const session = await openSession(built, threads)
-  const centres = new Map([...built.centres.keys()].map((name) => [name, new Float32Array(prototypes(initial.head))]))
+  const centres = new Map<string, Float32Array>()
+  for (const name of built.centres.keys())
+    centres.set(name, (await initial.centre(name)) ?? new Float32Array(prototypes(initial.head)))
   const scratch = new Float32Array(Math.max(...trained.map(({ parameter }) => parameter.length)))
-  let updates = 0
+  let updates = done
 
   const feedsOf = (tensors: JointBatch, temperature: number): Record<string, ort.Tensor> => {
     const float = (values: Float32Array, dims: readonly number[]) => new ort.Tensor('float32', values, dims)
-    const all = new Map<string, ort.Tensor>(tensors)
+    const all = new Map<string, ort.Tensor>()
+    for (const [name, { type, data, dims }] of tensors)
+      all.set(name, new ort.Tensor(type as 'uint8', data as Uint8Array, dims))
     all.set('teacher_temp', float(Float32Array.of(temperature), []))
     for (const [name, values] of centres) all.set(`center.${name}`, float(values, [1, values.length]))
     for (const { name, shape, parameter, teacher: average } of trained) {
@@ -129,7 +140,7 @@ export async function openJointTrainer(
       if (average) all.set(`t.${name}`, float(average, shape))
     }
     const inputs = built.graph.inputs.map(({ name, shape }) => {
-      const values = name.startsWith('v.') ? initial.perceptual?.get(name.slice(2)) : undefined
+      const values = name.startsWith('v.') ? perceptual?.get(name.slice(2)) : undefined
       return [name, values ? float(values, shape as number[]) : all.get(name)!] as const
     })
     return Object.fromEntries(inputs)
@@ -139,6 +150,7 @@ export async function openJointTrainer(
     state: { trained, centres },
     async step(tensors, iteration) {
       const rates = ratesAt(given, iteration)
+      const began = performance.now()
       const results = await session.run(feedsOf(tensors, rates.teacher_temp))
       const values = (name: string): Float32Array => results[name]!.data as Float32Array
       const gradients = new Map([...built.gradients].map(([name, output]) => [name, values(output)]))
@@ -151,11 +163,14 @@ export async function openJointTrainer(
         ...found,
       }
       assertFinite(log)
+      const computed = performance.now()
       updates++
       const gradientScale = clipFactor(log.grad_norm, { maxGradNorm: given.clip_grad ?? undefined })
       for (const tensor of trained) update(tensor, gradients.get(tensor.name)!, { ...rates, gradientScale })
       for (const [name, output] of built.centres) centres.get(name)!.set(values(output))
-      return log
+      const signals = Object.fromEntries([...built.signals].map(([name, output]) => [name, values(output)[0]!]))
+      const seconds = { gradients: (computed - began) / 1000, optimizer: (performance.now() - computed) / 1000 }
+      return { log, signals, seconds }
     },
     close: () => session.release(),
   }
@@ -201,6 +216,8 @@ async function openSession(built: JointGraph, threads: number): Promise<ort.Infe
       graphOptimizationLevel: 'all',
       enableMemPattern: false,
       logSeverityLevel: 3,
+      // Idle threads must not spin while the optimiser runs.
+      extra: { session: { intra_op: { allow_spinning: '0' } } },
     })
   } catch (error) {
     throw new VtpError(`The training graph could not be opened: ${(error as Error).message}`, {

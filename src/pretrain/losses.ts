@@ -63,6 +63,31 @@ export function addSigLipLoss(graph: GraphBuilder, logits: Value): Value {
   return scale(graph, total(graph, graph.op('Softplus', [signed])), 1 / n)
 }
 
+/** Which images belong to which of the distinct captions. */
+export interface CaptionMatches {
+  /** [B, U]: 1 / B where image and caption belong together, else 0. */
+  byImage: Value
+  /** [B, U]: 1 / (U · images of the caption) where they belong together, else 0. */
+  byCaption: Value
+}
+
+/**
+ * The contrastive loss where equal captions are one: from image to caption the cross-entropy over the distinct captions,
+ * from caption to image the mean over its images. Without equal captions it is `addClipLoss`. Logits [B, U].
+ */
+export function addDistinctClipLoss(graph: GraphBuilder, logits: Value, { byImage, byCaption }: CaptionMatches): Value {
+  const own = (weights: Value, axis: number): Value =>
+    total(graph, graph.op('Mul', [graph.op('LogSoftmax', [logits], { axis }), weights]))
+  return scale(graph, graph.op('Add', [own(byImage, 1), own(byCaption, 0)]), -1 / 2)
+}
+
+/** SigLIP's loss over distinct captions: + wherever image and caption belong together. */
+export function addDistinctSigLipLoss(graph: GraphBuilder, logits: Value, { byImage }: CaptionMatches): Value {
+  const own = graph.op('Greater', [byImage, graph.scalar(0)])
+  const signed = graph.op('Mul', [logits, graph.op('Where', [own, graph.scalar(-1), graph.scalar(1)])])
+  return scale(graph, total(graph, graph.op('Softplus', [signed])), 1 / rowsOf(logits))
+}
+
 /** log p of the student, by rows. */
 function logStudent(graph: GraphBuilder, logits: Value): Value {
   const scaled = graph.op('Div', [logits, graph.scalar(STUDENT_TEMPERATURE)])
@@ -110,6 +135,41 @@ const diagonal = (n: number): number[] => Array.from({ length: n * n }, (_, i) =
 
 export function addL1(graph: GraphBuilder, image: Value, target: Value): Value {
   return mean(graph, graph.op('Abs', [graph.op('Sub', [image, target])]))
+}
+
+/** Levels of the pyramid; the coarsest is what is left. */
+const PYRAMID_LEVELS = 4
+
+/**
+ * L1 on a Laplacian pyramid of planes [B, 3, H, W]: the sum over levels of the mean absolute difference of what halving
+ * the size by means of 2 × 2 takes away, and of what is left. Sides are multiples of 8.
+ */
+export function addLaplacianL1(graph: GraphBuilder, image: Value, target: Value): Value {
+  const size = (x: Value, ...shape: number[]): Value => graph.op('Reshape', [x, graph.ints(shape)])
+  const absolute = (x: Value): Value => mean(graph, graph.op('Abs', [x]))
+  let [height, width] = image.shape.slice(2).map(Number) as [number, number]
+  let difference = graph.op('Sub', [image, target])
+  const parts: Value[] = []
+  for (let level = 1; level < PYRAMID_LEVELS; level++) {
+    ;[height, width] = [height / 2, width / 2]
+    const cells = size(difference, -1, height, 2, width, 2)
+    const means = graph.op('ReduceMean', [cells, graph.ints([2, 4])], { keepdims: 1 })
+    parts.push(absolute(graph.op('Sub', [cells, means])))
+    difference = size(means, -1, height, width)
+  }
+  return [...parts, absolute(difference)].reduce((sum, part) => graph.op('Add', [sum, part]))
+}
+
+/** Mean entropy of targets [M, K] in nats: 0 where each is one prototype, log K where all are alike. */
+export function addEntropy(graph: GraphBuilder, targets: Value): Value {
+  const logs = graph.op('Log', [graph.op('Max', [targets, graph.scalar(1e-30)])])
+  return scale(graph, total(graph, graph.op('Mul', [targets, logs])), -1 / rowsOf(targets))
+}
+
+/** How far apart the directions of rows [B, D] are: 1 − ‖mean of the unit rows‖²; 0 where all are one. */
+export function addSpread(graph: GraphBuilder, rows: Value): Value {
+  const centre = graph.op('ReduceMean', [addUnitRows(graph, rows), graph.ints([0])], { keepdims: 0 })
+  return graph.op('Sub', [graph.scalar(1), total(graph, graph.op('Mul', [centre, centre]))])
 }
 
 /** LPIPS of each pair of normalised planes, mapped to −1…1 and not clamped: [B]. */

@@ -3,14 +3,7 @@
  * come from outside, in the reference's order, so that they can be replayed or be functions of seed and step.
  */
 import { roundHalfEven } from '../image/round.js'
-
-/** A source of draws; bounds are included. `uniform` may be asked with low > high. */
-export interface Draws {
-  uniform(low: number, high: number): number
-  integer(low: number, high: number): number
-  /** A permutation of 0…n − 1. */
-  shuffle(n: number): number[]
-}
+import type { Draws } from '../math/draws.js'
 
 const TRIES = 10
 
@@ -77,13 +70,15 @@ export interface MaskSettings {
   ratio: readonly [number, number]
   /** Share of crops that are masked. */
   probability: number
+  /** Least area of a block, in patches; default 4. */
+  least?: number
 }
 
 /** Masks of all global crops: shares of the masked ones are spread evenly over the range, then crops are shuffled. */
 export function cropMasks(
   crops: number,
   grid: { h: number; w: number },
-  { ratio, probability }: MaskSettings,
+  { ratio, probability, least }: MaskSettings,
   draws: Draws,
 ): CropMasks {
   const size = grid.h * grid.w
@@ -92,7 +87,7 @@ export function cropMasks(
   const made: Uint8Array[] = []
   for (let i = 0; i < crops; i++) {
     const wanted = i < count ? Math.trunc(size * draws.uniform(edges[i]!, edges[i + 1]!)) : 0
-    made.push(blockMask(grid, wanted, draws, { most: 0.5 * size }))
+    made.push(blockMask(grid, wanted, draws, { most: 0.5 * size, least }))
   }
   const masks = new Uint8Array(crops * size)
   draws.shuffle(crops).forEach((from, row) => {

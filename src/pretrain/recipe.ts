@@ -1,42 +1,92 @@
 /**
- * What a run of joint pre-training is told: views and batches (`config`) and losses, optimiser and schedules
- * (`hyper_parameters`). The keys are those of the reference data, so that its settings are a recipe as they are;
- * further keys of `config` are notes.
+ * What a run of joint pre-training is told: the model, views and batches (`config`), and losses, optimiser and schedules
+ * (`hyper_parameters`). JSON or YAML. The keys are those of the reference data, so that its settings are a recipe as
+ * they are; further keys of `config` are notes there.
  */
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
 import { errorText, usageError } from '../errors.js'
+import { parsePyYaml } from '../io/pyyaml.js'
+import type { CosineSchedule } from './schedules.js'
 
 const weight = z.number().nonnegative()
 const rate = z.number().min(0).lt(1)
+const share = z.number().min(0).max(1)
 const steps = z.int().nonnegative()
-const schedule = z.strictObject({
-  base_value: z.number(),
-  final_value: z.number(),
-  total_iters: z.int().positive(),
-  warmup_iters: steps.default(0),
-  start_warmup_value: z.number().default(0),
+const count = z.int().positive()
+const range = z.tuple([share, share])
+const schedule = z
+  .strictObject({
+    base_value: z.number(),
+    final_value: z.number(),
+    /** Default: all steps of the run. */
+    total_iters: count.optional(),
+    warmup_iters: steps.optional(),
+    /** Of the run's steps, in place of `warmup_iters`. */
+    warmup_share: share.optional(),
+    start_warmup_value: z.number().default(0),
+  })
+  .refine((value) => value.warmup_iters === undefined || value.warmup_share === undefined, {
+    message: 'warmup_iters and warmup_share exclude each other',
+  })
+
+const views = z
+  .strictObject({
+    clip_area: range.default([0.9, 1]),
+    global_area: range.default([0.32, 1]),
+    local_area: range.default([0.05, 0.32]),
+    flip: share.default(0.5),
+    jitter: share.default(0.8),
+    grey: share.default(0.2),
+    /** First global crop, second, local ones. */
+    blur: z.tuple([share, share, share]).default([0, 0.9, 0.5]),
+    /** Of the second global crop. */
+    solarize: share.default(0.2),
+  })
+  .prefault({})
+
+const drop = z
+  .strictObject({ clip_drop_rate: rate.default(0), ssl_drop_rate: rate.default(0), rec_drop_rate: rate.default(0) })
+  .prefault({})
+
+const configSchema = z.looseObject({
+  rope: z.enum(['bf16', 'fp32']).default('bf16'),
+  siglip: z.boolean().default(false),
+  drop,
+  /** Side of the whole view and of the crops, in pixels. */
+  image_size: count.default(256),
+  global_size: count.optional(),
+  local_size: count.default(96),
+  n_steps: count.optional(),
+  save_every: count.optional(),
+  batch: z.strictObject({ clip: count.optional(), ssl: count.optional(), rec: count.optional() }).optional(),
+  head: z
+    .strictObject({
+      K: count.default(65_536),
+      layers: count.default(3),
+      hidden: count.default(2048),
+      bottleneck: count.default(256),
+    })
+    .prefault({}),
+  views,
+  masks: z
+    .strictObject({ ratio: range.default([0.1, 0.5]), probability: share.default(0.5), least: count.default(4) })
+    .prefault({}),
+  pixel_loss: z.enum(['l1', 'laplacian']).default('l1'),
+  identical_captions: z.enum(['negatives', 'positives']).default('negatives'),
 })
 
 const schema = z.object({
-  config: z.looseObject({
-    rope: z.enum(['bf16', 'fp32']).default('bf16'),
-    siglip: z.boolean().default(false),
-    drop: z
-      .strictObject({
-        clip_drop_rate: rate.default(0),
-        ssl_drop_rate: rate.default(0),
-        rec_drop_rate: rate.default(0),
-      })
-      .default({ clip_drop_rate: 0, ssl_drop_rate: 0, rec_drop_rate: 0 }),
-  }),
+  /** `config.json` of the model that is made; absent where a run begins from one. */
+  model: z.record(z.string(), z.unknown()).optional(),
+  config: configSchema,
   hyper_parameters: z.strictObject({
     w_clip: weight,
     w_ssl: weight,
     w_rec: weight,
     w_lpips: weight,
     w_koleo: weight,
-    local_crops: z.int().nonnegative(),
+    local_crops: steps,
     centering: z.enum(['sinkhorn_knopp', 'centering']),
     layer_decay: z.number().positive().max(1),
     patch_embed_lr_mult: z.number().nonnegative(),
@@ -54,18 +104,60 @@ const schema = z.object({
   }),
 })
 
-export type PretrainRecipe = z.infer<typeof schema>
-export type HyperParameters = PretrainRecipe['hyper_parameters']
+type Parsed = z.infer<typeof schema>
+type Given = Parsed['hyper_parameters']
+export type HyperParameters = Omit<Given, 'schedules'> & {
+  schedules: Record<keyof Given['schedules'], CosineSchedule>
+}
+export type PretrainRecipe = Omit<Parsed, 'hyper_parameters'> & { hyper_parameters: HyperParameters }
+
+/** Keys of `config` that a run obeys; others are notes of reference data. */
+export const CONFIG_KEYS: readonly string[] = Object.keys(configSchema.shape)
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** YAML as PyYAML reads it takes `1e-3` for a text; a recipe has no text that looks like a number. */
+function withNumbers(value: unknown): unknown {
+  if (typeof value === 'string') return /^[-+]?[\d.]+e[-+]?\d+$/i.test(value) ? Number(value) : value
+  if (Array.isArray(value)) return value.map(withNumbers)
+  if (isObject(value)) return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withNumbers(inner)]))
+  return value
+}
+
+/** `hyper_parameters.w_ssl=0` → the value at that place. Throws usage error `bad_setting`. */
+function withSetting(raw: unknown, setting: string): unknown {
+  const at = setting.indexOf('=')
+  const keys = setting.slice(0, at).split('.')
+  if (at <= 0 || keys.includes(''))
+    throw usageError('bad_setting', `--set ${setting} is not KEY=VALUE`, [
+      'e.g. --set hyper_parameters.w_ssl=0, with the keys of the recipe',
+    ])
+  const value = withNumbers(parsePyYaml(setting.slice(at + 1)))
+  const put = (inner: unknown, [key, ...rest]: string[]): unknown => ({
+    ...(isObject(inner) ? inner : {}),
+    [key!]: rest.length === 0 ? value : put(isObject(inner) ? inner[key!] : undefined, rest),
+  })
+  return put(raw, keys)
+}
+
+export interface RecipeChanges {
+  /** `KEY=VALUE` each. */
+  settings?: readonly string[]
+  /** In place of the recipe's `n_steps`. */
+  steps?: number
+}
 
 /** Throws usage error `bad_recipe` that names every value that is wrong. */
-export function parsePretrainRecipe(text: string, file: string): PretrainRecipe {
+export function parsePretrainRecipe(text: string, file: string, changes: RecipeChanges = {}): PretrainRecipe {
+  const isYaml = /\.ya?ml$/i.test(file)
   let raw: unknown
   try {
-    raw = JSON.parse(text)
+    raw = isYaml ? withNumbers(parsePyYaml(text)) : JSON.parse(text)
   } catch (error) {
-    throw usageError('bad_recipe', `${file} is not valid JSON: ${errorText(error)}`)
+    throw usageError('bad_recipe', `${file} is not valid ${isYaml ? 'YAML' : 'JSON'}: ${errorText(error)}`)
   }
-  const parsed = schema.safeParse(raw)
+  const parsed = schema.safeParse((changes.settings ?? []).reduce(withSetting, raw))
   if (!parsed.success) {
     const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
     throw usageError('bad_recipe', `${file} is not a recipe of pre-training: ${issues.join('; ')}`, [
@@ -75,12 +167,37 @@ export function parsePretrainRecipe(text: string, file: string): PretrainRecipe 
   const { w_clip, w_ssl, w_rec } = parsed.data.hyper_parameters
   if (w_clip + w_ssl + w_rec === 0)
     throw usageError('bad_recipe', `${file}: w_clip, w_ssl and w_rec are all 0, so there is nothing to train`)
-  return parsed.data
+  return withSchedules(parsed.data, changes.steps ?? parsed.data.config.n_steps, file)
 }
 
-export async function readPretrainRecipe(file: string): Promise<PretrainRecipe> {
+/** Schedules without a length of their own take that of the run. */
+function withSchedules(parsed: Parsed, total: number | undefined, file: string): PretrainRecipe {
+  const whole = (name: string, given: Given['schedules']['lr']): CosineSchedule => {
+    const { warmup_share: part, warmup_iters: own, ...rest } = given
+    const length = rest.total_iters ?? total
+    if (length === undefined || (part !== undefined && total === undefined))
+      throw usageError(
+        'bad_recipe',
+        `${file}: schedules.${name} does not say total_iters, and the run no number of steps`,
+        ['give --steps, or config.n_steps'],
+      )
+    return { ...rest, total_iters: length, warmup_iters: own ?? Math.round((part ?? 0) * (total ?? length)) }
+  }
+  const { schedules } = parsed.hyper_parameters
+  const all = Object.fromEntries(
+    Object.entries(schedules).map(([name, given]) => [name, whole(name, given)]),
+  ) as HyperParameters['schedules']
+  return {
+    ...parsed,
+    config: { ...parsed.config, n_steps: total },
+    hyper_parameters: { ...parsed.hyper_parameters, schedules: all },
+  }
+}
+
+/** Throws usage errors `recipe_unreadable`, `bad_recipe`, `bad_setting`. */
+export async function readPretrainRecipe(file: string, changes: RecipeChanges = {}): Promise<PretrainRecipe> {
   const text = await readFile(file, 'utf8').catch((error: unknown) => {
     throw usageError('recipe_unreadable', `The recipe ${file} cannot be read: ${errorText(error)}`)
   })
-  return parsePretrainRecipe(text, file)
+  return parsePretrainRecipe(text, file, changes)
 }

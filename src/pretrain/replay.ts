@@ -3,15 +3,14 @@
  * `tokens`, `masks`, `mask_indices`, `masks_weight` and `keep.…`. Everything that a step draws is in it, so that whole
  * steps can be compared with another implementation's. What does not fit the model is refused before the first step.
  */
-import * as ort from '../engine/runtime.js'
 import { usageError } from '../errors.js'
 import { openSafetensors, type SafetensorsFile } from '../io/safetensors.js'
 import { textLength, type VtpConfig } from '../model/vtp/config.js'
-import type { JointBatch } from './joint.js'
+import type { BatchTensor, JointBatch } from './joint.js'
 import type { PretrainRecipe } from './recipe.js'
 import type { Shapes } from './state.js'
 
-const TYPES: Record<string, string> = { U8: 'uint8', I64: 'int64', F32: 'float32', BOOL: 'bool' }
+const TYPES: Record<string, BatchTensor['type']> = { U8: 'uint8', I64: 'int64', F32: 'float32', BOOL: 'bool' }
 
 export interface Replay {
   /** Shapes of the first step's tensors: every step has them, but for the number of masked patches. */
@@ -139,14 +138,14 @@ function checkMasks(
 
 async function readStep(file: SafetensorsFile, config: VtpConfig, step: number): Promise<JointBatch> {
   const prefix = `step${step}.`
-  const batch = new Map<string, ort.Tensor>()
+  const batch = new Map<string, BatchTensor>()
   for (const { name, dtype, shape } of file.tensors.values()) {
     const type = TYPES[dtype]
     if (!name.startsWith(prefix) || !type) continue
     const bytes = new Uint8Array(await file.readBytes(name)).slice()
     const data =
       dtype === 'I64' ? new BigInt64Array(bytes.buffer) : dtype === 'F32' ? new Float32Array(bytes.buffer) : bytes
-    batch.set(name.slice(prefix.length), new ort.Tensor(type as 'uint8', data as Uint8Array, shape))
+    batch.set(name.slice(prefix.length), { type, data, dims: shape })
   }
   checkValues(file, config, prefix, batch)
   return batch

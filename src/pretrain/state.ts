@@ -11,6 +11,8 @@ export type Shapes = ReadonlyMap<string, readonly number[]>
 
 export const HEAD = 'dino_head.'
 export const TEACHER = 'teacher_'
+/** The student's own tensors beside a model file that holds the teacher's. */
+export const STUDENT = 'student_'
 
 /** RoPE's periods are stored and not trained. */
 export function isBuffer(name: string): boolean {

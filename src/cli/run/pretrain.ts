@@ -1,30 +1,148 @@
-/** `vtp pretrain` between its flags and the steps. */
+/** `vtp pretrain` between its flags and the job: signals, progress, and what is printed. */
+import { chooseDevice } from '../../engine/choose-device.js'
 import { effectiveCores } from '../../engine/cores.js'
+import { EXIT, usageError } from '../../errors.js'
+import { FOLDER_NAMES } from '../../metrics/zeroshot/prompts.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { Export } from '../../pretrain/checkpoint.js'
+import { runPretrain } from '../../pretrain/job.js'
+import type { PretrainInfo, PretrainRequest, PretrainResult } from '../../pretrain/request.js'
 import { type ReplayResult, replayPretraining } from '../../pretrain/run.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { PRETRAIN_FLAGS } from '../flags/pretrain-flags.js'
-import { plural } from '../terminal/format.js'
+import { fieldNames } from '../flags/source-flags.js'
+import { formatCount, formatDuration, formatRate, plural } from '../terminal/format.js'
+import { onStopSignals } from '../terminal/signals.js'
+import { progressText } from './train.js'
 
-export async function runPretrain(
-  { terminal }: CommandContext,
-  flags: FlagValues<typeof PRETRAIN_FLAGS>,
-): Promise<ReplayResult> {
-  const result = await replayPretraining({
-    replay: flags.replay,
-    init: flags.init,
-    recipe: flags.recipe,
-    steps: flags.steps,
-    out: flags.out,
+export type PretrainCommandFlags = FlagValues<typeof PRETRAIN_FLAGS> & { source?: string }
+
+/** The stable object of `--json`. */
+export interface PretrainJson extends PretrainResult {
+  imagesPerSecond: number
+  out: string
+}
+
+export async function runPretrainCommand(
+  context: CommandContext,
+  flags: PretrainCommandFlags,
+): Promise<PretrainJson | ReplayResult> {
+  if (flags.replay !== undefined) return runReplay(context, flags, flags.replay)
+  const { terminal } = context
+  const stop = onStopSignals(terminal.note)
+  try {
+    const request = requestOf(flags)
+    const result = await runPretrain({
+      ...request,
+      stop: stop.signal,
+      onNote: terminal.note,
+      onStart: (info) => {
+        for (const line of describeStart(info)) terminal.note(line)
+      },
+      onProgress: (state) => terminal.status(progressText(state)),
+    })
+    terminal.finish(describeResult(result, flags.out))
+    if (result.interrupted) context.exitCode(EXIT.interrupted)
+    return {
+      ...result,
+      seconds: Number(result.seconds.toFixed(3)),
+      imagesPerSecond: Number((result.images / Math.max(result.seconds, 1e-3)).toFixed(3)),
+      out: flags.out,
+    }
+  } finally {
+    stop.release()
+    terminal.close()
+  }
+}
+
+function requestOf(flags: PretrainCommandFlags): PretrainRequest {
+  const { source, recipe, steps, seed, init, classnames, templates, weights, limit, keep, overwrite } = flags
+  if (source === undefined)
+    throw usageError('source_missing', 'There are no images to train on: SOURCE is missing', [
+      'give a folder, tars, Parquet files or a list, or given batches by --replay',
+    ])
+  const cores = effectiveCores()
+  return {
+    ...{ source, recipe, steps, seed, init, classnames, templates, weights, limit, keep, overwrite },
+    settings: flags.set ?? [],
+    dest: flags.out,
     exported: flags.export as Export,
-    threads: flags.threads ?? effectiveCores(),
-    weights: flags.weights,
+    fields: fieldNames(flags),
+    maxPixels: flags['max-pixels'],
+    stdin: process.stdin,
+    workers: flags.workers ?? cores,
+    threads: flags.threads ?? cores,
+    device: chooseDevice({ device: 'cpu', precision: 'fp32', requireGpu: false }),
+    cacheDir: defaultCacheDir(),
+    saveEvery: flags['save-every'],
+    checkpointSeconds: flags['checkpoint-seconds'],
+    samplesEvery: flags['samples-every'],
+    evalEvery: flags['eval-every'],
+    evaluation: evaluationOf(flags),
+  }
+}
+
+function evaluationOf(flags: PretrainCommandFlags): PretrainRequest['evaluation'] {
+  const { 'eval-every': every, 'eval-source': source, 'eval-train': probeTrain, 'eval-limit': limit } = flags
+  if (every === undefined && (source ?? probeTrain ?? limit) === undefined) return undefined
+  if (source === undefined)
+    throw usageError('bad_eval', '--eval-every, --eval-train and --eval-limit go with --eval-source', [
+      'give held-out images: --eval-source DIR',
+    ])
+  return { source, probeTrain, limit, classnames: flags.classnames ?? FOLDER_NAMES, templates: flags.templates }
+}
+
+async function runReplay(
+  { terminal }: CommandContext,
+  flags: PretrainCommandFlags,
+  replay: string,
+): Promise<ReplayResult> {
+  const { source, init, recipe, steps, out, weights, threads } = flags
+  if (source !== undefined) throw usageError('bad_replay', '--replay takes the place of SOURCE: give one of them')
+  if (init === undefined || steps === undefined)
+    throw usageError('bad_replay', '--replay needs --init and --steps', [
+      'give the folder to begin with, and how many steps of the file are to be done',
+    ])
+  const result = await replayPretraining({
+    ...{ replay, init, recipe, settings: flags.set ?? [], steps, out, weights },
+    exported: flags.export as Export,
+    threads: threads ?? effectiveCores(),
     cacheDir: defaultCacheDir(),
     onStep: (log) =>
       terminal.note(`step ${log.iteration}: total ${log.total.toFixed(4)}, gradient norm ${log.grad_norm.toFixed(3)}`),
   })
   terminal.print([`${plural(result.steps, 'step')}: ${result.checkpoint}`])
   return result
+}
+
+function describeStart(info: PretrainInfo): string[] {
+  const { parameters, images, batch, captions, step, steps, resumed } = info
+  const parts = Object.entries({ contrastive: batch.clip, 'self-supervised': batch.ssl, reconstruction: batch.rec })
+  const branches = parts.filter(([, count]) => count > 0).map(([name, count]) => `${name} ${count}`)
+  const lines = [
+    `${formatCount(parameters)} parameters · ${formatCount(images)} images, every one once per epoch · images of a step: ${branches.join(', ')}`,
+    ...(captions === undefined ? [] : [`Captions: ${captions}.`]),
+  ]
+  if (step >= steps) lines.push(`Nothing is left to do: step ${formatCount(step)} is done.`)
+  else if (resumed) lines.push(`Continuing after step ${formatCount(step)} of ${formatCount(steps)}.`)
+  return lines
+}
+
+function describeResult(result: PretrainResult, out: string): string[] {
+  const { step, steps, newSteps, images, seconds, total, rejects, evaluation, checkpoint } = result
+  const rate = newSteps > 0 ? ` at ${formatRate(images / Math.max(seconds, 1e-3), 'images/s')}` : ''
+  const lines = [
+    `step ${formatCount(step)}/${formatCount(steps)}, ${plural(newSteps, 'step')} in ${formatDuration(seconds)}${rate}${total === null ? '' : ` · loss ${total.toFixed(4)}`}`,
+  ]
+  const replaced = Object.entries(rejects)
+  if (replaced.length > 0)
+    lines.push(
+      `Images that could not be read, and were replaced by the next ones: ${replaced.map(([code, count]) => `${formatCount(count)} ${code}`).join(', ')}`,
+    )
+  const judged = Object.entries(evaluation ?? {}).filter(([, value]) => value !== undefined)
+  if (judged.length > 0) lines.push(judged.map(([name, value]) => `${name} ${Number(value).toFixed(2)}`).join(' · '))
+  if (checkpoint) lines.push(`${out}/${checkpoint} · ${out}/report.html`)
+  if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')
+  return lines
 }

@@ -96,7 +96,7 @@ function trainOptions(flags: TrainFlags, out: string): TrainOptions {
 }
 
 /** `3 h 12 min left · loss 0.8123 · 21.4 images/s · 34.5 % · step 3,450/10,000 · FID 12.3` */
-function progressText({ step, steps, loss, imagesPerSecond, etaSeconds, fid }: TrainProgress): string {
+export function progressText({ step, steps, loss, imagesPerSecond, etaSeconds, fid }: TrainProgress): string {
   return [
     ...(etaSeconds === null ? [] : [`${formatDuration(etaSeconds)} left`]),
     `loss ${loss.toFixed(4)}`,

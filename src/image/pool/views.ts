@@ -2,9 +2,11 @@
  * What can be wanted of an image that is decoded once: views, each a picture of its own. A new kind of picture
  * (a crop of a training, floats of a metric) is one line here, and every user of the pool has it.
  */
+import { type DrawPlace, drawsAt } from '../../math/draws.js'
 import { createRandom } from '../../math/random.js'
 import { RejectError, type RgbImage } from '../../types.js'
 import { augment } from '../augment.js'
+import { drawView, type ViewLaw } from '../draw-view.js'
 import { flipHorizontal } from '../flip.js'
 import { resizeForCleanFid } from '../resize-float.js'
 import { applyFloatTransform, applyTransform, parseTransform, type Transform } from '../transform.js'
@@ -17,6 +19,8 @@ export type View =
   | { kind: 'augmented'; size: number; seed: number }
   /** By operations whose parameters were drawn beforehand. */
   | { kind: 'steps'; steps: readonly ViewStep[] }
+  /** As drawn for a place of a training: a function of image, law and place. */
+  | { kind: 'drawn'; law: ViewLaw; place: DrawPlace }
   /** As it is, at its own size. */
   | { kind: 'original' }
   /** As clean-fid resizes for its network: float32 [3, side, side] of 0…255. */
@@ -61,6 +65,8 @@ export function makePictures(image: RgbImage, views: readonly View[]): Picture[]
         return augment(image, view.size, createRandom(view.seed))
       case 'steps':
         return applyView(image, view.steps)
+      case 'drawn':
+        return applyView(image, drawView(image, view.law, drawsAt(view.place)))
       case 'original':
         return image
       case 'clean-fid':

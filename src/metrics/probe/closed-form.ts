@@ -6,11 +6,14 @@ import type { MatrixProducts } from '../linalg/matmul.js'
 import type { Matrix } from '../linalg/matrix.js'
 import { type FeatureLayout, type StoredFeatures, selectInput } from './features.js'
 
+/** What both read of a set. */
+export type LabelledRows = Pick<StoredFeatures, 'file' | 'layout' | 'labels'>
+
 const BLOCK = 1000
 const TEMPERATURE = 0.07
 
 /** Standard input of both: the last CLS token, with the patch mean where there is one. */
-async function inputs(set: StoredFeatures, start: number, count: number): Promise<Float32Array> {
+async function inputs(set: LabelledRows, start: number, count: number): Promise<Float32Array> {
   return selectInput(await set.file.block(start, count), set.layout, 1, set.layout.patches)
 }
 
@@ -31,8 +34,8 @@ function unitRows(values: Float32Array, width: number): Matrix {
 
 /** Percent of `test` whose neighbours in `train` vote for its label. */
 export async function nearestNeighbours(
-  train: StoredFeatures,
-  test: StoredFeatures,
+  train: LabelledRows,
+  test: LabelledRows,
   classes: number,
   k: number,
   products: MatrixProducts,
@@ -77,8 +80,8 @@ export interface RidgeResult {
 
 /** Ridge regression on centred features and one-hot labels. */
 export async function ridgeProbe(
-  train: StoredFeatures,
-  test: StoredFeatures,
+  train: LabelledRows,
+  test: LabelledRows,
   classes: number,
   products: MatrixProducts,
 ): Promise<RidgeResult> {

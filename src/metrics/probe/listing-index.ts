@@ -18,11 +18,18 @@ export interface ListingIndex {
   /** SHA-256 that also changes with the files themselves. */
   readonly stamp: string
   entry(index: number): Promise<ListingEntry>
+  /** All of them in order. */
+  entries(): AsyncGenerator<ListingEntry>
   close(): Promise<void>
 }
 
-/** Lists a source. Throws usage error `no_label` when an image has no class. */
-export async function openListingIndex(spec: string, options: ListingOptions): Promise<ListingIndex> {
+export interface ListingIndexOptions extends ListingOptions {
+  /** Whether images may be without a class. */
+  unlabelled?: boolean
+}
+
+/** Lists a source. Throws usage error `no_label` when an image has no class, unless it may be without. */
+export async function openListingIndex(spec: string, options: ListingIndexOptions): Promise<ListingIndex> {
   const listing = await storeListing(spec, options)
   const { source, total: count, file } = listing
   try {
@@ -31,11 +38,11 @@ export async function openListingIndex(spec: string, options: ListingOptions): P
     const reader = await open(file)
     for await (const line of reader.readLines()) {
       const { label, uri } = parseListingEntry(line)
-      if (label === undefined)
+      if (label === undefined && !options.unlabelled)
         throw usageError('no_label', `${uri} has no label`, [
           'give a folder of class folders, a tar with .cls members, or a list with labels',
         ])
-      classes = Math.max(classes, label + 1)
+      classes = Math.max(classes, (label ?? -1) + 1)
       offsets.push(offsets.at(-1)! + Buffer.byteLength(line) + 1)
     }
     await reader.close().catch(() => {})
@@ -53,6 +60,7 @@ export async function openListingIndex(spec: string, options: ListingOptions): P
         await readFully(handle, bytes, offsets[index]!)
         return parseListingEntry(bytes.toString())
       },
+      entries: () => listing.entries(0),
       async close() {
         await handle.close()
         await listing.close()

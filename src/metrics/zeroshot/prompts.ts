@@ -15,7 +15,7 @@ export interface Prompts {
 }
 
 /** Instead of a file: the names of the source's own classes. */
-const FOLDER_NAMES = 'folder'
+export const FOLDER_NAMES = 'folder'
 
 /** "sea_snake" and "sea-snake" are folders, "sea snake" is what a text says. */
 const nameOfFolder = (name: string): string => name.replaceAll(/[_-]+/g, ' ').trim()

@@ -5,16 +5,27 @@
 
 import { usageError } from '../../errors.js'
 import type { Value } from '../../graph/builder.js'
-import { textLength } from './config.js'
+import type { VtpConfig } from './config.js'
 import type { TrainingModel } from './training.js'
 
 const MS = 'com.microsoft'
 const EPSILON = { float: 1e-5 }
 
-/** Token ids int64 [B, T] → features before their normalisation, [B, D]. Throws usage error `text_not_pooled`. */
+/**
+ * Whether texts may be given at less than their full length: positions behind the largest id do not reach it, which is
+ * all that is read, so that value and gradient stay as they are.
+ */
+export function readsUpToEnd(config: VtpConfig): boolean {
+  return config.text_pool_type === 'argmax' && !config.text_no_causal_mask && !config.text_embed_cls
+}
+
+/**
+ * Token ids int64 [B, T] → features before their normalisation, [B, D]. T is the length of the position table, or less
+ * where `readsUpToEnd`. Throws usage error `text_not_pooled`.
+ */
 export function addTextTower({ graph, config, parameter }: TrainingModel, ids: Value): Value {
   const { text_embed_dim: dim, text_num_heads: heads } = config
-  const length = textLength(config)
+  const length = Number(ids.shape[1])
   const reshape = (x: Value, ...shape: number[]): Value => graph.op('Reshape', [x, graph.ints(shape)])
   const flat = (x: Value): Value => reshape(x, -1, dim)
   const cube = (x: Value): Value => reshape(x, -1, length, dim)
@@ -29,7 +40,12 @@ export function addTextTower({ graph, config, parameter }: TrainingModel, ids: V
     config.text_ls_init_value === null ? x : graph.op('Mul', [x, parameter(`${name}.gamma`)])
 
   const embedded = graph.op('Gather', [parameter('token_embedding.weight'), ids], { axis: 0 })
-  let x = flat(graph.op('Add', [embedded, parameter('positional_embedding')]))
+  const table = parameter('positional_embedding')
+  const positions =
+    table.shape[0] === length
+      ? table
+      : graph.op('Slice', [table, graph.ints([0]), graph.ints([length]), graph.ints([0])])
+  let x = flat(graph.op('Add', [embedded, positions]))
   for (let i = 0; i < config.text_depth; i++) {
     const name = `text_transformer.resblocks.${i}`
     const packed = product(layerNorm(x, `${name}.ln_1`), `${name}.attn.in_proj_weight`, `${name}.attn.in_proj_bias`)

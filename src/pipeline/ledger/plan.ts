@@ -169,7 +169,8 @@ export async function writeListing(
 /** The kinds of runs that a DEST can hold; plans of `encode` say nothing of their kind. */
 export type RunKind = 'encode' | 'generate'
 /** A training has a plan, but no units. */
-type PlanKind = RunKind | 'train'
+const TRAININGS = ['train', 'pretrain'] as const
+type PlanKind = RunKind | (typeof TRAININGS)[number]
 
 /**
  * Reads the plan of a run of the given kind; undefined when there is none. Throws VtpError
@@ -244,9 +245,10 @@ export interface RunOutline {
 export async function loadOutline(store: Store): Promise<RunOutline | undefined> {
   const value = await readPlan(store)
   if (value === undefined) return undefined
-  if ((value as { kind?: unknown } | null)?.kind === 'train')
+  const training = TRAININGS.find((kind) => kind === (value as { kind?: unknown } | null)?.kind)
+  if (training)
     throw usageError('other_plan', `${store.uri} holds a training, which has no units`, [
-      'look at its report.html and log.jsonl; `vtp train` with the same flags continues it',
+      `look at its report.html and log.jsonl; \`vtp ${training}\` with the same flags continues it`,
     ])
   const parsed = outlineSchema.safeParse(value)
   if (!parsed.success) throw unreadablePlan(store, parsed.error)

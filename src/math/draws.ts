@@ -3,8 +3,15 @@
  * sample, step) as counter. What is drawn does not depend on what was drawn before it elsewhere, so that a run goes on
  * after an interruption as if there had been none.
  */
-import { philox4x32 } from '../math/philox.js'
-import type { Draws } from './masks.js'
+import { halves, philox4x32, unit } from './philox.js'
+
+/** A source of draws; bounds are included. `uniform` may be asked with low > high. */
+export interface Draws {
+  uniform(low: number, high: number): number
+  integer(low: number, high: number): number
+  /** A permutation of 0…n − 1. */
+  shuffle(n: number): number[]
+}
 
 export interface DrawPlace {
   /** 0 … 2^53 − 1 */
@@ -16,13 +23,12 @@ export interface DrawPlace {
 }
 
 export function drawsAt({ seed, step, sample, view }: DrawPlace): Draws {
-  const key = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0]
+  const key = halves(seed)
   let block = 0
   let words: number[] = []
   const next = (): number => {
     if (words.length === 0) words = philox4x32([block++, view, sample, step], key)
-    const [high, low] = [words.shift()!, words.shift()!]
-    return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53
+    return unit(words.shift()!, words.shift()!)
   }
   const integer = (low: number, high: number): number => low + Math.floor(next() * (high - low + 1))
   return {

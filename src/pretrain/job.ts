@@ -1,0 +1,223 @@
+/**
+ * `vtp pretrain SOURCE`: steps from the newest state in DEST to the last one. The state after a step is a pure function
+ * of the plan and the number of the step: kills, other numbers of threads and workers and another folder change no bit
+ * of a checkpoint.
+ */
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { VtpError } from '../errors.js'
+import type { Store } from '../io/store.js'
+import { MANIFEST } from '../pipeline/ledger/layout.js'
+import { showImages } from '../pipeline/show.js'
+import { LOG, listCheckpoints, newestState, pictureName, type SavedState } from '../train/folder.js'
+import { openLog, type RunLog } from '../train/log.js'
+import { isDue, runLoop, type StepOutcome } from '../train/loop.js'
+import { writeReport } from '../train/report-page.js'
+import { inRunFolder } from '../train/run-folder.js'
+import { createAlarms } from './alarms.js'
+import type { PretrainBatch } from './batch-reader.js'
+import { type JointThread, openJointThread } from './joint-thread.js'
+import { type Judged, judgeCheckpoint } from './judge.js'
+import { loadPretrainPlan, type PretrainPlan, settlePretrainPlan } from './plan.js'
+import { type PreparedPretrain, preparePretrain } from './prepare.js'
+import { renderPretrainReport } from './report.js'
+import type { PretrainRecord, PretrainRequest, PretrainResult } from './request.js'
+
+/** A checkpoint is a folder. */
+const ENDING = ''
+
+/** Runs the pre-training; resumable. Throws VtpErrors. */
+export async function runPretrain(request: PretrainRequest): Promise<PretrainResult> {
+  const { dest, overwrite, onNote } = request
+  return inRunFolder({ dest, overwrite, onNote, ending: ENDING, loadPlan: loadPretrainPlan }, async (store) => {
+    const prepared = await preparePretrain(request)
+    try {
+      return await pretrainIn(store, prepared, request)
+    } finally {
+      await prepared.data.close()
+    }
+  })
+}
+
+async function pretrainIn(store: Store, prepared: PreparedPretrain, request: PretrainRequest): Promise<PretrainResult> {
+  const { recipe, data, config, steps, parameters } = prepared
+  const { dest, seed, init, threads, weights, cacheDir } = request
+  const { plan, resumed } = await settlePretrainPlan(store, prepared.plan, dest)
+  const from = await newestState(dest, ENDING)
+  if (from) await assertStep(dest, from)
+  const thread = await openJointThread({
+    ...{ recipe, shapes: data.shapes, threads, weights, cacheDir },
+    start: from
+      ? { folder: path.join(dest, from.name), seed, resumed: { done: from.step } }
+      : init === undefined
+        ? { seed }
+        : { folder: init, seed },
+  })
+  const first = from?.step ?? 0
+  const log = await openLog<PretrainRecord>(path.join(dest, LOG), first)
+  const { clip, ssl, rec } = data.plan
+  request.onStart?.({
+    ...{ parameters, images: data.rows, batch: { clip, ssl, rec }, captions: data.captions },
+    ...{ step: first, steps, resumed: resumed && from !== undefined },
+  })
+  const run = new PretrainRun({ prepared, plan, request, log, thread, store, config })
+  try {
+    return await run.steps(first, from)
+  } finally {
+    await Promise.allSettled([log.close(), thread.close()])
+  }
+}
+
+async function assertStep(dest: string, { name, step }: SavedState): Promise<void> {
+  const text = await readFile(path.join(dest, name, 'training.json'), 'utf8').catch(() => '{}')
+  const found = (JSON.parse(text) as { step?: unknown }).step
+  if (found === step) return
+  throw new VtpError(`${name} in ${dest} is of step ${found}`, {
+    code: 'bad_checkpoint',
+    suggestions: ['remove that folder: the training goes on from the one before it'],
+  })
+}
+
+interface PretrainRunParts {
+  prepared: PreparedPretrain
+  plan: PretrainPlan
+  request: PretrainRequest
+  log: RunLog<PretrainRecord>
+  thread: JointThread
+  store: Store
+  config: PreparedPretrain['config']
+}
+
+class PretrainRun {
+  private readonly parts: PretrainRunParts
+  private readonly alarms
+  private readonly rejects: Record<string, number> = {}
+
+  constructor(parts: PretrainRunParts) {
+    this.parts = parts
+    this.alarms = createAlarms(parts.prepared.recipe.config.head.K)
+  }
+
+  /** From step `first`, which is done and lies in `from` (undefined: nowhere in DEST), to the last one. */
+  async steps(first: number, from: SavedState | undefined): Promise<PretrainResult> {
+    const { prepared, request, log } = this.parts
+    const { data, steps, saveEvery, parameters } = prepared
+    const { images } = data.plan
+    const { done, newest, interrupted, seconds } = await runLoop<PretrainBatch, PretrainRecord>(
+      {
+        ...{ dest: request.dest, ending: ENDING, log, batch: images, steps, saveEvery },
+        ...{ keep: request.keep, checkpointSeconds: request.checkpointSeconds, stop: request.stop },
+        read: (step) => data.read(step),
+        run: (step, batch) => this.step(step, batch),
+        write: (state) => this.write(state),
+        looksDue: (step) => isDue(step, request.samplesEvery) || isDue(step, request.evalEvery),
+        lookAt: (state) => this.lookAt(state),
+        onProgress: (progress) => {
+          for (const message of this.alarms.check(log.records)) request.onNote?.(`Step ${progress.step}: ${message}`)
+          request.onProgress?.(progress)
+        },
+      },
+      first,
+      from,
+    )
+    if (done >= steps) await this.finish()
+    return {
+      ...{ step: done, steps, newSteps: done - first, images: (done - first) * images },
+      ...{ rejects: this.rejects, seconds, total: log.records.at(-1)?.total ?? null },
+      evaluation: lastJudged(log.records),
+      ...{ checkpoint: newest?.name ?? null, parameters, alarms: [...this.alarms.rung] },
+      ...{ interrupted: interrupted && done < steps, complete: done >= steps },
+    }
+  }
+
+  private async step(step: number, { tensors, rejects }: PretrainBatch): Promise<StepOutcome<PretrainRecord>> {
+    const { recipe } = this.parts.prepared
+    const result = await this.parts.thread.step(tensors, recipe.hyper_parameters.first_iter + step - 1)
+    for (const { code } of rejects) this.rejects[code] = (this.rejects[code] ?? 0) + 1
+    const replaced = rejects.length > 0 ? { replaced: rejects.length } : {}
+    return { record: { step, ...result.log, ...result.signals, ...replaced }, seconds: result.seconds }
+  }
+
+  private async write({ step, name }: SavedState): Promise<void> {
+    const { plan, request, thread } = this.parts
+    const { hash, processor: _, ...settings } = plan
+    await thread.write(path.join(request.dest, name), {
+      exported: request.exported,
+      note: { step, plan: hash, ...settings },
+    })
+  }
+
+  /** Sheet, evaluation and report of a saved step, as far as they are due and not there; false when stopped. */
+  private async lookAt({ step, name }: SavedState): Promise<boolean> {
+    const { request, log } = this.parts
+    const model = path.join(request.dest, name)
+    if (isDue(step, request.samplesEvery)) await this.draw(step, model)
+    const last = log.records.at(-1)
+    if (isDue(step, request.evalEvery) && request.evaluation && last?.step === step && last.protocol === undefined) {
+      const judged = await this.judge(model)
+      if (!judged) return false
+      await log.extend({ ...judged.found, protocol: judged.protocol })
+    }
+    if (request.stop?.aborted) return false
+    await this.report()
+    return true
+  }
+
+  private async draw(step: number, model: string): Promise<void> {
+    const { request, prepared, store } = this.parts
+    if (await store.stat(pictureName(step))) return
+    const { dest, cacheDir, device, evaluation, stop } = request
+    const size = prepared.recipe.config.image_size
+    await showImages({
+      source: evaluation?.source ?? request.source,
+      out: path.join(dest, pictureName(step)),
+      ...{ model, cacheDir, device, stop, limit: SHEET_ROWS },
+      transform: `resize(${size},${size},bicubic)`,
+    })
+  }
+
+  private judge(model: string) {
+    const { request, prepared, config } = this.parts
+    const { device, cacheDir, maxPixels, stop } = request
+    const size = prepared.recipe.config.image_size
+    return judgeCheckpoint({ ...request.evaluation!, model, config, size, device, cacheDir, maxPixels, stop })
+  }
+
+  private async report(): Promise<void> {
+    const { plan, request, log, prepared } = this.parts
+    const { steps, parameters, data } = prepared
+    const html = await renderPretrainReport({
+      ...{ dest: request.dest, plan, parameters, steps, images: data.plan.images },
+      records: log.records,
+    })
+    await writeReport(request.dest, html)
+  }
+
+  private async finish(): Promise<void> {
+    const { plan, request, log, prepared, store } = this.parts
+    await log.sync()
+    await this.report()
+    const { hash, processor, ...settings } = plan
+    const checkpoints = await listCheckpoints(request.dest, ENDING)
+    const manifest = {
+      ...{ version: 1, kind: plan.kind, plan: hash, step: prepared.steps },
+      ...{ images: prepared.steps * prepared.data.plan.images, parameters: prepared.parameters },
+      checkpoint: checkpoints.at(-1)?.name ?? null,
+      checkpoints: checkpoints.map(({ name }) => name),
+      log: LOG,
+      provenance: settings,
+      processors: processor === undefined ? [] : [processor],
+    }
+    await store.put(MANIFEST, Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`))
+  }
+}
+
+/** Images of a sheet. */
+const SHEET_ROWS = 6
+
+function lastJudged(records: readonly PretrainRecord[]): Judged | null {
+  const found = records.findLast((record) => record.protocol !== undefined)
+  if (!found) return null
+  const { zeroshot, probe_latents, probe_features, psnr, ssim } = found
+  return { zeroshot, probe_latents, probe_features, psnr, ssim }
+}

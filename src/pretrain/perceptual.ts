@@ -1,0 +1,27 @@
+/** The weights of LPIPS, for a graph that has them as inputs `v.NAME`. */
+import { openPerceptual } from '../metrics/networks/open.js'
+import { LPIPS_TENSORS, VGG_TENSORS } from '../model/lpips/graph.js'
+import type { PretrainRecipe } from './recipe.js'
+
+export interface PerceptualOptions {
+  /** Folder with the weights of VGG16 and LPIPS. */
+  weights?: string
+  cacheDir: string
+}
+
+/** By name; undefined where the recipe gives LPIPS no weight. */
+export async function readPerceptual(
+  { hyper_parameters: given }: PretrainRecipe,
+  { weights, cacheDir }: PerceptualOptions,
+): Promise<ReadonlyMap<string, Float32Array> | undefined> {
+  if (given.w_rec === 0 || given.w_lpips === 0) return undefined
+  const opened = await openPerceptual({ dir: weights, cacheDir })
+  try {
+    const values = new Map<string, Float32Array>()
+    for (const name of VGG_TENSORS) values.set(name, await opened.read(name))
+    for (const name of LPIPS_TENSORS) values.set(name.replace('.model.1.weight', ''), await opened.read(name))
+    return values
+  } finally {
+    await opened.close()
+  }
+}
