@@ -83,7 +83,7 @@ model: {model_type: LightningDiT-XL/1, use_swiglu: true, use_rope: true, use_rms
       [FULL.replace('prediction: velocity', 'prediction: noise'), /prediction is noise; only velocity/],
       [FULL.replace('num_sampling_steps: 250', 'num_sampling_steps: many'), /sample\.num_sampling_steps: /],
       ['- a list', /the file: /],
-      ['model: [', /is no YAML/],
+      ['model: [', /is not YAML/],
     ]
     for (const [text, message] of cases)
       await expect(readRecipe(write('bad.yaml', text)), text).rejects.toThrow(message)

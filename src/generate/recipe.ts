@@ -101,7 +101,7 @@ export async function readRecipeFile<T>(file: string, schema: z.ZodType<T>): Pro
   try {
     value = parsePyYaml(await readFile(file, 'utf8'))
   } catch (error) {
-    const what = systemCode(error) === 'ENOENT' ? 'does not exist' : `is no YAML: ${errorText(error).split('\n')[0]}`
+    const what = systemCode(error) === 'ENOENT' ? 'does not exist' : `is not YAML: ${errorText(error).split('\n')[0]}`
     throw usageError('recipe_unreadable', `The configuration ${file} ${what}`)
   }
   const parsed = schema.safeParse(value)

@@ -71,10 +71,10 @@ export function parseSafetensorsHeader(
   try {
     const parsed: unknown = JSON.parse(json)
     if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-      throw new Error('the header is no JSON object')
+      throw new Error('the header is not a JSON object')
     raw = new Map(Object.entries(parsed))
   } catch (error) {
-    throw damaged(file, `the header is no JSON object (${errorText(error).slice(0, 80)})`, error)
+    throw damaged(file, `the header is not a JSON object (${errorText(error).slice(0, 80)})`, error)
   }
   const metadata = z.record(z.string(), z.string()).safeParse(raw.get('__metadata__') ?? {})
   if (!metadata.success) throw damaged(file, 'its __metadata__ holds other than text')

@@ -33,7 +33,7 @@ const METRICS = {
 export const FOOTNOTES = [
   "The card's 74.0 is that of SigLIP's comparison table; open_clip's own result for this file is 75.25, and none of its L/14 has 74.0. It wants mean and deviation 0.5, unlike other OpenCLIP L/14.",
   "open_clip's result with 80 templates is 75.54.",
-  '85.9 is no linear probe: it is ViT-L fine-tuned end to end (85.952 in FINETUNE.md), measured with its own head. The linear probe of MAE L is 75.8 (paper) or 76.0 (code), by another recipe than the grid of DINOv2.',
+  '85.9 is not a linear probe: it is ViT-L fine-tuned end to end (85.952 in FINETUNE.md), measured with its own head. The linear probe of MAE L is 75.8 (paper) or 76.0 (code), by another recipe than the grid of DINOv2.',
   'With registers 86.7, without 86.3. The paper also has 86.7 for g/14 at 448 pixels. The figure is of batch 128 on 8 GPUs, features under fp16 autocast.',
   'The file was replaced in April 2025 (full instead of causal attention in the projections); the figures are older.',
   'The authors released no code for this; a third party got top-1 0.31 and FID 6.4 (on a subset) from the released tower. We send quantised tokens through the last block and the pooling head.',

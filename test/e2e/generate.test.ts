@@ -249,7 +249,7 @@ vae: {hf_model_path: /path/to/pretrained/vtp, normalize_type: imagenet}
   })
 
   it('a file that holds other tensors, or none', async () => {
-    await refused(generate('no').with(2, at('latents_stats.pt')), /no LightningDiT checkpoint/)
+    await refused(generate('no').with(2, at('latents_stats.pt')), /not a LightningDiT checkpoint/)
     writeFileSync(at('text.safetensors'), 'not a checkpoint')
     await refused(generate('no').with(2, at('text.safetensors')), /not a valid safetensors file/)
   })

@@ -35,7 +35,7 @@ describe('vtp eval --card', () => {
     expect(code).toBe(0)
     expect(stdout).toMatch(/^vtp-l +VTP-L: nano +zero-shot +\d+\.\d +78\.2/m)
     expect(stdout).toMatch(/^mae .*fine-tuned +\d+\.\d +85\.9 \[3\]/m)
-    expect(stdout).toContain('[3] 85.9 is no linear probe')
+    expect(stdout).toContain('[3] 85.9 is not a linear probe')
     expect(stdout).toMatch(/siglip \(.*\): not measured: .*vtp model pull google\/siglip-large-patch16-256/)
     expect(stdout).toMatch(/dinov2 \(.*\): not measured: a probe needs DATA\/train/)
     const table = stdout.split('\n\n')[0]!

@@ -81,8 +81,11 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
       for (const { score, rows } of groups)
         progress.print([score.toFixed(4), ...rows.map((row) => `  ${row.uri || row.key}`), ''])
     }
+    const total = index.manifest.rows
+    const are = duplicates === 1 ? 'is a near-duplicate' : 'are near-duplicates'
     progress.finish([
-      `${plural(groups.length, 'group')}, ${formatCount(duplicates)} of ${formatCount(index.manifest.rows)} rows are near-duplicates of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,
+      `${plural(groups.length, 'group')}, ${formatCount(duplicates)} of ${formatCount(total)} rows ${are} of another (similarity ≥ ${threshold}) · ${formatDuration(seconds)}`,
+      ...endLines(flags, interrupted, total - duplicates, duplicates),
     ])
     const exitReason = endWith(context, interrupted ? 'interrupted' : 'done')
     const { rows } = index.manifest
@@ -98,6 +101,19 @@ export async function runDedupCommand(context: CommandContext, flags: DedupFlags
     progress.close()
     await index.close()
   }
+}
+
+/** What was written, or why it was not. */
+function endLines(flags: DedupFlags, interrupted: boolean, kept: number, removed: number): string[] {
+  const { 'keep-list': keep, 'remove-list': remove } = flags
+  if (interrupted) {
+    const lists = (keep ?? remove) ? ', and no list is written' : ''
+    return [`Interrupted (exit code 4): the groups are those of the rows that were compared${lists}.`]
+  }
+  return [
+    ...(keep === undefined ? [] : [`${plural(kept, 'image')} to keep in ${keep}`]),
+    ...(remove === undefined ? [] : [`${plural(removed, 'image')} to remove in ${remove}`]),
+  ]
 }
 
 /** Writes the lists that are asked for; returns how many of their rows no list can name. */

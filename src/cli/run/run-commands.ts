@@ -128,7 +128,9 @@ export async function runGcCommand(
   const result = await collectGarbage(dest, { olderThanMs, dryRun })
   context.terminal.print([
     ...result.removed.map((name) => `${dryRun ? 'would remove' : 'removed'} ${name}`),
-    `${dryRun ? 'Would remove' : 'Removed'} ${plural(result.attempts, 'attempt marker')}, ${plural(result.files, 'file')} (${formatBytes(result.bytes)}), ${plural(result.uploads, 'unfinished upload')}.`,
+    result.attempts + result.files + result.uploads === 0
+      ? 'There is nothing to remove.'
+      : `${dryRun ? 'Would remove' : 'Removed'} ${plural(result.attempts, 'attempt marker')}, ${plural(result.files, 'file')} (${formatBytes(result.bytes)}), ${plural(result.uploads, 'unfinished upload')}.`,
   ])
   return result
 }

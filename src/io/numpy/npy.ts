@@ -34,7 +34,7 @@ export const NPY_BYTES: Record<string, number> = {
 const MAGIC = '\x93NUMPY'
 
 function damaged(file: string, what: string): VtpError {
-  return new VtpError(`${file} is no NumPy array that can be read: ${what}`, { code: 'bad_npy' })
+  return new VtpError(`${file} is not a NumPy array that can be read: ${what}`, { code: 'bad_npy' })
 }
 
 /** Length of the header by the file's first 12 bytes. */

@@ -103,6 +103,6 @@ export function checkDitConfig(config: DitConfig): DitConfig {
     wrong.push(`RoPE needs a head size divisible by 4, not ${config.hiddenSize / config.numHeads}`)
   if (config.inputSize % config.patchSize !== 0)
     wrong.push(`a grid of ${config.inputSize} is not a multiple of the patch size ${config.patchSize}`)
-  if (wrong.length > 0) throw usageError('bad_dit_config', `This is no LightningDiT: ${wrong.join('; ')}`)
+  if (wrong.length > 0) throw usageError('bad_dit_config', `This is not a LightningDiT: ${wrong.join('; ')}`)
   return config
 }

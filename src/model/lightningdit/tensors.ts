@@ -110,7 +110,7 @@ export function inferDitConfig(tensors: Shapes, file: string, heads?: number): D
     const seen = [...tensors.keys()].slice(0, 3).join(', ')
     throw usageError(
       'not_a_dit',
-      `${file} is no LightningDiT checkpoint: ${shape ? `${name} is [${shape}]` : `it has no tensor ${name}`}${seen ? ` (it holds ${seen}, …)` : ''}`,
+      `${file} is not a LightningDiT checkpoint: ${shape ? `${name} is [${shape}]` : `it has no tensor ${name}`}${seen ? ` (it holds ${seen}, …)` : ''}`,
       ['give the .pt file that LightningDiT trains, or its state dict as .safetensors'],
     )
   }

@@ -133,7 +133,7 @@ function assertFolds(size: ImageSize, patch: number, fold: number): void {
   if (h % fold === 0 && w % fold === 0) return
   throw usageError(
     'bad_image_size',
-    `The image size ${size.height}×${size.width} has ${h}×${w} patches, which are no whole groups of ${fold}×${fold}`,
+    `The image size ${size.height}×${size.width} has ${h}×${w} patches, which cannot be grouped by ${fold}×${fold}`,
     [`use a multiple of ${patch * fold}`],
   )
 }

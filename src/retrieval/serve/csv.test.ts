@@ -16,7 +16,7 @@ describe('results as a table', () => {
     )
   })
 
-  it('keeps separators, quotes and line ends, and is no formula for a spreadsheet', () => {
+  it('keeps separators, quotes and line ends, and is not a formula for a spreadsheet', () => {
     const text = resultsCsv([{ ...hit, key: 'a, "b"\nc', caption: '=HYPERLINK("http://x")' }])
     const record = text.slice(text.indexOf('\r\n') + 2, -2)
     expect(splitFields(record, ',')).toEqual([

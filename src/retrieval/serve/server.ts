@@ -162,10 +162,10 @@ function parseJson(body: Buffer): Record<string, unknown> {
   try {
     value = JSON.parse(body.toString())
   } catch {
-    throw new HttpError(400, 'bad_json', 'The body is no JSON.')
+    throw new HttpError(400, 'bad_json', 'The body is not JSON.')
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new HttpError(400, 'bad_json', 'The body is no JSON object.')
+    throw new HttpError(400, 'bad_json', 'The body is not a JSON object.')
   return value as Record<string, unknown>
 }
 
