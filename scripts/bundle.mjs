@@ -15,19 +15,11 @@ async function sources(folder, suffix) {
   return names.filter((name) => name.endsWith(suffix)).map((name) => path.join(folder, name))
 }
 
-const { metafile } = await build({
+const options = {
   absWorkingDir: root,
-  entryPoints: [
-    'src/index.ts',
-    'src/cli/main.ts',
-    ...(await sources('src/commands', '.ts')),
-    ...(await sources('src', '-worker.ts')),
-  ],
   outbase: 'src',
   outdir,
   bundle: true,
-  splitting: true,
-  chunkNames: 'chunks/[name]-[hash]',
   format: 'esm',
   platform: 'node',
   target: 'node20.19',
@@ -38,18 +30,31 @@ const { metafile } = await build({
   },
   metafile: true,
   logLevel: 'warning',
-})
+}
+const commands = await sources('src/commands', '.ts')
+const builds = await Promise.all([
+  build({
+    ...options,
+    entryPoints: ['src/index.ts', 'src/cli/main.ts', ...commands],
+    splitting: true,
+    chunkNames: 'chunks/[name]-[hash]',
+  }),
+  // A worker is one file: many are started at once, and each loads all of its own.
+  build({ ...options, entryPoints: await sources('src', '-worker.ts') }),
+])
+const inputs = Object.assign({}, ...builds.map(({ metafile }) => metafile.inputs))
+const outputs = Object.assign({}, ...builds.map(({ metafile }) => metafile.outputs))
 
 // `await import('library')` of CommonJS would have no names in a bundle.
-for (const [file, { imports }] of Object.entries(metafile.inputs)) {
+for (const [file, { imports }] of Object.entries(inputs)) {
   if (!file.startsWith('src/')) continue
-  const unnamed = imports.find((one) => one.kind === 'dynamic-import' && metafile.inputs[one.path]?.format === 'cjs')
+  const unnamed = imports.find((one) => one.kind === 'dynamic-import' && inputs[one.path]?.format === 'cjs')
   if (unnamed)
     throw new Error(`${file} imports ${unnamed.original} late: import a file of src that imports it statically`)
 }
 
 // What an earlier build left. A program that runs meanwhile keeps the chunks that did not change.
-const written = new Set(Object.keys(metafile.outputs).map((file) => path.resolve(root, file)))
+const written = new Set(Object.keys(outputs).map((file) => path.resolve(root, file)))
 for (const name of await readdir(outdir, { recursive: true })) {
   const file = path.join(outdir, name)
   if (name.endsWith('.js') && !written.has(file)) await rm(file)
@@ -57,7 +62,7 @@ for (const name of await readdir(outdir, { recursive: true })) {
 
 // The licences of the libraries whose code is in dist/ go with it.
 const packages = new Set()
-for (const file of Object.keys(metafile.inputs)) {
+for (const file of Object.keys(inputs)) {
   const at = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)
   if (at) packages.add(at[1])
 }

@@ -4,7 +4,7 @@
  * is made of the images at the end (.npz, preview).
  */
 import { createHash } from 'node:crypto'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Store } from '../io/store.js'
 import { difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
 

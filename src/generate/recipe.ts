@@ -4,7 +4,7 @@
  * out are the reference's (LightningDiT inference.py; VTP generation/tools/inference_lightningdit_vtp.py).
  */
 import { readFile } from 'node:fs/promises'
-import { z } from 'zod'
+import * as z from 'zod'
 import { errorText, systemCode, usageError } from '../errors.js'
 import { parsePyYaml } from '../io/pyyaml.js'
 import { DIT_SIZES, type DitConfig } from '../model/lightningdit/config.js'

@@ -1,5 +1,5 @@
 /** One line of a listing ↔ one entry. Lines come back from disk or a bucket, so they are checked. */
-import { z } from 'zod'
+import * as z from 'zod'
 import { VtpError } from '../errors.js'
 import { type ListingEntry, REJECT_CODES } from '../types.js'
 

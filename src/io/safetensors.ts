@@ -5,7 +5,7 @@
  * Format: github.com/huggingface/safetensors (README, "Format").
  */
 import { type FileHandle, open } from 'node:fs/promises'
-import { z } from 'zod'
+import * as z from 'zod'
 import { errorText, VtpError } from '../errors.js'
 import { bfloat16ToFloat32, float16ToFloat32 } from '../math/half.js'
 import { readFully } from './read-fully.js'

@@ -5,7 +5,7 @@
  */
 import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { EXIT, systemCode, VtpError } from '../errors.js'
 import { openTensorFile, type TensorFile } from './tensor-file.js'
 

@@ -3,7 +3,7 @@
  * neither threads and folders nor how often something is saved, drawn or judged; the last step only where a schedule
  * depends on it.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Store } from '../io/store.js'
 import { loadPlanOf } from '../pipeline/ledger/plan.js'
 import { decisiveHash, type PlanKind, settlePlan } from '../train/settle-plan.js'

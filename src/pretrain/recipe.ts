@@ -4,7 +4,7 @@
  * they are; further keys of `config` are notes there.
  */
 import { readFile } from 'node:fs/promises'
-import { z } from 'zod'
+import * as z from 'zod'
 import { errorText, usageError } from '../errors.js'
 import { parsePyYaml } from '../io/pyyaml.js'
 import type { CosineSchedule } from './schedules.js'

@@ -4,7 +4,7 @@
  */
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { errorText, usageError, VtpError } from '../errors.js'
 import { openLocalStore } from '../io/local-store.js'
 import { shownAddress } from '../io/redact.js'

@@ -3,7 +3,7 @@
  * the log's numbers, and nothing else: neither threads and folders nor how often something is saved, drawn or judged;
  * the last step only where the learning rate depends on it.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Store } from '../io/store.js'
 import { loadPlanOf } from '../pipeline/ledger/plan.js'
 import { SCHEDULES } from './schedule.js'

@@ -3,7 +3,7 @@
  * defaults for keys that are left out. Sections that are missing altogether have the defaults, too, so that a file of
  * a few lines does. Keys that train.py does not look at are named, not obeyed.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { readRecipeFile, usable } from '../generate/recipe.js'
 import type { DitConfig } from '../model/lightningdit/config.js'
 import { LOSS_WEIGHTS, PATHS, PREDICTIONS, type Transport } from './transport.js'

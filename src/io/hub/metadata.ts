@@ -5,7 +5,7 @@
  * @huggingface/hub is not used. These are two requests; its download starts again from the first byte after a cut
  * connection and compares no hash, so that model/hub/download.ts was needed beside it anyway.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { HubNetworkError } from './errors.js'
 
 const infoSchema = z.object({ sha: z.string() })

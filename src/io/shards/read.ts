@@ -10,8 +10,6 @@ import { openStore } from '../open-store.js'
 import { openSafetensors, type SafetensorsFile } from '../safetensors.js'
 import { uriScheme } from '../store.js'
 import { makeTempFolder } from '../temp-folder.js'
-import { openArrow } from './read-arrow.js'
-import { openParquet } from './read-parquet.js'
 import { columnSize, TENSOR_ARRAYS } from './rebatch.js'
 import { pick } from './record-batches.js'
 import type { Shard } from './types.js'
@@ -113,8 +111,8 @@ export async function openShard(file: string): Promise<Shard> {
 }
 
 async function openFormat(file: string): Promise<Shard> {
-  if (file.endsWith('.arrow')) return openArrow(file)
-  if (file.endsWith('.parquet')) return openParquet(file)
+  if (file.endsWith('.arrow')) return (await import('./read-arrow.js')).openArrow(file)
+  if (file.endsWith('.parquet')) return (await import('./read-parquet.js')).openParquet(file)
   if (file.endsWith('.npy')) return (await import('./npy.js')).openNpyShard(file)
   if (file.endsWith('.safetensors')) return openSafetensorsShard(file)
   throw usageError('unknown_shard', `${file} is not a shard (.arrow, .parquet, .safetensors or .npy)`)

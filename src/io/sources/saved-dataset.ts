@@ -5,7 +5,7 @@
  */
 import path from 'node:path'
 import { type DataType, Message, MessageHeader, RecordBatchReader, type Schema, Type } from 'apache-arrow'
-import { z } from 'zod'
+import * as z from 'zod'
 import { errorText, systemCode, usageError, VtpError } from '../../errors.js'
 import { RejectError, type Source } from '../../types.js'
 import { checkArrowMessage } from '../arrow-message.js'

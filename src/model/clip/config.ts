@@ -2,7 +2,7 @@
  * The configuration of a CLIP checkpoint, one description for both layouts of its files, and transformers' own
  * (`config.json`, CLIPConfig of transformers 5). open_clip's is in open-clip-config.ts.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { VtpError } from '../../errors.js'
 import { CLIP_MEAN, CLIP_STD } from '../blocks/constants.js'
 import type { TextPool } from '../blocks/text-tower.js'

@@ -2,7 +2,7 @@
  * open_clip's `open_clip_config.json` (open_clip 3.3, src/open_clip/model.py: CLIPVisionCfg and CLIPTextCfg). What this
  * program does not build is refused by the option's name.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { CLIP_MEAN, CLIP_STD } from '../blocks/constants.js'
 import type { TextPool } from '../blocks/text-tower.js'
 import type { Activation, TransformerShape } from '../blocks/transformer.js'

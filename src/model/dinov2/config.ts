@@ -2,7 +2,7 @@
  * The sizes of a DINOv2 checkpoint: from `config.json` in transformers' layout (Dinov2Config of transformers 5), from
  * the shapes of its tensors in the hub's, whose files have no configuration (facebookresearch/dinov2, hub/backbones.py).
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import type { StoredTensor } from '../../io/weights.js'
 import type { PositionRule } from '../blocks/positions.js'
 import { hubNumber } from '../blocks/torch-claim.js'

@@ -2,7 +2,7 @@
  * The sizes of an MAE checkpoint: from `config.json` in transformers' layout (ViTMAEConfig of transformers 5), from the
  * shapes of its tensors in its authors' files (facebookresearch/mae efb2a80), which have no configuration.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import type { StoredTensor } from '../../io/weights.js'
 import { hubNumber } from '../blocks/torch-claim.js'
 import type { TransformerShape } from '../blocks/transformer.js'

@@ -2,8 +2,7 @@
  * A RAE: a YAML whose `stage_1.params` name an encoder of another family, a decoder's configuration and file, and
  * statistics of the latents. Reference: bytetriper/RAE a4d18c4, src/stage1/rae.py and its encoders.
  */
-import { parse } from 'yaml'
-import { z } from 'zod'
+import * as z from 'zod'
 import { usageError, VtpError } from '../../errors.js'
 import type { TransformerShape } from '../blocks/transformer.js'
 import { assertHeads, LIMITS, parseWith } from '../clip/config.js'
@@ -39,10 +38,11 @@ export interface RaeYaml {
 export async function findYaml(candidate: Candidate): Promise<RaeYaml | undefined> {
   const names = candidate.file !== undefined ? [candidate.file] : candidate.files.filter((name) => !name.includes('/'))
   for (const name of names.filter((name) => /\.ya?ml$/.test(name))) {
+    const { parseYaml } = await import('../../io/yaml.js')
     const text = await candidate.readText(name)
     let raw: unknown
     try {
-      raw = parse(text ?? '')
+      raw = parseYaml(text ?? '')
     } catch {
       continue
     }

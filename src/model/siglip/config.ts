@@ -4,7 +4,7 @@
  * known by its name (timm 1.0, timm/models/vision_transformer.py). Both give other activations: transformers uses the
  * tanh approximation throughout, timm the exact GELU where its table says nothing else.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { VtpError } from '../../errors.js'
 import { HALF } from '../blocks/constants.js'
 import type { Activation, TransformerShape } from '../blocks/transformer.js'

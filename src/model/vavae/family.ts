@@ -3,7 +3,6 @@
  * One file of weights, a YAML beside it or none: what the network looks like is read off its tensors.
  * Reference: hustvl/LightningDiT 9860985, tokenizer/autoencoder.py and tokenizer/vavae.py.
  */
-import { parse } from 'yaml'
 import { usageError, VtpError } from '../../errors.js'
 import type { GraphBuilder, Value } from '../../graph/builder.js'
 import { addCast } from '../../graph/linear.js'
@@ -159,9 +158,10 @@ async function readSettings(local: LocalCheckpoint, channels: number): Promise<R
   const name = local.claim.files.find((file) => /\.ya?ml$/.test(file))
   const text = name && (await local.readText(name))
   if (!text) return { latentChannels: channels }
+  const { parseYaml } = await import('../../io/yaml.js')
   let raw: unknown
   try {
-    raw = parse(text)
+    raw = parseYaml(text)
   } catch (error) {
     throw new VtpError(`${local.folder}/${name} is not valid YAML: ${(error as Error).message}`, {
       code: 'bad_config',

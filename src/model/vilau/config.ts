@@ -3,7 +3,7 @@
  * in its own configuration (`siglip_config/config.json` where it is kept beside), else read off the tensors.
  * Reference: mit-han-lab/vila-u 096623c, vila_u/model/multimodal_encoder/rqvaesigliptransformer.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import type { StoredTensor } from '../../io/weights.js'
 import { countBlocks } from '../blocks/torch-claim.js'
 import { badConfig, LIMITS, parseWith } from '../clip/config.js'

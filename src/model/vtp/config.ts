@@ -2,7 +2,7 @@
  * The configuration of a VTP checkpoint (`config.json`), with the defaults of the official `VTPConfig`
  * (VTP 5ce1eb6, vtp/models/vtp_hf/configuration_vtp.py), and the sizes that follow from it.
  */
-import { z } from 'zod'
+import * as z from 'zod'
 import { VtpError } from '../../errors.js'
 import { MOST_BLOCKS, MOST_RATIO, MOST_ROWS, MOST_SIDE, MOST_WIDTH } from '../config-limits.js'
 

@@ -5,7 +5,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { z } from 'zod'
+import * as z from 'zod'
 import { VtpError } from '../../errors.js'
 import { type Store, uriScheme } from '../../io/store.js'
 import { ATTEMPTS, attemptName, COMMITS, commitName, isDataName, unitName } from './layout.js'

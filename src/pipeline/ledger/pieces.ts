@@ -8,7 +8,7 @@
  * stands in it. Pieces go when their unit is committed.
  */
 import { createHash } from 'node:crypto'
-import { z } from 'zod'
+import * as z from 'zod'
 import { DTYPE_BYTES, type HeaderEntry, parseSafetensorsHeader } from '../../io/safetensors.js'
 import { columnSize } from '../../io/shards/rebatch.js'
 import type { Store } from '../../io/store.js'

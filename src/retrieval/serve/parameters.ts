@@ -1,5 +1,5 @@
 /** What a request for results may say, checked before anything is looked for. */
-import { z } from 'zod'
+import * as z from 'zod'
 import { HttpError } from './http.js'
 
 /** How far one can page. */
