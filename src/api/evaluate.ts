@@ -13,7 +13,7 @@ import { LEARNING_RATES } from '../metrics/probe/heads.js'
 import { evaluateReconstruction as runReconstruction } from '../metrics/recon/evaluate.js'
 import { RECON_METRICS, type ReconMetric, type ReconResult } from '../metrics/recon/request.js'
 import { evaluateZeroshot as runZeroshot, type ZeroshotResult } from '../metrics/zeroshot/evaluate.js'
-import type { FidDims, FidFlavour } from '../model/inception/graph.js'
+import type { FidDims, FidFlavour } from '../model/networks.js'
 import { MAX_PIXELS } from './encode.js'
 
 export interface EvaluationOptions {

@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
 import { errorText, systemCode, usageError } from '../errors.js'
 import { parsePyYaml } from '../io/pyyaml.js'
-import { DIT_SIZES, type DitConfig } from '../model/lightningdit/config.js'
+import { DIT_SIZES, type DitConfig } from '../model/dit.js'
 
 const text = z.string().nullish()
 const flag = z.boolean().nullish()

@@ -1,6 +1,7 @@
 /** The weights of LPIPS, for a graph that has them as inputs `v.NAME`. */
-import { openPerceptual } from '../metrics/networks/open.js'
+import { resolvePerceptual } from '../metrics/networks/open.js'
 import { LPIPS_TENSORS, VGG_TENSORS } from '../model/lpips/graph.js'
+import { openPerceptual } from '../model/networks.js'
 import type { PretrainRecipe } from './recipe.js'
 
 export interface PerceptualOptions {
@@ -15,7 +16,7 @@ export async function readPerceptual(
   { weights, cacheDir }: PerceptualOptions,
 ): Promise<ReadonlyMap<string, Float32Array> | undefined> {
   if (given.w_rec === 0 || given.w_lpips === 0) return undefined
-  const opened = await openPerceptual({ dir: weights, cacheDir })
+  const opened = await openPerceptual(await resolvePerceptual({ dir: weights, cacheDir }))
   try {
     const values = new Map<string, Float32Array>()
     for (const name of VGG_TENSORS) values.set(name, await opened.read(name))

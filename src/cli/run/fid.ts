@@ -3,7 +3,7 @@
 import { openSampleSet, type SampleSet, sampleLists } from '../../generate/sample-set.js'
 import { compareSets } from '../../metrics/fid/compare.js'
 import type { CompareResult } from '../../metrics/fid/request.js'
-import type { FidDims } from '../../model/inception/graph.js'
+import type { FidDims } from '../../model/networks.js'
 import { countRejects, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'

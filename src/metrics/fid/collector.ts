@@ -5,7 +5,7 @@
  */
 import type { TensorValue } from '../../engine/session.js'
 import { ORIGINAL, type View } from '../../image/pool/views.js'
-import { type FidDims, type FidFlavour, INCEPTION_SIZE } from '../../model/inception/graph.js'
+import { type FidDims, type FidFlavour, INCEPTION_SIZE } from '../../model/networks.js'
 import type { MatrixProducts } from '../linalg/matmul.js'
 import type { OpenNetwork } from '../networks/open.js'
 import { type NumberArrays, underPrefix, withPrefix } from '../pass/checkpoint.js'

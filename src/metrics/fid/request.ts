@@ -1,7 +1,7 @@
 /** What a comparison of two sets is asked for, and what it answers. */
 import type { ListingFacts } from '../../io/sources/listing-report.js'
 import type { FieldNames } from '../../io/sources/options.js'
-import type { FidDims, FidFlavour } from '../../model/inception/graph.js'
+import type { FidDims, FidFlavour } from '../../model/networks.js'
 import type { Reject } from '../../types.js'
 import type { NetworkOptions } from '../networks/open.js'
 

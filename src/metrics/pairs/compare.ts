@@ -1,6 +1,6 @@
 /** One batch of pairs through the graph of networks/lpips.ts, and the scores of each pair, in float64, by other threads. */
 import type { Session, TensorValue } from '../../engine/session.js'
-import { LPIPS_LAYERS } from '../../model/lpips/graph.js'
+import { LPIPS_LAYERS } from '../../model/networks.js'
 import type { PairScore, ScorePool } from './score-pool.js'
 import type { PairMetrics, PairScores } from './scores.js'
 import { assertSsimSize } from './ssim.js'

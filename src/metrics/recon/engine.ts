@@ -3,7 +3,7 @@ import { type ImageDecoder, openImageDecoder } from '../../engine/image-decoder.
 import { type ImageEncoder, openImageEncoder } from '../../engine/image-encoder.js'
 import { usageError } from '../../errors.js'
 import { decoderOf, type ImageModel, openModel, type PixelDecoder } from '../../model/index.js'
-import type { PairSpec } from '../../model/lpips/graph.js'
+import type { PairSpec } from '../../model/networks.js'
 import { type OpenNetwork, openInception, openPairs } from '../networks/open.js'
 import { type ComparedBatch, comparePairs } from '../pairs/compare.js'
 import { openScorePool, type ScorePool } from '../pairs/score-pool.js'
