@@ -1,7 +1,8 @@
 /**
  * Where output bytes live. A store is a flat set of named objects; names are relative, with forward
  * slashes. Every store passes the same conformance suite (test/support/store-conformance.ts). Retrying and counting
- * requests belong to the S3 client (io/s3/client.ts), because only it can tell what may be tried again.
+ * requests are not wrappers around a store but belong to the S3 client (io/s3/client.ts): a call here may be several
+ * requests, and after a lost answer only the client can look whether the object it finds is its own.
  */
 import { usageError } from '../errors.js'
 import { shownAddress } from './redact.js'

@@ -190,8 +190,12 @@ describe('the page', () => {
   })
 
   it('drops results that arrive when the query has been cleared', async () => {
+    let clear = (): void => {}
+    const cleared = new Promise<void>((resolve) => {
+      clear = resolve
+    })
     await page.route(/api\/search/, async (route) => {
-      await new Promise((resolve) => setTimeout(resolve, 400))
+      await cleared
       await route.continue()
     })
     try {
@@ -200,8 +204,10 @@ describe('the page', () => {
       await page.keyboard.press('Enter')
       await page.fill('#q', '')
       await page.keyboard.press('Enter')
-      await answered
-      await page.waitForTimeout(100)
+      clear()
+      await (await answered).finished()
+      // Whatever the page makes of it is there two frames later.
+      await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))')
       await settled(/13 images from all over the index/)
       expect([(await names()).length, await page.locator('.result .score').count()]).toEqual([13, 0])
       expect(await page.locator('#empty').isVisible()).toBe(true)
