@@ -12,10 +12,10 @@ import type { OpenIndexOptions, SearchIndex } from './api/search.js'
 import type { OpenShardsOptions, Shards } from './api/shards.js'
 import type { TrainOptions } from './api/train.js'
 import type { GenerateResult } from './generate/job.js'
+import type { ClassifyResult } from './metrics/classify/evaluate.js'
 import type { CompareResult } from './metrics/fid/request.js'
-import type { ProbeResult } from './metrics/probe/evaluate.js'
+import type { ProbeResult } from './metrics/probe/request.js'
 import type { ReconResult } from './metrics/recon/request.js'
-import type { ZeroshotResult } from './metrics/zeroshot/evaluate.js'
 import type { ImageModel } from './model/image-model.js'
 import type { OpenModelOptions } from './model/index.js'
 import type { TrainResult } from './train/request.js'
@@ -34,10 +34,10 @@ export type { OpenShardsOptions, ShardRow, Shards } from './api/shards.js'
 export type { TrainOptions } from './api/train.js'
 export { EXIT, type ExitCode, VtpError } from './errors.js'
 export type { GenerateResult } from './generate/job.js'
+export type { ClassifyResult as ZeroShotResult } from './metrics/classify/evaluate.js'
 export type { CompareResult as FidResult } from './metrics/fid/request.js'
-export type { ProbeResult } from './metrics/probe/evaluate.js'
+export type { ProbeResult } from './metrics/probe/request.js'
 export type { ReconResult as ReconstructionResult } from './metrics/recon/request.js'
-export type { ZeroshotResult as ZeroShotResult } from './metrics/zeroshot/evaluate.js'
 export type { ImageModel, ImageSize, PixelDecoder, TextTower } from './model/image-model.js'
 export type { OpenModelOptions } from './model/index.js'
 export type { RowFilter } from './retrieval/filters.js'
@@ -90,7 +90,7 @@ export async function evaluateProbe(options: ProbeOptions): Promise<ProbeResult>
 }
 
 /** Zero-shot classification of a labelled dataset: top-1, top-5, every class, the most frequent mistakes. */
-export async function evaluateZeroShot(options: ZeroShotOptions): Promise<ZeroshotResult> {
+export async function evaluateZeroShot(options: ZeroShotOptions): Promise<ClassifyResult> {
   return (await import('./api/evaluate.js')).evaluateZeroShot(options)
 }
 

@@ -21,7 +21,7 @@ usual order.`
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(EvalHead)
-    const { runEvalHead } = await import('../cli/run/eval-head.js')
+    const { runEvalHead } = await import('../cli/run/eval-classes.js')
     return runEvalHead(this.context(), { ...flags, ...args })
   }
 }

@@ -28,7 +28,7 @@ The class folders' order is the names' order. With --json (or --out) every class
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(EvalZeroshot)
-    const { runEvalZeroshot } = await import('../cli/run/eval-zeroshot.js')
+    const { runEvalZeroshot } = await import('../cli/run/eval-classes.js')
     return runEvalZeroshot(this.context(), { ...flags, ...args })
   }
 }

@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { CardJson } from '../../src/cli/run/eval-card.js'
-import type { HeadJson } from '../../src/cli/run/eval-head.js'
+import type { ClassesJson } from '../../src/cli/run/eval-classes.js'
 import { goldenPath } from '../golden.js'
 import { runCli, sharedTempDir, tempDir } from '../support/cli.js'
 import { encodedPicture } from '../support/images.js'
@@ -66,7 +66,7 @@ describe('vtp eval-head', () => {
     await writeClasses()
     const { code, stdout } = await runHere(['eval-head', path.join(data, 'val'), '--model', tuned, '--json'])
     expect(code).toBe(0)
-    const json = JSON.parse(stdout) as HeadJson
+    const json = JSON.parse(stdout) as ClassesJson
     expect(json).toMatchObject({ images: 4, rejects: 0, interrupted: false })
     expect(json.protocol).toContain('own head of 20 classes')
   }, 60_000)

@@ -11,11 +11,10 @@ import type { CommandContext } from '../base-command.js'
 import { formatTable } from '../terminal/format.js'
 import { withoutResults } from '../terminal/terminal.js'
 import type { EvalCommandFlags } from './eval.js'
+import { runEvalHead, runEvalZeroshot } from './eval-classes.js'
 import { writeJsonFile } from './eval-context.js'
-import { runEvalHead } from './eval-head.js'
 import { runEvalProbe } from './eval-probe.js'
 import { runEvalRecon } from './eval-recon.js'
-import { runEvalZeroshot } from './eval-zeroshot.js'
 import type { ExitReason } from './exit-reason.js'
 
 /** Five cells and the gaps between them fit into 80 columns. */

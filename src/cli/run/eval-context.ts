@@ -1,16 +1,16 @@
 /** What the evaluation commands share between flags and features: device, networks, progress, rejects. */
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import type { CommandOptions, EvaluationOptions, NetworkOptions } from '../../api/evaluation-requests.js'
 import { chooseDevice } from '../../engine/choose-device.js'
 import type { Device } from '../../engine/device.js'
 import { writeAtomically } from '../../io/atomic.js'
 import { makeFolder } from '../../io/make-folder.js'
-import type { NetworkOptions } from '../../metrics/networks/open.js'
-import { defaultCacheDir } from '../../model/index.js'
 import type { Reject } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_FLAGS } from '../flags/eval-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { onStopSignals, type StopSignals } from '../terminal/signals.js'
 import type { Terminal } from '../terminal/terminal.js'
 import { type ExitReason, endWith, exitReasonOf, type Outcome, tooManyRejectsText } from './exit-reason.js'
@@ -21,11 +21,10 @@ export type EvalFlags = Partial<Pick<FlagValues<typeof EVAL_FLAGS>, 'weights'>> 
 
 export interface EvalContext {
   device: Device
-  network: Omit<NetworkOptions, 'batchSize'>
+  /** What every evaluation is asked for, under the names of the library. */
+  options: EvaluationOptions & NetworkOptions & CommandOptions
   progress: Terminal
   stop: StopSignals
-  /** Shows images done, of how many, and how fast. */
-  show(done: number, total: number | null, rejects: number): void
   close(): void
 }
 
@@ -36,38 +35,44 @@ export function openEvalContext(context: CommandContext, flags: EvalFlags): Eval
   const began = performance.now()
   let first: { done: number; at: number } | undefined
   let last = 0
+  /** Images done, of how many, and how fast. */
+  const show = (done: number, total: number | null, rejects: number): void => {
+    const now = performance.now()
+    // A smaller number than before is of another set.
+    if (!first || done < last) first = { done, at: now }
+    last = done
+    const seconds = Math.max((now - first.at) / 1000, 1e-3)
+    const imagesPerSecond = done > first.done ? (done - first.done) / seconds : 0
+    progress.update({
+      done,
+      total,
+      rejects,
+      bytesRead: 0,
+      elapsedSeconds: (now - began) / 1000,
+      imagesPerSecond,
+      etaSeconds: total !== null && imagesPerSecond > 0 ? (total - done) / imagesPerSecond : null,
+      bottleneck: null,
+      unitsDone: 0,
+      unitsTotal: 0,
+    })
+  }
   return {
     device,
-    network: {
-      dir: flags.weights,
-      cacheDir: defaultCacheDir(),
-      baseUrl: process.env.VTP_WEIGHTS_URL,
-      device,
-      onNote: progress.note,
+    options: {
+      weights: flags.weights,
+      batchSize: flags['batch-size'],
+      limit: flags.limit,
+      fields: fieldNames(flags),
+      maxPixels: flags['max-pixels'],
+      checkpointSeconds: flags['checkpoint-seconds'],
+      seed: flags.seed,
+      stdin: process.stdin,
       signal: stop.signal,
+      onNote: progress.note,
+      onImages: show,
     },
     progress,
     stop,
-    show(done, total, rejects) {
-      const now = performance.now()
-      // A smaller number than before is of another set.
-      if (!first || done < last) first = { done, at: now }
-      last = done
-      const seconds = Math.max((now - first.at) / 1000, 1e-3)
-      const imagesPerSecond = done > first.done ? (done - first.done) / seconds : 0
-      progress.update({
-        done,
-        total,
-        rejects,
-        bytesRead: 0,
-        elapsedSeconds: (now - began) / 1000,
-        imagesPerSecond,
-        etaSeconds: total !== null && imagesPerSecond > 0 ? (total - done) / imagesPerSecond : null,
-        bottleneck: null,
-        unitsDone: 0,
-        unitsTotal: 0,
-      })
-    },
     close() {
       stop.release()
       progress.close()

@@ -1,5 +1,6 @@
 /** `vtp eval-gen` between its flags and the metrics. */
 
+import { fidRequest } from '../../api/evaluation-requests.js'
 import { openSampleSet, sampleLists } from '../../generate/sample-set.js'
 import type { ListingFacts } from '../../io/sources/listing-report.js'
 import { compareSets } from '../../metrics/fid/compare.js'
@@ -7,7 +8,6 @@ import { countRejects, type RejectCounts } from '../../pipeline/ledger/rejects.j
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_GEN_FLAGS } from '../flags/fid-flags.js'
-import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
 import { endEvaluation, formatNumber, openEvalContext } from './eval-context.js'
 import type { ExitReason } from './exit-reason.js'
@@ -39,28 +39,20 @@ export async function runEvalGenCommand(context: CommandContext, flags: EvalGenF
   const set = await openSampleSet(flags.samples)
   const run = openEvalContext(context, flags)
   try {
-    const result = await compareSets({
-      a: flags.reference,
-      b: flags.samples,
-      stdin: process.stdin,
-      lists: sampleLists({ [flags.samples]: set, [flags.reference]: await openSampleSet(flags.reference) }),
-      metrics: flags.metrics,
-      flavour: flags.flavour,
-      dims: 2048,
-      network: run.network,
-      batchSize: flags['batch-size'] ?? run.device.batchSize,
-      limit: flags.limit,
-      fields: fieldNames(flags),
-      checkpointSeconds: flags['checkpoint-seconds'],
-      seed: flags.seed,
-      kid: { subsets: 100, subsetSize: 1000 },
-      neighbour: flags.neighbour,
-      prImages: flags['pr-images'],
-      maxPixels: flags['max-pixels'],
-      stop: run.stop.signal,
-      onNote: run.progress.note,
-      onImages: run.show,
-    })
+    const request = fidRequest(
+      {
+        ...run.options,
+        reference: flags.reference,
+        samples: flags.samples,
+        metrics: flags.metrics,
+        flavour: flags.flavour,
+        neighbour: flags.neighbour,
+        prImages: flags['pr-images'],
+        lists: sampleLists({ [flags.samples]: set, [flags.reference]: await openSampleSet(flags.reference) }),
+      },
+      run.device,
+    )
+    const result = await compareSets(request)
     const { rejects, interrupted, images, kid: _kid, kidStd: _kidStd, ...numbers } = result
     const seconds = (performance.now() - began) / 1000
     const judged = images[1] ?? null

@@ -1,14 +1,12 @@
 /** `vtp eval-probe` between its flags and the evaluation. */
 
 import path from 'node:path'
-import { evaluateProbe, type ProbeResult } from '../../metrics/probe/evaluate.js'
-import { LEARNING_RATES } from '../../metrics/probe/heads.js'
-import type { ProbeRequest } from '../../metrics/probe/request.js'
-import { defaultCacheDir } from '../../model/index.js'
+import { probeRequest } from '../../api/evaluation-requests.js'
+import { evaluateProbe } from '../../metrics/probe/evaluate.js'
+import type { ProbeResult } from '../../metrics/probe/request.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import { type EVAL_PROBE_FLAGS, probeSets } from '../flags/eval-probe-flags.js'
-import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
 import { endEvaluation, openEvalContext, writeJsonFile } from './eval-context.js'
 import type { ExitReason } from './exit-reason.js'
@@ -22,37 +20,27 @@ export interface ProbeJson extends ProbeResult {
   exitReason: ExitReason
 }
 
-/** The script's batch: it is part of the protocol here, not a matter of speed. */
-const PROTOCOL_BATCH = 128
-
 export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): Promise<ProbeJson> {
   const began = performance.now()
   const run = openEvalContext(context, flags)
-  const request: ProbeRequest = {
-    ...probeSets(flags),
-    model: flags.model,
-    cacheDir: defaultCacheDir(),
-    batchSize: flags['batch-size'] ?? PROTOCOL_BATCH,
-    epochs: flags.epochs,
-    epochLength: flags['epoch-length'],
-    blocks: flags.blocks,
-    avgpool: flags.avgpool,
-    rates: flags['learning-rates'] ?? LEARNING_RATES,
-    distinct: flags['distinct-rates'],
-    seed: flags.seed,
-    neighbours: flags.neighbours,
-    precision: run.device.precision,
-    device: run.device,
-    limit: flags.limit,
-    fields: fieldNames(flags),
-    maxPixels: flags['max-pixels'],
-    out: flags.out,
-    checkpointSeconds: flags['checkpoint-seconds'],
-    stdin: process.stdin,
-    stop: run.stop.signal,
-    onNote: run.progress.note,
-    onProgress: run.show,
-  }
+  const { stored, ...sets } = probeSets(flags)
+  const request = probeRequest(
+    {
+      ...run.options,
+      ...sets,
+      features: stored,
+      model: flags.model,
+      epochs: flags.epochs,
+      epochLength: flags['epoch-length'],
+      blocks: flags.blocks,
+      avgpool: flags.avgpool,
+      learningRates: flags['learning-rates'],
+      distinctRates: flags['distinct-rates'],
+      neighbours: flags.neighbours,
+      out: flags.out,
+    },
+    run.device,
+  )
   try {
     const result = await evaluateProbe(request)
     const seconds = Number(((performance.now() - began) / 1000).toFixed(3))

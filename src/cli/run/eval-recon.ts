@@ -1,7 +1,7 @@
 /** `vtp eval-recon` between its flags and the evaluation: files of --out, report, what is printed. */
 
 import path from 'node:path'
-import { choosePrecision } from '../../engine/choose-device.js'
+import { reconRequest } from '../../api/evaluation-requests.js'
 import { usageError, VtpError } from '../../errors.js'
 import type { StateOptions } from '../../metrics/pass/state.js'
 import { evaluateReconstruction } from '../../metrics/recon/evaluate.js'
@@ -12,7 +12,6 @@ import type { Reject } from '../../types.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_RECON_FLAGS } from '../flags/eval-flags.js'
-import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatRate, formatTable, plural } from '../terminal/format.js'
 import { endEvaluation, formatNumber, openEvalContext, TOLD, writeJsonFile } from './eval-context.js'
 import type { ExitReason } from './exit-reason.js'
@@ -38,42 +37,32 @@ export async function runEvalRecon(context: CommandContext, flags: EvalReconFlag
   const { progress } = run
   let rejects: Reject[] = []
   try {
-    const result = await evaluateReconstruction(
+    const request = reconRequest(
       {
+        ...run.options,
         source: flags.source,
         model: flags.model,
         metrics: flags.metrics,
         transform: flags.transform,
-        precision: run.device.precision,
-        decoderPrecision: choosePrecision('--decoder-precision', flags['decoder-precision'], run.device.kind),
-        device: run.device,
-        network: run.network,
-        batchSize: flags['batch-size'] ?? run.device.batchSize,
+        decoderPrecision: flags['decoder-precision'],
         protocolBatch: flags['protocol-batch'],
-        limit: flags.limit,
-        fields: fieldNames(flags),
-        maxPixels: flags['max-pixels'],
         out: flags.out,
         saveImages: flags['save-images'],
         overwrite: flags.overwrite,
-        checkpointSeconds: flags['checkpoint-seconds'],
         kept: flags.kept,
-        stdin: process.stdin,
-        stop: run.stop.signal,
-        onNote: progress.note,
-        onImages: run.show,
       },
-      async (done, engine, folder) => {
-        rejects = await folder.firstRejects(TOLD)
-        if (flags.out !== undefined) {
-          await writePerImage(folder, path.join(flags.out, 'per-image.parquet'))
-          await writeJsonFile(path.join(flags.out, 'results.json'), done)
-        }
-        if (flags.report === undefined) return
-        progress.note('Making the report.')
-        await writeReport(done, engine, folder, { file: flags.report, seed: flags.seed })
-      },
+      run.device,
     )
+    const result = await evaluateReconstruction(request, async (done, engine, folder) => {
+      rejects = await folder.firstRejects(TOLD)
+      if (flags.out !== undefined) {
+        await writePerImage(folder, path.join(flags.out, 'per-image.parquet'))
+        await writeJsonFile(path.join(flags.out, 'results.json'), done)
+      }
+      if (flags.report === undefined) return
+      progress.note('Making the report.')
+      await writeReport(done, engine, folder, { file: flags.report, seed: flags.seed })
+    })
     const exitReason = endEvaluation(context, result, rejects, flags['max-bad'])
     if (!result.interrupted) progress.finish(describe(flags, result))
     return {

@@ -15,9 +15,9 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_TABLE_FLAGS } from '../flags/eval-flags.js'
 import { withoutResults } from '../terminal/terminal.js'
+import { runEvalZeroshot } from './eval-classes.js'
 import { writeJsonFile } from './eval-context.js'
 import { type EvalReconFlags, runEvalRecon } from './eval-recon.js'
-import { runEvalZeroshot } from './eval-zeroshot.js'
 import { type ExitReason, worstReason } from './exit-reason.js'
 
 export type EvalCommandFlags = FlagValues<typeof EVAL_TABLE_FLAGS> & { source?: string }

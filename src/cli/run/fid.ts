@@ -1,5 +1,6 @@
 /** `vtp fid` between its flags and the metric. */
 
+import { fidRequest } from '../../api/evaluation-requests.js'
 import { openSampleSet, type SampleSet, sampleLists } from '../../generate/sample-set.js'
 import { compareSets } from '../../metrics/fid/compare.js'
 import type { CompareResult } from '../../metrics/fid/request.js'
@@ -8,7 +9,6 @@ import { countRejects, type RejectCounts } from '../../pipeline/ledger/rejects.j
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { FID_FLAGS } from '../flags/fid-flags.js'
-import { fieldNames } from '../flags/source-flags.js'
 import { formatDuration, formatTable } from '../terminal/format.js'
 import { endEvaluation, formatNumber, openEvalContext } from './eval-context.js'
 import type { ExitReason } from './exit-reason.js'
@@ -30,29 +30,23 @@ export async function runFidCommand(context: CommandContext, flags: FidFlags): P
   for (const spec of [flags.a, flags.b]) if (spec !== undefined) sets[spec] = await openSampleSet(spec)
   const run = openEvalContext(context, flags)
   try {
-    const result = await compareSets({
-      a: flags.a,
-      b: flags.b,
-      metrics: flags.metrics,
-      flavour: flags.flavour,
-      dims: flags.dims as FidDims,
-      saveStats: flags['save-stats'],
-      network: run.network,
-      batchSize: flags['batch-size'] ?? run.device.batchSize,
-      limit: flags.limit,
-      fields: fieldNames(flags),
-      checkpointSeconds: flags['checkpoint-seconds'],
-      seed: flags.seed,
-      kid: { subsets: flags['kid-subsets'], subsetSize: flags['kid-subset-size'] },
-      neighbour: flags.neighbour,
-      prImages: flags['pr-images'],
-      maxPixels: flags['max-pixels'],
-      stdin: process.stdin,
-      lists: sampleLists(sets),
-      stop: run.stop.signal,
-      onNote: run.progress.note,
-      onImages: run.show,
-    })
+    const request = fidRequest(
+      {
+        ...run.options,
+        reference: flags.a,
+        samples: flags.b,
+        metrics: flags.metrics,
+        flavour: flags.flavour,
+        dims: flags.dims as FidDims,
+        saveStats: flags['save-stats'],
+        kid: { subsets: flags['kid-subsets'], subsetSize: flags['kid-subset-size'] },
+        neighbour: flags.neighbour,
+        prImages: flags['pr-images'],
+        lists: sampleLists(sets),
+      },
+      run.device,
+    )
+    const result = await compareSets(request)
     const { rejects, interrupted, ...numbers } = result
     const seconds = (performance.now() - began) / 1000
     const images = numbers.images.reduce<number>((sum, count) => sum + (count ?? 0), 0)

@@ -1,5 +1,5 @@
 /** A probe in training as its checkpoint has it: what is done, and the weights and momenta of every group of heads. */
-import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
+import { mergeCounts, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { type NumberArrays, underPrefix, withPrefix } from '../pass/checkpoint.js'
 import type { TrainerState } from './trainer.js'
 
@@ -21,6 +21,17 @@ export interface ProbeProgress {
   valRejectsByCode?: RejectCounts
   /** Validation images that cannot be read; undefined until all have been tried. */
   valRejects?: number
+}
+
+export function sumOfCounts(...all: (RejectCounts | undefined)[]): RejectCounts {
+  const sum: RejectCounts = {}
+  for (const counts of all) if (counts) mergeCounts(sum, counts)
+  return sum
+}
+
+/** Readings that failed, of both sets. */
+export function rejectedReadings({ trainRejects, valRejects = 0 }: ProbeProgress): number {
+  return trainRejects + valRejects
 }
 
 export function joinStates(states: readonly TrainerState[]): NumberArrays {

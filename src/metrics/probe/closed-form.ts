@@ -4,7 +4,8 @@
  */
 import type { MatrixProducts } from '../linalg/matmul.js'
 import type { Matrix } from '../linalg/matrix.js'
-import { type FeatureLayout, type StoredFeatures, selectInput } from './features.js'
+import { type FeatureLayout, selectInput } from './layout.js'
+import type { StoredFeatures } from './stored-features.js'
 
 /** What both read of a set. */
 export type LabelledRows = Pick<StoredFeatures, 'file' | 'layout' | 'labels'>

@@ -5,18 +5,13 @@ import { joinFacts, type ListingFacts } from '../../io/sources/listing-report.js
 import { openModel } from '../../model/index.js'
 import { mergeCounts, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import { createFeatureFile } from '../fid/feature-file.js'
-import {
-  type FeatureBatch,
-  type FeatureLayout,
-  openImageFeatures,
-  openStoredFeatures,
-  rowWidth,
-  type StoredFeatures,
-} from './features.js'
 import { SCRIPT_BLOCKS } from './heads.js'
+import { openImageFeatures } from './image-features.js'
+import { type FeatureBatch, type FeatureLayout, rowWidth } from './layout.js'
 import { type ListingIndex, openListingIndex } from './listing-index.js'
 import type { ProbeRequest } from './request.js'
 import { createSampler } from './sampler.js'
+import { openStoredFeatures, type StoredFeatures } from './stored-features.js'
 
 /** Where batches come from, whatever the kind of features. */
 export interface ProbeData {

@@ -1,6 +1,9 @@
 import type { Device } from '../../engine/device.js'
+import type { ListingFacts } from '../../io/sources/listing-report.js'
 import type { FieldNames } from '../../io/sources/options.js'
 import type { Precision } from '../../model/index.js'
+import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
+import type { RidgeResult } from './closed-form.js'
 
 /** What a probe is trained on, and how. */
 export interface ProbeRequest {
@@ -34,4 +37,28 @@ export interface ProbeRequest {
   stop?: AbortSignal
   onNote?: (line: string) => void
   onProgress?: (done: number, total: number, rejects: number) => void
+}
+
+export interface ProbeResult extends ListingFacts {
+  /** Best accuracy over epochs and heads, percent. */
+  top1: number
+  bestHead: string
+  /** Accuracies of the last epoch, percent, by head. */
+  accuracies: Record<string, number>
+  /** The same after every epoch. */
+  epochs: Record<string, number>[]
+  losses: number[]
+  /** With stored features. */
+  knn?: number
+  ridge?: RidgeResult
+  /** Images of the training set, and those of the validation set that could be read. */
+  images: { train: number; val: number }
+  /** Readings of images (a training image is read again in every epoch), and those of them that failed. */
+  readings: number
+  rejects: number
+  rejectsByCode: RejectCounts
+  classes: number
+  model: string | null
+  protocol: string
+  interrupted: boolean
 }

@@ -1,9 +1,9 @@
-/** From the lines of a zero-shot evaluation to its numbers: accuracies, classes and the most frequent mistakes. */
+/** From the lines of a classification to its numbers: accuracies, classes and the most frequent mistakes. */
 import { countRejects, type RejectCounts } from '../../pipeline/ledger/rejects.js'
 import type { Reject } from '../../types.js'
 
 /** One line per image: its label, then the classes it was taken for, best first; or why there are none. */
-export type ZeroshotRow = number[] | { reject: Reject }
+export type ClassifiedRow = number[] | { reject: Reject }
 
 export interface ClassAccuracy {
   label: number
@@ -36,7 +36,7 @@ const CONFUSIONS = 30
 
 const percent = (part: number, whole: number): number => (whole === 0 ? 0 : (100 * part) / whole)
 
-export async function tallyRows(rows: AsyncIterable<ZeroshotRow>, names: string[]): Promise<Tally> {
+export async function tallyRows(rows: AsyncIterable<ClassifiedRow>, names: string[]): Promise<Tally> {
   const counts = names.map(() => ({ images: 0, top1: 0, top5: 0 }))
   const all = { images: 0, top1: 0, top5: 0 }
   const mistakes = new Map<number, number>()
