@@ -39,16 +39,21 @@ export interface CurveOptions {
   /** A strong line of running means over the faint one of single values. */
   smooth?: boolean
   dots?: boolean
+  /** The vertical axis is logarithmic; only for values above 0. */
+  log?: boolean
 }
 
 /** A figure; empty where there are no points. */
 export function curve(
   title: string,
   note: string,
-  points: readonly Point[],
-  { smooth = false, dots = false }: CurveOptions,
+  values: readonly Point[],
+  { smooth = false, dots = false, log = false }: CurveOptions,
 ): string {
-  if (points.length === 0) return ''
+  if (values.length === 0) return ''
+  const isLog = log && values.every(({ y }) => y > 0)
+  const points = isLog ? values.map(({ x, y }) => ({ x, y: Math.log10(y) })) : values
+  const text = (y: number): string => label(isLog ? 10 ** y : y)
   const raw = thin(points)
   const line = smooth ? thin(smoothed(points, Math.max(2, points.length / 40))) : raw
   const ys = raw.map(({ y }) => y)
@@ -65,17 +70,17 @@ export function curve(
   const grid = [low, (low + high) / 2, high]
     .map(
       (y) =>
-        `<line class="axis" x1="${SIZE.left}" x2="${right}" y1="${py(y)}" y2="${py(y)}"/><text x="${SIZE.left - 6}" y="${Number(py(y)) + 4}" text-anchor="end">${label(y)}</text>`,
+        `<line class="axis" x1="${SIZE.left}" x2="${right}" y1="${py(y)}" y2="${py(y)}"/><text x="${SIZE.left - 6}" y="${Number(py(y)) + 4}" text-anchor="end">${text(y)}</text>`,
     )
     .join('')
   const marks =
     dots || raw.length < 3
       ? raw
-          .map(({ x, y }) => `<circle cx="${px(x)}" cy="${py(y)}" r="3"><title>step ${x}: ${label(y)}</title></circle>`)
+          .map(({ x, y }) => `<circle cx="${px(x)}" cy="${py(y)}" r="3"><title>step ${x}: ${text(y)}</title></circle>`)
           .join('')
       : ''
   return `<figure class="card"><figcaption><h3>${title}</h3><span class="note">${note}</span></figcaption>
-<svg viewBox="0 0 ${SIZE.width} ${SIZE.height}" role="img" aria-label="${title} by step, from ${label(points[0]!.y)} to ${label(points.at(-1)!.y)}">
+<svg viewBox="0 0 ${SIZE.width} ${SIZE.height}" role="img" aria-label="${title} by step, from ${text(points[0]!.y)} to ${text(points.at(-1)!.y)}">
 ${grid}${smooth ? `<path class="raw" d="${path(raw)}"/>` : ''}<path class="line" d="${path(line)}"/>${marks}
 <text x="${SIZE.left}" y="${SIZE.height - 6}">step ${from.toLocaleString('en-US')}</text><text x="${right}" y="${SIZE.height - 6}" text-anchor="end">${to.toLocaleString('en-US')}</text></svg></figure>`
 }

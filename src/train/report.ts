@@ -3,6 +3,7 @@ import { ditName } from '../model/lightningdit/config.js'
 import { ditParameters } from '../model/lightningdit/tensors.js'
 import type { LogRecord } from './log.js'
 import type { TrainPlan } from './plan.js'
+import type { CurveOptions } from './report-curve.js'
 import {
   countText,
   pointsOf,
@@ -52,13 +53,16 @@ function curves(records: readonly LogRecord[]): ReportCurve[] {
     title: string,
     note: string,
     pick: (record: LogRecord) => number | undefined,
-    options: Pick<ReportCurve, 'smooth' | 'dots'>,
+    options: CurveOptions,
   ): ReportCurve => ({ title, note, points: pointsOf(records, pick), ...options })
   const smooth = { smooth: true }
   return [
     curve('Loss', 'squared error of the prediction, mean of a batch', ({ mse }) => mse, smooth),
     curve('Cosine loss', '1 − cosine between prediction and target', ({ cos }) => cos, smooth),
-    curve('Norm of the gradients', 'before clipping', ({ gradNorm }) => gradNorm, smooth),
+    curve('Norm of the gradients', 'before clipping, logarithmic', ({ gradNorm }) => gradNorm, {
+      ...smooth,
+      log: true,
+    }),
     curve('FID', 'of samples of the averaged weights, lower is better', ({ fid }) => fid, { dots: true }),
     curve('Learning rate', '', ({ lr }) => lr, {}),
   ]

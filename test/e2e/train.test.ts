@@ -17,7 +17,9 @@ import { openStart } from '../../src/train/checkpoint.js'
 import { dryRunTrain } from '../../src/train/dry-run.js'
 import { exportTraining } from '../../src/train/export/index.js'
 import type { TrainResult } from '../../src/train/request.js'
+import { goldenPath } from '../golden.js'
 import { binPath, type CliResult, runCli } from '../support/cli.js'
+import { hashWeightsFolder } from '../support/hash-weights.js'
 import { BUILD_TIMEOUT_MS, startGateway } from '../support/s3-gateway.js'
 import { randomInteger, signalWhen } from '../support/signal-when.js'
 
@@ -25,7 +27,6 @@ const dir = mkdtempSync(path.join(tmpdir(), 'vtp train '))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 const at = (...parts: string[]): string => path.join(dir, ...parts)
 
-const SHAPE = [4, 4, 4]
 const ROWS = 22
 
 interface ShardSpec {
@@ -33,11 +34,18 @@ interface ShardSpec {
   label?: (row: number) => number | null
   value?: (row: number, drawn: number) => number
   stats?: boolean
+  channels?: number
 }
 
 /** Latents of 22 rows in two shards, as `vtp encode --flip` leaves them. */
 async function latents(name: string, spec: ShardSpec = {}): Promise<string> {
-  const { format = 'safetensors', label = (row) => row % 3, value = (_, drawn) => drawn, stats = true } = spec
+  const {
+    format = 'safetensors',
+    label = (row) => row % 3,
+    value = (_, drawn) => drawn,
+    stats = true,
+    channels = 4,
+  } = spec
   const folder = at(name)
   mkdirSync(folder, { recursive: true })
   for (const [unit, first, count] of [
@@ -47,12 +55,13 @@ async function latents(name: string, spec: ShardSpec = {}): Promise<string> {
     const columns = ['latents', 'latents_flip'].map((column) => ({
       name: column,
       dtype: 'float32' as const,
-      shape: SHAPE,
+      shape: [channels, 4, 4],
     }))
     const writer = await openShardWriter({ format, columns, captions: false, provenance: {} }, unit, folder)
     const rows = Array.from({ length: count }, (_, i) => first + i)
     const random = createRandom(unit)
-    const draw = (row: number): Float32Array => Float32Array.from({ length: 64 }, () => value(row, random.normal()))
+    const draw = (row: number): Float32Array =>
+      Float32Array.from({ length: channels * 16 }, () => value(row, random.normal()))
     const data = rows.map((row) => [draw(row), draw(row)] as const)
     const join = (k: 0 | 1): Float32Array => Float32Array.from(data.flatMap((pair) => [...pair[k]]))
     await writer.append({
@@ -66,8 +75,8 @@ async function latents(name: string, spec: ShardSpec = {}): Promise<string> {
   }
   for (const left of readdirSync(folder).filter((file) => file.includes('.tmp-'))) rmSync(path.join(folder, left))
   if (stats) {
-    const channels = (by: number): Float32Array => new Float32Array(4).fill(by)
-    writeFileSync(path.join(folder, 'latents_stats.pt'), encodeLatentsStats(channels(0.1), channels(1.5)))
+    const all = (by: number): Float32Array => new Float32Array(channels).fill(by)
+    writeFileSync(path.join(folder, 'latents_stats.pt'), encodeLatentsStats(all(0.1), all(1.5)))
   }
   return folder
 }
@@ -269,6 +278,35 @@ describe('what a training leaves', { timeout: 300_000 }, () => {
     // The bundled tokenizer has other latents: the checkpoint is opened and told apart.
     const refused = await runCli(['generate', '--dit', init, '--stats', at('kept'), '--num', '1', '--out', at('no')])
     expect(refused.stderr).toMatch(/0000006\.pt makes latents of 4 channels; the model .* decodes 64/)
+  })
+})
+
+describe('samples and evaluations', { timeout: BUILD_TIMEOUT_MS }, () => {
+  it('are in folder, log and report, and those of an interrupted run are made up for', async () => {
+    const wide = await latents('latents of nano', { channels: 64 })
+    const looks: Partial<TrainOptions> = {
+      ...{ steps: 4, saveEvery: 4, samplesEvery: 2, grid: { rows: 1, columns: 2 }, samplingSteps: 2 },
+      ...{
+        evalEvery: 2,
+        evalNum: 2,
+        reference: goldenPath('metrics', 'ref_stats_dims64.npz'),
+        dims: 64,
+        weights: hashWeightsFolder(),
+      },
+    }
+    // Stopped between a checkpoint and what is made of it.
+    const stop = new AbortController()
+    const onProgress = ({ step }: { step: number }): void => (step === 2 ? stop.abort() : undefined)
+    const first = await trained(wide, 'seen', { ...looks, signal: stop.signal, onProgress })
+    expect(first).toMatchObject({ step: 2, interrupted: true, fid: null })
+    await trained(wide, 'seen', looks)
+    const judged = log('seen').map(({ fid, fidImages }) => [typeof fid, fidImages])
+    expect(judged).toEqual([1, 2, 3, 4].map((step) => (step % 2 === 0 ? ['number', 2] : ['undefined', undefined])))
+    expect(readdirSync(at('seen', 'samples'))).toEqual(['0000002.png', '0000004.png'])
+    const html = readFileSync(at('seen', 'report.html'), 'utf8')
+    expect(html).toMatch(/FID by step/)
+    expect(html.match(/<img src="data:image/g)).toHaveLength(2)
+    expect(readdirSync(at('seen', '_vtp')).filter((name) => /sampl|evaluation/.test(name))).toEqual([])
   })
 })
 
