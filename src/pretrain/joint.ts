@@ -7,9 +7,10 @@
 
 import * as ort from '../engine/runtime.js'
 import { VtpError } from '../errors.js'
+import type { GraphBuilder } from '../graph/builder.js'
 import { clipFactor, globalNorm, updateTensor } from '../train/adamw.js'
 import { groupOf, type ParameterGroup } from './groups.js'
-import { buildJointGraph, type JointGraph } from './joint-graph.js'
+import { buildJointGraph } from './joint-graph.js'
 import type { HyperParameters, PretrainRecipe } from './recipe.js'
 import { cosineAt } from './schedules.js'
 import type { PretrainStart } from './start.js'
@@ -121,7 +122,7 @@ export async function openJointTrainer(
       .map(({ name, shape }) => [name, shape]),
   )
   const built = buildJointGraph({ config, recipe, periods: initial.periods, trained: shapes, teacher, batch })
-  const session = await openSession(built, threads)
+  const session = await openTrainingSession(built.graph, threads)
   const centres = new Map<string, Float32Array>()
   for (const name of built.centres.keys())
     centres.set(name, (await initial.centre(name)) ?? new Float32Array(prototypes(initial.head)))
@@ -207,9 +208,10 @@ function prototypes(head: Shapes): number {
   return last?.[0] ?? 0
 }
 
-async function openSession(built: JointGraph, threads: number): Promise<ort.InferenceSession> {
+/** Throws VtpError `engine_open_failed`. */
+export async function openTrainingSession(graph: GraphBuilder, threads: number): Promise<ort.InferenceSession> {
   try {
-    return await ort.InferenceSession.create(built.graph.encode(''), {
+    return await ort.InferenceSession.create(graph.encode(''), {
       executionProviders: ['cpu'],
       intraOpNumThreads: threads,
       interOpNumThreads: 1,

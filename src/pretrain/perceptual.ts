@@ -13,9 +13,13 @@ export interface PerceptualOptions {
 /** By name; undefined where the recipe gives LPIPS no weight. */
 export async function readPerceptual(
   { hyper_parameters: given }: PretrainRecipe,
-  { weights, cacheDir }: PerceptualOptions,
+  options: PerceptualOptions,
 ): Promise<ReadonlyMap<string, Float32Array> | undefined> {
-  if (given.w_rec === 0 || given.w_lpips === 0) return undefined
+  return given.w_rec === 0 || given.w_lpips === 0 ? undefined : readLpips(options)
+}
+
+/** By name. Throws VtpError `weights_missing`. */
+export async function readLpips({ weights, cacheDir }: PerceptualOptions): Promise<ReadonlyMap<string, Float32Array>> {
   const opened = await openPerceptual(await resolvePerceptual({ dir: weights, cacheDir }))
   try {
     const values = new Map<string, Float32Array>()

@@ -32,6 +32,8 @@ export interface GradientOptions {
   seed?: number
   /** Casts to a coarser type pass gradients on as they are; otherwise they round them, as PyTorch's do. */
   straightThrough?: boolean
+  /** Values that count as constants, although they depend on what gradients are asked for. */
+  held?: readonly Value[]
   /** A float32 input that is 1, for segments: keeps the engine from taking a repeated computation for the first. */
   unit?: Value
 }
@@ -63,6 +65,7 @@ class GradientPass {
   /** By name of the value. */
   readonly gradients = new Map<string, Value>()
   private readonly wanted: Set<string>
+  private readonly held: ReadonlySet<string>
   readonly maths: Arithmetic
   private readonly graph: GraphBuilder
   private readonly options: GradientOptions
@@ -71,6 +74,7 @@ class GradientPass {
     this.graph = graph
     this.options = options
     this.maths = arithmeticOf(graph)
+    this.held = new Set(options.held?.map(({ name }) => name))
     // What depends on the values that gradients are asked for.
     this.wanted = new Set(wrt.map(({ name }) => name))
     for (const node of graph.nodes) this.spreadWanted(node)
@@ -78,7 +82,7 @@ class GradientPass {
 
   private spreadWanted({ inputs, outputs }: GraphNode): void {
     if (!inputs.some((value) => value && this.wanted.has(value.name))) return
-    for (const value of outputs) if (value && isFloat(value)) this.wanted.add(value.name)
+    for (const value of outputs) if (value && isFloat(value) && !this.held.has(value.name)) this.wanted.add(value.name)
   }
 
   walk(nodes: readonly GraphNode[], segments: readonly GraphSegment[]): void {

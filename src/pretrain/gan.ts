@@ -1,0 +1,171 @@
+/**
+ * Steps of the decoder's GAN stage: the decoder is updated first, then the discriminator on the same reconstructions.
+ * Adam(0.5, 0.9) for both, no decay, no schedule. The discriminator sees reconstructions, targets, and reconstructions
+ * again, as the reference's two optimiser passes do: three updates of its running statistics.
+ */
+import * as ort from '../engine/runtime.js'
+import type { VtpConfig } from '../model/vtp/config.js'
+import type { TrainingModel } from '../model/vtp/training.js'
+import { globalNorm, updateTensor } from '../train/adamw.js'
+import { buildGanGraph, type GanGraph, type GanSettings } from './gan-graph.js'
+import { openTrainingSession } from './joint.js'
+import { NORM_MOMENTUM, patchGanNorms, patchGanShapes } from './patchgan.js'
+import type { Shapes } from './state.js'
+
+export interface GanHyperParameters extends GanSettings {
+  lr: number
+  /** Steps before the discriminator counts. */
+  disc_start: number
+}
+
+export interface GanInitial {
+  config: VtpConfig
+  rope: TrainingModel['rope']
+  periods: Float32Array
+  decoder: Shapes
+  /** `pixel_decoder.…` and `main.…`, running statistics of the batch norms included. */
+  read(name: string): Promise<Float32Array>
+}
+
+export interface GanBatch {
+  /** [B, d, h, w] */
+  latents: Float32Array
+  /** uint8 [B, H, W, 3] */
+  target: Uint8Array
+}
+
+/** A trained tensor with its moments. */
+export interface GanTensor {
+  name: string
+  shape: readonly number[]
+  parameter: Float32Array
+  expAvg: Float32Array
+  expAvgSq: Float32Array
+  /** Of the last step. */
+  gradient: Float32Array
+}
+
+export interface GanState {
+  decoder: readonly GanTensor[]
+  discriminator: readonly GanTensor[]
+  /** `main.3.running_mean` and so on. */
+  statistics: ReadonlyMap<string, Float32Array>
+}
+
+export type GanLog = Record<string, number>
+
+export interface GanTrainer {
+  readonly state: GanState
+  /** One step; `step` counts from 0. `image` are the reconstructions before it, [B, 3, H, W] in −1…1. */
+  step(batch: GanBatch, step: number): Promise<{ log: GanLog; image: Float32Array }>
+  close(): Promise<void>
+}
+
+export interface GanOptions {
+  /** Shape of a batch, [B, d, h, w]. */
+  latents: readonly [number, number, number, number]
+  threads: number
+  /** Weights of LPIPS by name, where it has a weight. */
+  perceptual?: ReadonlyMap<string, Float32Array>
+}
+
+const OPTIMIZER = { beta1: 0.5, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, emaDecay: 0 }
+
+export async function openGanTrainer(
+  initial: GanInitial,
+  given: GanHyperParameters,
+  { latents, threads, perceptual }: GanOptions,
+): Promise<GanTrainer> {
+  const built = buildGanGraph({ ...initial, settings: given, latents })
+  const load = async (shapes: Shapes): Promise<GanTensor[]> => {
+    const tensors: GanTensor[] = []
+    for (const [name, shape] of shapes) {
+      const parameter = (await initial.read(name)).slice()
+      const zeros = (): Float32Array => new Float32Array(parameter.length)
+      tensors.push({ name, shape, parameter, expAvg: zeros(), expAvgSq: zeros(), gradient: zeros() })
+    }
+    return tensors
+  }
+  const decoder = await load(initial.decoder)
+  const discriminator = await load(patchGanShapes(given))
+  const statistics = new Map<string, Float32Array>()
+  for (const name of patchGanNorms(given).keys())
+    for (const part of ['running_mean', 'running_var'])
+      statistics.set(`${name}.${part}`, (await initial.read(`${name}.${part}`)).slice())
+  const session = await openTrainingSession(built.graph, threads)
+  const scratch = new Float32Array(Math.max(...[...decoder, ...discriminator].map((t) => t.parameter.length)))
+
+  return {
+    state: { decoder, discriminator, statistics },
+    async step({ latents: values, target }, step) {
+      const isOn = step >= given.disc_start ? 1 : 0
+      const feeds = feedsOf(built, { values, target, isOn, decoder, discriminator, perceptual, latents })
+      const results = await session.run(feeds)
+      const output = (name: string): Float32Array => results[name]!.data as Float32Array
+      for (const tensor of decoder) tensor.gradient = output(built.decoderGradients.get(tensor.name)!)
+      for (const tensor of discriminator) tensor.gradient = output(built.discriminatorGradients.get(tensor.name)!)
+      for (const tensor of [...decoder, ...discriminator])
+        updateTensor({ ...tensor, ema: scratch.subarray(0, tensor.parameter.length) }, tensor.gradient, OPTIMIZER, {
+          lr: given.lr,
+          step: step + 1,
+          gradientScale: 1,
+        })
+      followStatistics(statistics, built, output)
+      const logged = [...built.logged].map(([name, from]) => [name, output(from)[0]!] as const)
+      return {
+        log: {
+          ...Object.fromEntries(logged),
+          disc_factor: isOn,
+          grad_norm: globalNorm(decoder.map(({ gradient }) => gradient)),
+        },
+        image: output(built.image),
+      }
+    },
+    close: () => session.release(),
+  }
+}
+
+interface Fed {
+  values: Float32Array
+  target: Uint8Array
+  isOn: number
+  decoder: readonly GanTensor[]
+  discriminator: readonly GanTensor[]
+  perceptual?: ReadonlyMap<string, Float32Array>
+  latents: readonly number[]
+}
+
+function feedsOf(built: GanGraph, fed: Fed): Record<string, ort.Tensor> {
+  const float = (data: Float32Array, dims: readonly number[]): ort.Tensor => new ort.Tensor('float32', data, dims)
+  const [batch, , h, w] = fed.latents as [number, number, number, number]
+  const all = new Map<string, ort.Tensor>([
+    ['latents', float(fed.values, fed.latents)],
+    ['target_u8', new ort.Tensor('uint8', fed.target, [batch, 16 * h, 16 * w, 3])],
+    ['disc_factor', float(Float32Array.of(fed.isOn), [])],
+    ...fed.decoder.map(({ name, shape, parameter }) => [`w.${name}`, float(parameter, shape)] as const),
+    ...fed.discriminator.map(({ name, shape, parameter }) => [`d.${name}`, float(parameter, shape)] as const),
+  ])
+  const inputs = built.graph.inputs.map(({ name, shape }) => {
+    const values = name.startsWith('v.') ? fed.perceptual?.get(name.slice(2)) : undefined
+    return [name, values ? float(values, shape as number[]) : all.get(name)!] as const
+  })
+  return Object.fromEntries(inputs)
+}
+
+/** Running statistics after the three passes of a step; the variance is that of a sample, as PyTorch keeps it. */
+function followStatistics(
+  statistics: ReadonlyMap<string, Float32Array>,
+  built: GanGraph,
+  output: (name: string) => Float32Array,
+): void {
+  for (const pass of ['fake', 'real', 'fake'] as const) {
+    for (const [name, { mean, variance, count }] of built.statistics[pass]) {
+      const follow = (running: Float32Array, seen: Float32Array, scale: number): void =>
+        running.forEach((value, i) => {
+          running[i] = (1 - NORM_MOMENTUM) * value + NORM_MOMENTUM * scale * seen[i]!
+        })
+      follow(statistics.get(`${name}.running_mean`)!, output(mean), 1)
+      follow(statistics.get(`${name}.running_var`)!, output(variance), count / (count - 1))
+    }
+  }
+}

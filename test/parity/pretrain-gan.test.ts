@@ -1,0 +1,114 @@
+/** The GAN stage of the decoder against the official loss and two whole cases of it (golden/pretrain/gan). */
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { openSafetensors, type SafetensorsFile } from '../../src/io/safetensors.js'
+import { configSchema } from '../../src/model/vtp/config.js'
+import { openGanTrainer } from '../../src/pretrain/gan.js'
+import { readLpips } from '../../src/pretrain/perceptual.js'
+import { goldenPath } from '../golden.js'
+import { tempDir } from '../support/cli.js'
+import { hashWeightsFolder } from '../support/hash-weights.js'
+
+interface Golden {
+  settings: {
+    decoder: { in: number; dim: number; depth: number; heads: number; ffn: string; norm: string; qk: boolean }
+    ndf: number
+    layers: number
+    disc_start: number
+    disc_weight: number
+    perceptual_weight: number
+    disc_loss: 'hinge' | 'vanilla'
+    pp_style: boolean
+    lr: number
+    n_steps: number
+  }
+  log: Record<string, number>[]
+  numerics_vs_float64: Record<string, { rel_l2: number }>
+}
+
+const norm = (values: Float32Array): number => Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0))
+const apart = (a: Float32Array, b: Float32Array): number =>
+  norm(a.map((value, i) => value - b[i]!)) / Math.max(norm(b), 1e-30)
+
+/**
+ * Twenty times what float32 and float64 differ by, as sums go in another order here. The case with LPIPS was made with
+ * the loss in training mode, in which taming's LPIPS drops half of its features at random (its value is 0.2 to 0.7 %
+ * from the one without): what depends on it is compared at that size.
+ */
+const MARGIN = 20
+const DROPOUT = 2e-2
+
+describe.each(['hinge_mean', 'vanilla_sum'])('%s', (name) => {
+  it('losses, adaptive weight, gradients, parameters and statistics of all steps', async () => {
+    const golden = JSON.parse(readFileSync(goldenPath('pretrain', 'gan', `${name}.json`), 'utf8')) as Golden
+    const file = await openSafetensors(goldenPath('pretrain', 'gan', `${name}.safetensors`))
+    const { trainer, steps, drops } = await openCase(golden, file)
+    const close = (seen: number, expected: number, least: number): void =>
+      expect(Math.abs(seen - expected)).toBeLessThanOrEqual(least * Math.max(Math.abs(expected), 1e-2))
+    const tolerance = (what: string): number => (drops ? DROPOUT : MARGIN * golden.numerics_vs_float64[what]!.rel_l2)
+    for (let step = 0; step < steps; step++) {
+      const target = new Uint8Array(await file.readBytes(`step${step}.target_u8`)).slice()
+      const latents = await file.readFloat32(`step${step}.latents`)
+      const { log, image } = await trainer.step({ latents, target }, step)
+      const expected = golden.log[step]!
+      const exact = MARGIN * golden.numerics_vs_float64.step!.rel_l2
+      expect(apart(image, await file.readFloat32(`step${step}.reconstruction_pm1`))).toBeLessThan(
+        step === 0 ? exact : tolerance('step'),
+      )
+      // Before the first update the discriminator has seen nothing of LPIPS.
+      for (const key of ['g_loss', 'disc_loss', 'logits_real', 'logits_fake', 'disc_factor'])
+        close(log[key]!, expected[key]!, step === 0 || !drops ? 1e-4 : 10 * DROPOUT)
+      for (const key of ['nll_loss', 'rec_loss', 'generator_loss', 'd_weight'])
+        close(log[key]!, expected[key]!, drops ? DROPOUT : 1e-4)
+    }
+    const parts = { decoder: trainer.state.decoder, discriminator: trainer.state.discriminator }
+    for (const [part, tensors] of Object.entries(parts)) {
+      for (const { name: full, gradient, parameter } of tensors) {
+        const key = full.replace('pixel_decoder.', '')
+        const after = await file.readFloat32(`after.${part}.${key}`)
+        expect(apart(parameter, after), full).toBeLessThan(tolerance(`after.${part}`))
+        // Four steps later gradients have gone their own ways where features were dropped.
+        if (drops) continue
+        const expected = await file.readFloat32(`grad.${part}.${key}`)
+        expect(apart(gradient, expected), `gradient of ${full}`).toBeLessThan(tolerance(`grad.${part}`))
+      }
+    }
+    for (const [key, values] of trainer.state.statistics)
+      expect(apart(values, await file.readFloat32(`after.discriminator.${key}`)), key).toBeLessThan(
+        drops ? DROPOUT : 1e-5,
+      )
+    await trainer.close()
+    await file.close()
+  })
+})
+
+async function openCase(golden: Golden, file: SafetensorsFile) {
+  const { decoder, n_steps: steps, pp_style, ...settings } = golden.settings
+  const config = configSchema.parse({
+    vision_feature_bottleneck: decoder.in,
+    decoder_embed_dim: decoder.dim,
+    decoder_depth: decoder.depth,
+    decoder_num_heads: decoder.heads,
+    decoder_ffn_layer: decoder.ffn,
+    decoder_norm_layer: decoder.norm,
+    decoder_use_qk_norm: decoder.qk,
+  })
+  const stored = (key: string): string =>
+    key.startsWith('main.') ? `init.discriminator.${key}` : `init.decoder.${key.replace('pixel_decoder.', '')}`
+  const trained = [...file.tensors.keys()].filter((key) => key.startsWith('grad.decoder.'))
+  const shapes = new Map(
+    trained.map((key) => [key.replace('grad.decoder.', 'pixel_decoder.'), file.tensors.get(key)!.shape]),
+  )
+  const drops = settings.perceptual_weight > 0
+  const perceptual = drops ? await readLpips({ weights: hashWeightsFolder(), cacheDir: tempDir() }) : undefined
+  const trainer = await openGanTrainer(
+    {
+      ...{ config, rope: 'fp32', decoder: shapes },
+      periods: await file.readFloat32('init.decoder.rope_embed.periods'),
+      read: (key) => file.readFloat32(stored(key)),
+    },
+    { ...settings, reduction: pp_style ? 'mean' : 'sum' },
+    { latents: file.tensors.get('step0.latents')!.shape as [number, number, number, number], threads: 1, perceptual },
+  )
+  return { trainer, steps, drops }
+}
