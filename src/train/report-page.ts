@@ -157,7 +157,7 @@ th{color:var(--soft);font-weight:600;font-size:13px}
 td:last-child{min-width:260px;font-size:13px;color:var(--soft)}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,250px),1fr));gap:6px 24px;margin:0}
 .facts div{display:flex;justify-content:space-between;gap:12px;border-bottom:1px solid var(--line);padding:4px 0}
-dt{color:var(--soft)}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere;text-align:right}
+dt{color:var(--soft);overflow-wrap:anywhere}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere;text-align:right}
 footer{margin-top:36px;color:var(--soft);font-size:13px}
 @media(max-width:480px){main{padding:20px 14px 36px}h1{font-size:24px}.numbers{grid-template-columns:1fr 1fr}.value{font-size:23px}}
 @media print{body{background:#fff}.card{break-inside:avoid}}
