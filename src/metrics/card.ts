@@ -161,6 +161,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8886 }
 .n { text-align: right; font-variant-numeric: tabular-nums }
+td:nth-child(2) { overflow-wrap: anywhere }
+@media (max-width: 40rem) { body { margin: 1rem auto } table { font-size: 12px } th, td { padding: .25rem .2rem } ul { padding-left: 1rem } }
 li { margin: .3rem 0; font-size: 13px; overflow-wrap: anywhere }
 </style>
 <h1>The model card, measured</h1>

@@ -8,42 +8,10 @@ import { encodeSafetensorsHeader } from '../../src/io/safetensors.js'
 import { goldenPath } from '../golden.js'
 import { repoRoot, sharedTempDir } from '../support/cli.js'
 import { outputHashes, readTensor } from '../support/parts.js'
-import { openPeerCase, type PeerCase, relativeErrors } from '../support/peers.js'
+import { openPeerCase, PEER_CASES, type PeerCase, relativeErrors } from '../support/peers.js'
 import { runHere } from '../support/run-here.js'
 
 const FORMATS = ['arrow', 'parquet', 'arrow', 'parquet', 'arrow'] as const
-
-/** The file that is given where a folder alone would do as well, or does not. */
-const CASES: [name: string, file?: string][] = [
-  ['clip_hf_gelu'],
-  ['clip_hf_quickgelu'],
-  ['openclip_fullvocab'],
-  ['openclip_gelu'],
-  ['openclip_quickgelu_fp16_bin'],
-  ['openclip_wide_ratio_rect'],
-  ['siglip_hf'],
-  ['siglip_hf_so400m_like'],
-  ['siglip_openclip_gelu'],
-  ['siglip2_openclip_tanh'],
-  ['dinov2_hf'],
-  ['dinov2_hf_reg_swiglu'],
-  ['dinov2_hub'],
-  ['dinov2_hub_native', 'dinov2_vitl14_reg4_pretrain.pth'],
-  ['dinov2_hub_reg_swiglu'],
-  ['mae_pretrain'],
-  ['mae_full', 'mae_visualize_vit_large.pth'],
-  ['mae_finetuned', 'mae_finetuned_vit_large.pth'],
-  ['mae_hf'],
-  ['rae_dinov2'],
-  ['rae_siglip2'],
-  ['rae_mae', 'config.yaml'],
-  ['vavae'],
-  ['vavae_training_ckpt', 'vavae-imagenet256-f16d64-dinov2-50ep.ckpt'],
-  ['unitok_attn'],
-  ['unitok_linear_query', 'unitok_tokenizer.pth'],
-  ['vilau'],
-  ['vilau_shared_resized'],
-]
 
 /** Names of the reference data that shards do not hold. */
 const HIDDEN =
@@ -81,11 +49,11 @@ function writeLatents(file: string, values: Float32Array, shape: readonly number
   writeFileSync(file, Buffer.concat([bytes, Buffer.from(values.buffer, values.byteOffset, values.byteLength)]))
 }
 
-describe.each(CASES)('%s', (name, file) => {
+describe.each(PEER_CASES)('%s', (name, file) => {
   const model = goldenPath('peers', name, ...(file ? [file] : []))
   const images = path.join(root, name, 'images')
   const dest = path.join(root, name, 'rows')
-  const format = FORMATS[CASES.findIndex(([each]) => each === name) % FORMATS.length]!
+  const format = FORMATS[PEER_CASES.findIndex(([each]) => each === name) % FORMATS.length]!
   let peer: PeerCase
   let keys: string[]
   let common: string[]
