@@ -8,9 +8,10 @@ import { describeHits, dropNearDuplicates, type HitJson } from '../hits.js'
 import type { OpenIndex } from '../open-index.js'
 import { createRecent } from '../recent.js'
 import type { Hit } from '../top-k.js'
+import type { Api, SampleAnswer } from './answers.js'
 import { resultsCsv } from './csv.js'
 import { HttpError } from './http.js'
-import { createLatency, type LatencySummary } from './latency.js'
+import { createLatency } from './latency.js'
 import { MAX_RESULTS, readParameters, type SearchParameters } from './parameters.js'
 import { sampleRows } from './sample.js'
 
@@ -24,48 +25,6 @@ const MAX_PIXELS = 50_000_000
 
 /** From which cosine similarity on two images are near-duplicates: the default of `vtp dedup`. */
 const NEAR = 0.95
-
-export interface Info {
-  /** Changes with the index; part of the thumbnails' addresses. */
-  version: string
-  rows: number
-  dim: number
-  kind: string
-  model: string | null
-  classes: string[] | null
-  captions: boolean
-  latency: LatencySummary
-}
-
-export interface SearchAnswer {
-  results: HitJson[]
-  offset: number
-  /** Whether there may be more after these. */
-  more: boolean
-  /** Of this search: embedding the query, and comparing. */
-  milliseconds: number
-  latency: LatencySummary
-}
-
-/** Rows that no query has put in an order; they have no score. */
-export interface SampleAnswer {
-  results: (Omit<HitJson, 'score'> & { score: null })[]
-  offset: number
-  more: boolean
-}
-
-export interface Api {
-  readonly version: string
-  info(): Promise<Info>
-  /** Embeds an uploaded image; returns the id under which searches find it. */
-  upload(bytes: Uint8Array): Promise<{ image: string }>
-  search(parameters: Record<string, unknown>): Promise<SearchAnswer>
-  /** Rows from all over the index, the same ones every time. */
-  sample(parameters: Record<string, unknown>): Promise<SampleAnswer>
-  /** The results of a search, or of the sample where nothing is searched for, as CSV. */
-  csv(parameters: Record<string, unknown>): Promise<string>
-  row(id: number): Promise<HitJson>
-}
 
 /** Whether any of some rows from all over the index has a caption. */
 async function hasCaptions({ manifest, reader }: OpenIndex): Promise<boolean> {
