@@ -16,7 +16,7 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { CLASSIFY_FLAGS } from '../flags/retrieval-flags.js'
 import { jsonText } from '../terminal/clean.js'
-import { formatCount, plural } from '../terminal/format.js'
+import { formatCount, formatCounts, plural } from '../terminal/format.js'
 import { dataStream, withoutResults } from '../terminal/terminal.js'
 import { type EncodeJson, runEncodeCommand } from './encode.js'
 import type { ExitReason } from './exit-reason.js'
@@ -68,6 +68,8 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
       notes: embedded?.notes ?? [],
       exitReason: embedded?.exitReason ?? 'done',
     }
+    if (told.rejects > 0)
+      context.terminal.note(`left out: ${plural(told.rejects, 'image')} (${formatCounts(told.rejectsByCode)})`)
     if (embedded?.interrupted) return { images: 0, labels, counts: {}, out: null, ...told }
     // Labels are embedded as the images are.
     const device = chooseDevice({ ...flags, requireGpu: flags['require-gpu'] })

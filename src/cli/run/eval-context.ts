@@ -101,7 +101,7 @@ export function endEvaluation(
     return reason
   }
   for (const { key, code, message } of first.slice(0, TOLD)) terminal.note(`left out: ${key} (${code}: ${message})`)
-  if (rejects > TOLD) terminal.note(`left out: ${rejects - TOLD} more`)
+  if (first.length > 0 && rejects > TOLD) terminal.note(`left out: ${rejects - TOLD} more`)
   if (reason === 'too_many_rejects') terminal.note(tooManyRejectsText(outcome, maxBad))
   return reason
 }

@@ -7,7 +7,7 @@ import type { ProbeResult } from '../../metrics/probe/request.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import { type EVAL_PROBE_FLAGS, probeSets } from '../flags/eval-probe-flags.js'
-import { formatDuration, formatTable } from '../terminal/format.js'
+import { formatCounts, formatDuration, formatTable, plural } from '../terminal/format.js'
 import { endEvaluation, openEvalContext, writeJsonFile } from './eval-context.js'
 import type { ExitReason } from './exit-reason.js'
 
@@ -46,6 +46,8 @@ export async function runEvalProbe(context: CommandContext, flags: ProbeFlags): 
     const seconds = Number(((performance.now() - began) / 1000).toFixed(3))
     // Of readings, not of images: in training each image is read many times.
     const outcome = { ...result, images: result.readings - result.rejects }
+    if (result.rejects > 0)
+      run.progress.note(`left out: ${plural(result.rejects, 'reading')} (${formatCounts(result.rejectsByCode)})`)
     const exitReason = endEvaluation(context, outcome, [], flags['max-bad'])
     const json = { ...result, seconds, out: flags.out ?? null, exitReason }
     if (result.interrupted) return json
