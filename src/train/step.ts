@@ -19,13 +19,13 @@
  * Order of a step, as train.py: gradients of the mean loss; their global norm, and clipping by it; AdamW; the average
  * of the new parameters.
  */
-import { randomUUID } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { openThread } from '../async/thread.js'
 import { workerUrl } from '../async/worker-url.js'
 import { switchTelemetryOff } from '../engine/telemetry-off.js'
 import { errorText, VtpError } from '../errors.js'
+import { removeLeftOvers, temporaryName } from '../io/atomic.js'
 import type { OptimizerSettings } from './adamw.js'
 import { hasState, STATE_KINDS, type StateKind, stateTensors } from './state.js'
 import { buildStepGraph, type StepGraphSpec } from './step-graph.js'
@@ -122,10 +122,11 @@ export async function openTrainStep(
   const cosineLoss = settings.cosineLoss && settings.transport.prediction === 'velocity'
   const built = buildStepGraph({ ...settings, cosineLoss })
   const shapes = stateTensors(config)
-  // The graph is private to this run and gone once it is open.
+  // The graph is private to this run and gone once it is open; that of a killed run goes now.
   const folder = path.join(cacheDir, 'train')
   await mkdir(folder, { recursive: true })
-  const file = path.join(folder, `step-${randomUUID()}.onnx`)
+  await removeLeftOvers(folder)
+  const file = temporaryName(path.join(folder, 'step.onnx'))
   await writeFile(file, built.graph.encode(''))
   const data: StepWorkerData = {
     graph: file,

@@ -54,7 +54,7 @@ it.each<[command: string, args: string[], images: unknown]>([
       notes: [],
       exitReason: 'too_many_rejects',
     })
-      expect(stderr.match(/1 other file was passed over \(b\/notes\.pdf\)/g)).toHaveLength(1)
+    expect(stderr.match(/1 other file was passed over \(b\/notes\.pdf\)/g)).toHaveLength(1)
   },
 )
 
