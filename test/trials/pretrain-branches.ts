@@ -2,7 +2,7 @@
  * What each branch of joint pre-training brings: the recipe with all losses, without self-supervision, without the
  * contrastive loss, and with reconstruction alone, on the same images, judged at the same steps.
  *
- *   npx tsx test/trials/pretrain-branches.ts cifar/train cifar/test WORK [STEPS [EVERY [LIMIT]]]
+ *   npx tsx test/trials/pretrain-branches.ts cifar/train cifar/test WORK [STEPS [EVERY]]
  *
  * Runs that were interrupted go on. Prints a table; `seconds` are those of gradients and optimiser, one thread.
  */
@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const [train, test, work, steps = '200', every = '100', limit = '1000'] = process.argv.slice(2)
+const [train, test, work, steps = '200', every = '100'] = process.argv.slice(2)
 if (!train || !test || !work) throw new Error('give TRAIN TEST WORK')
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -39,7 +39,7 @@ for (const [name, settings] of Object.entries(VARIANTS)) {
     [
       ...[path.join(root, 'bin', 'run.js'), 'pretrain', train, '--recipe', path.join(root, 'recipes/tiny-cpu.yaml')],
       ...['--out', out, '--steps', steps, '--threads', '1', '--workers', '1', '--keep', '1'],
-      ...['--eval-every', every, '--eval-source', test, '--eval-train', train, '--eval-limit', limit],
+      ...['--eval-every', every, '--eval-source', test, '--eval-train', train],
       ...settings.flatMap((setting) => ['--set', setting]),
     ],
     { stdio: ['ignore', 'ignore', 'inherit'] },
