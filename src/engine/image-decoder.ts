@@ -2,6 +2,7 @@
  * Latents → images: the one way to run a pixel decoder. `pixels` are the 8 bits that the family's own script saves,
  * `image` the floats before them. An image does not depend on those that it is decoded with.
  */
+import { usageError } from '../errors.js'
 import { type DecoderSpec, decoderOf, type ImageModel, type ImageSize, type Precision } from '../model/index.js'
 import { chooseBatch, type Device } from './device.js'
 import { openNetwork } from './session-pool.js'
@@ -40,7 +41,7 @@ export interface ImageDecoder<Output extends keyof DecodedData = 'pixels'> {
 
 /**
  * Opens a model's decoder for one of its two outputs, so that nobody pays for what is not asked for. Throws usage
- * error `no_decoder`, and VtpError `engine_open_failed`.
+ * errors `no_decoder`, `latent_grid`, and VtpError `engine_open_failed`.
  */
 export async function openImageDecoder<Output extends keyof DecodedData>(
   model: ImageModel,
@@ -53,11 +54,18 @@ export async function openImageDecoder<Output extends keyof DecodedData>(
   const precision = options.precision ?? device.precision
   const outputs = output === 'pixels' ? undefined : [output]
   const graph = await decoder.compile({ height, width, outputs, precision, normalize })
+  const latentShape = graph.inputs[0]!.shape.slice(1).map(Number)
+  const [, h, w] = latentShape
+  if (h !== height || w !== width)
+    throw usageError(
+      'latent_grid',
+      `The model ${model.name} decodes latents of ${h}×${w} places, not ${height}×${width}`,
+      ['give the model that made them with --model'],
+    )
   const load = decoder.load(grid, precision)
   const most = Math.min(device.batchSize, options.images ?? Number.POSITIVE_INFINITY)
   const batchSize = await chooseBatch(device, load, { asked: options.batchSize, most, onNote })
   const session = await openNetwork(graph, { device, batchSize, onNote })
-  const latentShape = graph.inputs[0]!.shape.slice(1).map(Number)
   return {
     device,
     size: decoder.imageSize(grid),

@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { encodeSafetensorsHeader } from '../../src/io/safetensors.js'
 import { goldenPath } from '../golden.js'
 import { sharedTempDir } from '../support/cli.js'
 import { withTokenizer } from '../support/grown-vocabulary.js'
@@ -145,6 +146,15 @@ describe('latents for LightningDiT', () => {
     const sampling = ['--stats', latents, '--num', '2', '--steps', '2']
     await ok(['generate', '--dit', dit, ...model, ...sampling, '--out', images])
     expect(readdirSync(images).filter((file) => file.endsWith('.png'))).toHaveLength(2)
+  })
+
+  it('on a grid that RAE has no positions for are refused', async () => {
+    const { bytes } = encodeSafetensorsHeader([{ name: 'latents', dtype: 'F32', shape: [1, 48, 8, 8] }])
+    writeFileSync(at('large.safetensors'), Buffer.concat([bytes, Buffer.alloc(48 * 64 * 4)]))
+    const args = ['decode', at('large.safetensors'), '--model', MODELS.rae!, '--out', at('large')]
+    const { code, stderr } = await runHere(args)
+    expect(code).toBe(2)
+    expect(stderr).toContain('decodes latents of 4×4 places, not 8×8')
   })
 
   it('a published configuration that names its tokenizer wants its place', async () => {
