@@ -34,8 +34,9 @@ import {
   type TableColumn,
 } from './table.js'
 
-/** Row groups whose images are kept: reads come in order, from one or two at a time. */
+/** Row groups whose images are kept, and the bytes that they take: reads come in order, from one or two at a time. */
 const CACHED_GROUPS = 3
+const CACHED_BYTES = 64 * 2 ** 20
 /** Files whose footers are read at once while listing. */
 const FILES_AT_ONCE = 8
 /** Rows that need no bytes of their own: small files. */
@@ -69,19 +70,22 @@ export async function openParquet(specs: string[], options: SourceOptions): Prom
     }
     return file
   }
-  const cache = new Map<string, Promise<unknown[]>>()
+  const cache = new Map<string, { rows: Promise<unknown[]>; bytes: number }>()
 
   const group = (file: ImageFile, index: number): Promise<unknown[]> => {
     const key = `${file.path} ${index}`
-    let rows = cache.get(key)
-    if (!rows) {
-      rows = readColumns(file, [file.imageTop], index).then((objects) =>
-        objects.map((row) => imageOfRow(row, file.columns.image)),
-      )
-      rows.catch(() => cache.delete(key))
-      cache.set(key, rows)
-      while (cache.size > CACHED_GROUPS) cache.delete(cache.keys().next().value!)
-    }
+    const found = cache.get(key)
+    if (found) return found.rows
+    const bytes = imageBytes(file.metadata.row_groups[index]!, file.imageTop)
+    // Room is made first: whoever reads from an older group holds it until that is done.
+    const taken = (): number => [...cache.values()].reduce((sum, one) => sum + one.bytes, bytes)
+    while (cache.size >= CACHED_GROUPS || (cache.size > 0 && taken() > CACHED_BYTES))
+      cache.delete(cache.keys().next().value!)
+    const rows = readColumns(file, [file.imageTop], index).then((objects) =>
+      objects.map((row) => imageOfRow(row, file.columns.image)),
+    )
+    rows.catch(() => cache.delete(key))
+    cache.set(key, { rows, bytes })
     return rows
   }
 
@@ -249,6 +253,7 @@ async function readSlice(reader: RangeReader, start: number, end: number): Promi
   if (!(start >= 0 && start <= end && end <= reader.size))
     throw new Error(`bytes ${start} to ${end} lie outside of the file`)
   const bytes = await reader.read(start, end - start)
+  if (bytes.length === bytes.buffer.byteLength) return bytes.buffer as ArrayBuffer
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer
 }
 
@@ -267,6 +272,14 @@ function checkedRows({ num_rows, columns }: RowGroup, image: string, fileBytes: 
   if (!(rows >= 0) || rows > bytes + ROWS_FOR_FREE)
     throw new Error(`row group ${group} claims ${rows} rows, and has ${bytes} bytes of images`)
   return rows
+}
+
+/** Bytes of a group's images as they are stored. */
+function imageBytes({ columns }: RowGroup, image: string): number {
+  const sizes = columns.map(({ meta_data }) =>
+    meta_data?.path_in_schema[0] === image ? Number(meta_data.total_uncompressed_size) : 0,
+  )
+  return sizes.reduce((a, b) => a + b, 0)
 }
 
 /** Paths of the columns that hold values. Throws an Error for a schema without names. */
