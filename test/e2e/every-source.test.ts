@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import sharp from 'sharp'
 import { pack } from 'tar-stream'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { writeNpz } from '../../src/io/numpy/npz-writer.js'
 import { runCli } from '../support/cli.js'
 import { hashWeightsFolder } from '../support/hash-weights.js'
 import { picture, place } from '../support/images.js'
 import { readTensor } from '../support/parts.js'
+import { runHere } from '../support/run-here.js'
 import { BUILD_TIMEOUT_MS, type Gateway, startGateway } from '../support/s3-gateway.js'
 
 const SIZE = 32
@@ -30,6 +31,7 @@ const kinds = new Map<string, Kind>()
 
 beforeAll(async () => {
   gateway = await startGateway()
+  for (const [name, value] of Object.entries(gateway.env)) vi.stubEnv(name, value)
   const bucket = path.join(gateway.folder, 'bucket')
   const tar = pack()
   const lines: { uri: string; label: number }[] = []
@@ -104,27 +106,22 @@ beforeAll(async () => {
   add('shards with pixels in a bucket, by a glob', 's3://bucket/loose/part-*.parquet')
 }, BUILD_TIMEOUT_MS)
 afterAll(async () => {
+  vi.unstubAllEnvs()
   await gateway.close()
   rmSync(dir, { recursive: true, force: true })
 })
 
 let runs = 0
-/** Two at a time: as many as there are cores where the tests run. */
 async function onEachKind<T>(run: (kind: Kind, out: string) => Promise<T>): Promise<Map<string, T>> {
   const results = new Map<string, T>()
-  const left = [...kinds]
-  const worker = async (): Promise<void> => {
-    for (let next = left.shift(); next; next = left.shift()) {
-      const [name, kind] = next
-      results.set(name, await run(kind, inDir(`out-${runs++}`)))
-    }
-  }
-  await Promise.all([worker(), worker()])
+  for (const [name, kind] of kinds) results.set(name, await run(kind, inDir(`out-${runs++}`)))
   return results
 }
 
+/** In this process; in one of its own where standard input is read. */
 async function vtp({ stdin }: Kind, args: string[], code = 0) {
-  const result = await runCli([...args, '--json'], { env: gateway.env, input: stdin })
+  const command = [...args, '--json']
+  const result = stdin === undefined ? await runHere(command) : await runCli(command, { input: stdin })
   expect(result.code, `${args.join(' ')}\n${result.stderr}${result.stdout}`).toBe(code)
   return JSON.parse(result.stdout)
 }
