@@ -88,26 +88,47 @@ export async function decodeImage(
     if (format === 'ppm') return decodePpm(bytes, check)
     if (format === 'gif') return decodeGif(bytes, check)
     if (format === 'jpeg' && place === 'here') {
-      const image = decodeBaselineJpeg(bytes, check, stopwatch(limits.timeoutMs))
+      const image = decodeBaselineJpeg(bytes, check, stopwatch(limits))
       if (image) return image
     }
     if (format === 'tiff') return await decodeTiff(bytes, tiffHelpers(bytes, limits, check))
     return await decodeWithSharp(bytes, format, limits)
   } catch (error) {
     if (error instanceof RejectError) throw error
-    const message = (error instanceof Error ? error.message : String(error)).split('\n')[0]!.trim().replace(/:$/, '')
-    if (/timeout/i.test(message))
-      throw reject('decode_timeout', `decoding took longer than ${limits.timeoutMs / 1000} s`, error)
-    if (/pixel limit/i.test(message)) throw reject('too_many_pixels', message, error)
-    throw reject('corrupt', message, error)
+    throw reject('corrupt', error instanceof Error ? error.message : String(error), error)
   }
 }
 
+/**
+ * What libvips refuses, as rejects in words of our own: libvips keeps its messages in one place for all threads, where
+ * those of two images mix, and what a run writes must not depend on that.
+ */
+async function inLibvips<T>(format: ImageFormat, limits: DecodeLimits, run: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  try {
+    return await run()
+  } catch (error) {
+    if (error instanceof RejectError) throw error
+    if (performance.now() - began >= libvipsSeconds(limits) * 1000) throw late(limits, error)
+    if (error instanceof Error && error.message.startsWith('Input image exceeds pixel limit'))
+      throw reject('too_many_pixels', `the image has more than ${limits.maxPixels} pixels`, error)
+    throw reject(
+      'corrupt',
+      `the ${format === 'webp' ? 'WebP' : format.toUpperCase()} data are damaged or end too early`,
+      error,
+    )
+  }
+}
+
+const libvipsSeconds = ({ timeoutMs }: DecodeLimits): number => Math.max(1, Math.ceil(timeoutMs / 1000))
+const late = ({ timeoutMs }: DecodeLimits, cause?: unknown): RejectError =>
+  reject('decode_timeout', `decoding took longer than ${timeoutMs / 1000} s`, cause)
+
 /** Throws once the time is up. */
-function stopwatch(timeoutMs: number): () => void {
-  const end = performance.now() + timeoutMs
+function stopwatch(limits: DecodeLimits): () => void {
+  const end = performance.now() + limits.timeoutMs
   return () => {
-    if (performance.now() > end) throw reject('decode_timeout', `decoding took longer than ${timeoutMs / 1000} s`)
+    if (performance.now() > end) throw late(limits)
   }
 }
 
@@ -115,8 +136,8 @@ function stopwatch(timeoutMs: number): () => void {
 function tiffHelpers(bytes: Uint8Array, limits: DecodeLimits, checkSize: TiffHelpers['checkSize']): TiffHelpers {
   return {
     checkSize,
-    checkTime: stopwatch(limits.timeoutMs),
-    decodeWhole: (kind) => decodeKind(openSharp(bytes, 'tiff', limits), kind),
+    checkTime: stopwatch(limits),
+    decodeWhole: (kind) => inLibvips('tiff', limits, () => decodeKind(openSharp(bytes, 'tiff', limits), kind)),
   }
 }
 
@@ -128,7 +149,8 @@ interface Header {
 }
 
 /** Size and kind before anything is decoded. JPEG and PNG headers are read here: it is one trip to libvips less. */
-async function readHeader(bytes: Uint8Array, format: ImageFormat, image: Sharp, maxPixels: number): Promise<Header> {
+async function readHeader(bytes: Uint8Array, format: ImageFormat, image: Sharp, limits: DecodeLimits): Promise<Header> {
+  const { maxPixels } = limits
   if (format === 'jpeg') {
     const frame = checkJpeg(bytes)
     if (frame) {
@@ -144,7 +166,7 @@ async function readHeader(bytes: Uint8Array, format: ImageFormat, image: Sharp, 
     if (header.interlaced) checkMemory(header, (header.channels * bitDepth) / 8 + 3, maxPixels)
     return { width, height, kind: bitDepth === 16 && colourType === 0 ? 'gray16' : 'rgb' }
   }
-  const { width = 0, height = 0, space } = await image.metadata()
+  const { width = 0, height = 0, space } = await inLibvips(format, limits, () => image.metadata())
   return { width, height, kind: space === 'cmyk' ? 'cmyk' : 'rgb' }
 }
 
@@ -158,15 +180,16 @@ function openSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits)
     ignoreIcc: true,
     pages: 1,
   } as const
-  return sharp(bytes, options).timeout({ seconds: Math.max(1, Math.ceil(limits.timeoutMs / 1000)) })
+  return sharp(bytes, options).timeout({ seconds: libvipsSeconds(limits) })
 }
 
 async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<RgbImage> {
   const image = openSharp(bytes, format, limits)
-  const { width, height, kind } = await readHeader(bytes, format, image, limits.maxPixels)
+  const { width, height, kind } = await readHeader(bytes, format, image, limits)
   checkSize(width, height, limits.maxPixels)
-  if (kind === 'gray16') return { data: await clippedGray16(image), width, height }
-  return decodeKind(image, kind)
+  return inLibvips(format, limits, async () =>
+    kind === 'gray16' ? { data: await clippedGray16(image), width, height } : decodeKind(image, kind),
+  )
 }
 
 async function decodeKind(image: Sharp, kind: 'grey' | 'rgb' | 'cmyk'): Promise<RgbImage> {
