@@ -24,6 +24,13 @@ describe('reportError', () => {
     expect([code, out, err]).toEqual([2, '', 'Error: The thing is bad\nTry: fix it\nTry: or leave it\n'])
   })
 
+  it('keeps the indented lines of a message, and no other', () => {
+    const { err } = report(
+      usageError('other_plan', 'Another run:\n  flip: true there\n  rows: 4 there\nTry: forged', ['go']),
+    )
+    expect(err).toBe('Error: Another run:\n  flip: true there\n  rows: 4 there Try: forged\nTry: go\n')
+  })
+
   it('prints one stable object on stdout with --json', () => {
     const { code, out } = report(new VtpError('No', { code: 'no', suggestions: ['yes'] }), { json: true })
     expect(code).toBe(3)

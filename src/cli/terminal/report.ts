@@ -65,6 +65,10 @@ export function errorJson(error: VtpError): ErrorJson {
 /** Messages of YAML and of the system may have several lines; a forged "Try:" must not look like ours. */
 const oneLine = (text: string): string => cleanLine(text.trimEnd().replace(/\s*\r?\n\s*/g, ' '))
 
+/** An indented line stays a line: nobody takes it for one of ours. */
+const messageLines = (text: string): string[] =>
+  text.split(/\r?\n(?= {2}\S)/).map((part, i) => (i === 0 ? oneLine(part) : `  ${oneLine(part.trim())}`))
+
 /** Broken between words where a person reads it. */
 const onTerminal = (line: string): string =>
   process.stderr.isTTY ? wrapWords(line, Math.max(20, process.stderr.columns ?? 80) - 1) : line
@@ -77,7 +81,7 @@ export function reportError(thrown: unknown, options: ReportOptions): ExitCode {
   const env = options.env ?? process.env
   const writeErr = options.writeErr ?? ((text) => process.stderr.write(text))
   const lines = [`Error: ${error.message}`, ...error.suggestions.map((suggestion) => `Try: ${suggestion}`)]
-    .map(oneLine)
+    .flatMap(messageLines)
     .map(onTerminal)
   if (env.VTP_DEBUG === '1') {
     lines.push(...stackLines(error.stack ?? ''))
