@@ -2,11 +2,13 @@
  * The page of a training's report: cards with numbers, curves, pictures by step, evaluations, settings. One HTML file
  * that holds everything it shows. No script, no address.
  */
+
 import { writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
 import { writeAtomically } from '../io/atomic.js'
 import { storageError } from '../io/storage-error.js'
+import { REPORT_STYLE } from '../metrics/report-style.js'
 import { listPictures, REPORT } from './folder.js'
 import { type CurveOptions, curve, type Point } from './report-curve.js'
 
@@ -123,25 +125,10 @@ async function pictureData(dest: string): Promise<{ step: number; data: string }
   return found
 }
 
-const CSS = `
-:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#16202c;--soft:#5b6877;--line:#dfe4ea;--accent:#2f6fdb}
-@media(prefers-color-scheme:dark){:root{--bg:#10151c;--card:#18202a;--ink:#e6ebf1;--soft:#95a3b3;--line:#2a3541;--accent:#6ea2ff}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-main{max-width:1180px;margin:0 auto;padding:32px 20px 48px}
-h1{font-size:30px;line-height:1.2;margin:2px 0 4px;overflow-wrap:anywhere}
-h2{font-size:19px;margin:36px 0 10px}
-h3{font-size:13px;font-weight:600;margin:0;color:var(--soft)}
-p{margin:0}
-.kicker{color:var(--accent);font-weight:600;font-size:13px}
+const CSS = `${REPORT_STYLE}
 .sub{color:var(--soft);overflow-wrap:anywhere}
-.note{color:var(--soft);font-size:13px}
-.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:0}
-.numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-top:22px}
-.value{font-size:30px;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:12px}
 figcaption{display:flex;justify-content:space-between;gap:10px;align-items:baseline;flex-wrap:wrap}
-svg{width:100%;height:auto;display:block;margin:6px 0 2px}
 svg .axis{stroke:var(--line)}
 svg .raw{fill:none;stroke:var(--accent);stroke-width:1;opacity:.35}
 svg .line{fill:none;stroke:var(--accent);stroke-width:2}
@@ -156,9 +143,6 @@ th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid var(--line)
 th{color:var(--soft);font-weight:600;font-size:13px}
 td:last-child{min-width:260px;font-size:13px;color:var(--soft)}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,250px),1fr));gap:6px 24px;margin:0}
-.facts div{display:flex;justify-content:space-between;gap:12px;border-bottom:1px solid var(--line);padding:4px 0}
 dt{color:var(--soft);overflow-wrap:anywhere}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere;text-align:right}
-footer{margin-top:36px;color:var(--soft);font-size:13px}
 @media(max-width:480px){main{padding:20px 14px 36px}h1{font-size:24px}.numbers{grid-template-columns:1fr 1fr}.value{font-size:23px}}
-@media print{body{background:#fff}.card{break-inside:avoid}}
 `

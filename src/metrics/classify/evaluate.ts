@@ -8,7 +8,6 @@ import { openImageEncoder } from '../../engine/image-encoder.js'
 import { usageError } from '../../errors.js'
 import { parsePixelTransform } from '../../image/transform.js'
 import type { ListingFacts } from '../../io/sources/listing-report.js'
-import type { FieldNames } from '../../io/sources/options.js'
 import { assertOutput, type ImageModel, openModel, type Precision } from '../../model/index.js'
 import { engineVersion } from '../../version.js'
 import { evaluationIdentity, modelOverSet } from '../pass/identity.js'
@@ -16,31 +15,18 @@ import { type StoredListing, storeListing } from '../pass/listing.js'
 import { noneReadable } from '../pass/none-readable.js'
 import { openPass } from '../pass/pass.js'
 import { openPreparedSet, type PreparedSet } from '../pass/prepared-set.js'
-import type { StateOptions } from '../pass/state.js'
+import type { PassRequest } from '../pass/request.js'
 import { type Tally, tallyRows } from './tally.js'
 
-export interface ClassifyRequest {
+export interface ClassifyRequest extends PassRequest {
   source: string
   model: string
   cacheDir: string
   transform?: string
   precision: Precision
   device: Device
-  batchSize: number
-  limit?: number
-  /** Columns or fields of a source, where they do not have the usual names. */
-  fields?: FieldNames
-  maxPixels: number
   /** Folder for what a later run continues from; the cache otherwise. */
   stateDir?: string
-  /** How often progress is made durable. */
-  checkpointSeconds: number
-  /** As in `StateOptions`. */
-  kept?: StateOptions['kept']
-  stdin?: AsyncIterable<Uint8Array>
-  stop?: AbortSignal
-  onNote?: (line: string) => void
-  onImages?: (done: number, total: number, rejects: number) => void
 }
 
 export interface ClassifyResult extends Tally, ListingFacts {

@@ -1,14 +1,14 @@
 /** What a comparison of two sets is asked for, and what it answers. */
 import type { ListingFacts } from '../../io/sources/listing-report.js'
-import type { FieldNames } from '../../io/sources/options.js'
 import type { FidDims, FidFlavour } from '../../model/networks.js'
 import type { Reject } from '../../types.js'
 import type { NetworkOptions } from '../networks/open.js'
+import type { SetRequest } from '../pass/request.js'
 
 export const FID_METRICS = ['fid', 'sfid', 'kid', 'is', 'prec'] as const
 export type FidMetric = (typeof FID_METRICS)[number]
 
-export interface CompareRequest {
+export interface CompareRequest extends SetRequest {
   /** The reference. */
   a: string
   /** What is judged; may be absent when only A's statistics are wanted. */
@@ -19,22 +19,12 @@ export interface CompareRequest {
   /** Write A's statistics here. */
   saveStats?: string
   network: Omit<NetworkOptions, 'batchSize'>
-  batchSize: number
-  limit?: number
-  /** Columns or fields of a source, where they do not have the usual names. */
-  fields?: FieldNames
-  /** How often progress is made durable. */
-  checkpointSeconds: number
   seed: number
   kid: { subsets: number; subsetSize: number }
   neighbour: number
   prImages: number
-  maxPixels: number
-  stdin?: AsyncIterable<Uint8Array>
   /** The images of A or B as lines of a list, where the name alone would not lead to them. */
   lists?: ReadonlyMap<string, () => AsyncIterable<Uint8Array>>
-  stop?: AbortSignal
-  onNote?: (line: string) => void
   /** Images of the set that is being read, of how many. */
   onImages?: (done: number, total: number | null, rejects: number) => void
 }

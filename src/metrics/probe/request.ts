@@ -1,19 +1,18 @@
 import type { Device } from '../../engine/device.js'
 import type { ListingFacts } from '../../io/sources/listing-report.js'
-import type { FieldNames } from '../../io/sources/options.js'
 import type { Precision } from '../../model/index.js'
 import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
+import type { SetRequest } from '../pass/request.js'
 import type { RidgeResult } from './closed-form.js'
 
 /** What a probe is trained on, and how. */
-export interface ProbeRequest {
+export interface ProbeRequest extends SetRequest {
   /** Sources of images, or folders of shards with features when `stored` is set. */
   train: string
   val: string
   stored: boolean
   model: string
   cacheDir: string
-  batchSize: number
   epochs: number
   epochLength: number
   /** Numbers of last blocks that heads read, and whether they also read the mean of the patches; default: the script's. */
@@ -26,16 +25,7 @@ export interface ProbeRequest {
   neighbours: number
   precision: Precision
   device: Device
-  limit?: number
-  /** Columns or fields of a source, where they do not have the usual names. */
-  fields?: FieldNames
-  maxPixels: number
   out?: string
-  checkpointSeconds: number
-  /** For one of the sets, given as `-`. */
-  stdin?: AsyncIterable<Uint8Array>
-  stop?: AbortSignal
-  onNote?: (line: string) => void
   onProgress?: (done: number, total: number, rejects: number) => void
 }
 

@@ -1,5 +1,7 @@
 /** The report's HTML and CSS; no script, no address outside the page. */
+
 import { HEAT_GRADIENT } from '../../image/heat-map.js'
+import { REPORT_STYLE } from '../report-style.js'
 import type { Distribution, Histogram, Score, ScoredEntry } from './histogram.js'
 import type { ReconResult } from './request.js'
 
@@ -148,32 +150,18 @@ function pair(shown: Shown): string {
   return `<figure title="${key}"><img src="${shown.reference}" alt="original of ${key}"><img src="${shown.reconstruction}" alt="reconstruction of ${key}"></figure>`
 }
 
-const CSS = `
-:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#16202c;--soft:#5b6877;--line:#dfe4ea;--accent:#2f6fdb;--mean:#d9482b}
-@media(prefers-color-scheme:dark){:root{--bg:#10151c;--card:#18202a;--ink:#e6ebf1;--soft:#95a3b3;--line:#2a3541;--accent:#6ea2ff;--mean:#ff7a5c}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-main{max-width:1180px;margin:0 auto;padding:32px 20px 48px}
-h1{font-size:30px;line-height:1.2;margin:2px 0 4px;overflow-wrap:anywhere}
-h2{font-size:19px;margin:36px 0 10px}
-h3{font-size:13px;font-weight:600;margin:0;color:var(--soft)}
-p{margin:0}
-.kicker{color:var(--accent);font-weight:600;font-size:13px}
+const CSS = `${REPORT_STYLE}
+:root{--mean:#d9482b}
+@media(prefers-color-scheme:dark){:root{--mean:#ff7a5c}}
 .sub{color:var(--soft)}
 .path{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:13px;overflow-wrap:anywhere}
-.note{color:var(--soft);font-size:13px}
-.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:0}
-.numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-top:22px}
-.value{font-size:30px;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}
 .value small{font-size:15px;font-weight:500;color:var(--soft)}
 .protocol{margin:0;padding-left:20px}
 .protocol li{overflow-wrap:anywhere;margin:2px 0}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:6px 24px;margin:14px 0 0}
-.facts div{display:flex;justify-content:space-between;gap:12px;border-bottom:1px solid var(--line);padding:4px 0}
 dt{color:var(--soft)}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere;text-align:right}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(280px,1fr));gap:12px}
 figcaption{display:flex;justify-content:space-between;gap:10px;align-items:baseline}
-svg{width:100%;height:auto;display:block;margin:6px 0 2px}
 svg rect{fill:var(--accent)}
 svg .axis{stroke:var(--line)}svg .mean{stroke:var(--mean);stroke-width:2}
 svg text{fill:var(--soft);font-size:13px}
@@ -189,7 +177,5 @@ img{display:block;width:100%;height:auto;border-radius:4px;background:var(--line
 .scores{color:var(--soft);font-variant-numeric:tabular-nums;white-space:nowrap}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(120px,1fr));gap:12px;margin-top:8px}
 .sheet figure{margin:0;display:grid;gap:3px}
-footer{margin-top:36px;color:var(--soft);font-size:13px}
 @media(max-width:480px){main{padding:20px 14px 36px}h1{font-size:24px}.numbers{grid-template-columns:1fr 1fr}.value{font-size:25px}.sheet{grid-template-columns:repeat(3,1fr);gap:8px}.scores{white-space:normal}.row{gap:4px}}
-@media print{body{background:#fff}.card{break-inside:avoid}}
 `

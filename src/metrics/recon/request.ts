@@ -2,16 +2,15 @@
 
 import type { Device } from '../../engine/device.js'
 import type { ListingFacts } from '../../io/sources/listing-report.js'
-import type { FieldNames } from '../../io/sources/options.js'
 import type { Precision } from '../../model/index.js'
 import type { NetworkOptions } from '../networks/open.js'
-import type { StateOptions } from '../pass/state.js'
+import type { PassRequest } from '../pass/request.js'
 import type { ReconSummary } from './summary.js'
 
 export const RECON_METRICS = ['psnr', 'ssim', 'lpips', 'rfid'] as const
 export type ReconMetric = (typeof RECON_METRICS)[number]
 
-export interface ReconRequest {
+export interface ReconRequest extends PassRequest {
   source: string
   model: string
   cacheDir?: string
@@ -24,26 +23,13 @@ export interface ReconRequest {
   decoderPrecision: Precision
   device: Device
   network: Omit<NetworkOptions, 'batchSize'>
-  batchSize: number
   /** The official script averages SSIM and LPIPS per batch first: its batch size. */
   protocolBatch: number
-  limit?: number
-  /** Columns or fields of a source, where they do not have the usual names. */
-  fields?: FieldNames
-  maxPixels: number
   /** Folder for results and for what a later run continues from, which lies in the cache otherwise. */
   out?: string
   /** Write reference/ and reconstructed/ PNGs there, named as the official script does. */
   saveImages: boolean
   overwrite?: boolean
-  /** How often progress is made durable. */
-  checkpointSeconds: number
-  /** As in `StateOptions`. */
-  kept?: StateOptions['kept']
-  stdin?: AsyncIterable<Uint8Array>
-  stop?: AbortSignal
-  onNote?: (line: string) => void
-  onImages?: (done: number, total: number, rejects: number) => void
 }
 
 export interface ReconResult extends ReconSummary, ListingFacts {
