@@ -4,6 +4,7 @@
  */
 import type { Draws } from '../math/draws.js'
 import { randomWindow } from './augment.js'
+import type { Filter } from './resample-weights.js'
 import type { ViewStep } from './view-steps.js'
 
 /** A box [top, left, height, width] as RandomResizedCrop draws it. */
@@ -21,6 +22,8 @@ export interface ViewLaw {
   /** Side of the view in pixels. */
   size: number
   area: readonly [number, number]
+  /** One of them resamples the crop. Default: bicubic. */
+  filters?: readonly Filter[]
   flip: number
   jitter: number
   grey: number
@@ -43,14 +46,15 @@ const OPERATIONS = ['adjust_brightness', 'adjust_contrast', 'adjust_saturation',
 const SIGMA = [0.1, 2] as const
 const THRESHOLD = 128
 
-/** Crop, flip, jitter in a drawn order, grey, blur, solarise. */
+/** Crop, flip, jitter in a drawn order, grey, blur, solarise. The filter is drawn last, and only where there is a choice. */
 export function drawView(
   image: { width: number; height: number },
-  { size, area, flip, jitter, grey, blur, solarize }: ViewLaw,
+  { size, area, filters = ['bicubic'], flip, jitter, grey, blur, solarize }: ViewLaw,
   draws: Draws,
 ): ViewStep[] {
   const chance = (share: number): boolean => draws.uniform(0, 1) < share
-  const steps: ViewStep[] = [{ op: 'resized_crop', box: drawBox(image, area, draws).box, size: [size, size] }]
+  const { box } = drawBox(image, area, draws)
+  const steps: ViewStep[] = []
   if (chance(flip)) steps.push({ op: 'hflip' })
   if (chance(jitter)) {
     const factors = STRENGTH.map((strength, i) => {
@@ -62,5 +66,6 @@ export function drawView(
   if (chance(grey)) steps.push({ op: 'rgb_to_grayscale' })
   if (chance(blur)) steps.push({ op: 'gaussian_blur', sigma: draws.uniform(...SIGMA) })
   if (chance(solarize)) steps.push({ op: 'solarize', threshold: THRESHOLD })
-  return steps
+  const filter = filters.length > 1 ? filters[draws.integer(0, filters.length - 1)]! : filters[0]!
+  return [{ op: 'resized_crop', box, size: [size, size], filter }, ...steps]
 }

@@ -10,12 +10,19 @@ import {
   toGrey,
 } from './color.js'
 import { flipHorizontal } from './flip.js'
+import type { Filter } from './resample-weights.js'
 import { resizePillow } from './resize.js'
 import { cropImage } from './transform.js'
 
 /** Parameters as torchvision's functional operations take them; a box is [top, left, height, width]. */
 export type ViewStep =
-  | { op: 'resized_crop'; box: readonly [number, number, number, number]; size: readonly [number, number] }
+  | {
+      op: 'resized_crop'
+      box: readonly [number, number, number, number]
+      size: readonly [number, number]
+      /** Default: bicubic. */
+      filter?: Filter
+    }
   | { op: 'hflip' | 'rgb_to_grayscale' }
   | { op: 'adjust_brightness' | 'adjust_contrast' | 'adjust_saturation' | 'adjust_hue'; factor: number }
   | { op: 'gaussian_blur'; sigma: number }
@@ -32,7 +39,12 @@ function applyStep(image: RgbImage, step: ViewStep): RgbImage {
   switch (step.op) {
     case 'resized_crop': {
       const [top, left, height, width] = step.box
-      return resizePillow(cropImage(image, left, top, width, height), step.size[1], step.size[0], 'bicubic')
+      return resizePillow(
+        cropImage(image, left, top, width, height),
+        step.size[1],
+        step.size[0],
+        step.filter ?? 'bicubic',
+      )
     }
     case 'hflip':
       return flipHorizontal(image)

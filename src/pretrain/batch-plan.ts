@@ -72,8 +72,9 @@ export function planBatch({ config, hyper_parameters: given }: PretrainRecipe, m
   addKept(shapes, 'ssl', drop.ssl_drop_rate, 2 * ssl, depth, '.global')
   addKept(shapes, 'ssl', drop.ssl_drop_rate, locals * ssl, depth, '.local')
 
-  const plain = { flip: 0, jitter: 0, grey: 0, blur: 0, solarize: 0 }
-  const coloured = { flip: views.flip, jitter: views.jitter, grey: views.grey }
+  const { filters } = views
+  const plain = { filters, flip: 0, jitter: 0, grey: 0, blur: 0, solarize: 0 }
+  const coloured = { filters, flip: views.flip, jitter: views.jitter, grey: views.grey }
   const whole: ViewLaw = { size, area: views.clip_area, ...plain }
   const globalLaw = (crop: number): ViewLaw => ({
     ...{ size: global_size, area: views.global_area, ...coloured },

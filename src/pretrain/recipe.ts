@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
 import { errorText, usageError } from '../errors.js'
+import { FILTERS } from '../image/resample-weights.js'
 import { parsePyYaml } from '../io/pyyaml.js'
 import type { CosineSchedule } from './schedules.js'
 
@@ -35,6 +36,8 @@ const views = z
     clip_area: range.default([0.9, 1]),
     global_area: range.default([0.32, 1]),
     local_area: range.default([0.05, 0.32]),
+    /** One of them resamples each view, drawn: a model that saw several does not depend on how images are enlarged. */
+    filters: z.array(z.enum(FILTERS)).min(1).default(['bicubic']),
     flip: share.default(0.5),
     jitter: share.default(0.8),
     grey: share.default(0.2),

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { decodeImage } from '../../src/image/decode.js'
-import { drawBox, drawView, VIEW_KINDS } from '../../src/image/draw-view.js'
+import { drawBox, drawView, VIEW_KINDS, type ViewLaw } from '../../src/image/draw-view.js'
 import { applyView, type ViewStep } from '../../src/image/view-steps.js'
 import { openTensorFile } from '../../src/io/tensor-file.js'
 import { type Draws, drawsAt } from '../../src/math/draws.js'
@@ -114,6 +114,23 @@ describe('augmentations', () => {
     expect(share('gaussian_blur')).toBeCloseTo(0.9, 1)
     expect(share('adjust_hue')).toBeCloseTo(0.8, 1)
     expect(share('solarize')).toBeCloseTo(0.2, 1)
+  })
+
+  it('a choice of filters changes nothing but how the crop is resampled, and each is drawn as often', () => {
+    const image = { width: 300, height: 200 }
+    const filters = ['bilinear', 'bicubic', 'box'] as const
+    const view = (sample: number, law: ViewLaw): ViewStep[] =>
+      drawView(image, law, drawsAt({ seed: 7, step: 0, sample, view: 1 }))
+    const drawn: Record<string, number> = {}
+    for (let sample = 0; sample < 3000; sample++) {
+      const [crop, ...rest] = view(sample, { ...VIEW_KINDS.global2, filters })
+      const [plain, ...others] = view(sample, VIEW_KINDS.global2)
+      if (crop?.op !== 'resized_crop') throw new Error('the crop comes first')
+      expect({ ...crop, filter: 'bicubic' }).toEqual(plain)
+      expect(rest).toEqual(others)
+      drawn[crop.filter!] = (drawn[crop.filter!] ?? 0) + 1
+    }
+    for (const filter of filters) expect(drawn[filter]! / 3000).toBeCloseTo(1 / 3, 1)
   })
 })
 
