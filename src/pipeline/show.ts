@@ -7,19 +7,15 @@
 import type { Device } from '../engine/device.js'
 import { openImageDecoder } from '../engine/image-decoder.js'
 import { openImageEncoder } from '../engine/image-encoder.js'
-import { usageError } from '../errors.js'
 import { heatMap } from '../image/heat-map.js'
-import { openPixelPool } from '../image/pool/pool.js'
 import { resizePillow } from '../image/resize.js'
-import { openSource } from '../io/sources/index.js'
 import { principalScores } from '../math/principal.js'
-import { openModel } from '../model/index.js'
+import { type ImageModel, openModel } from '../model/index.js'
 import type { Reject, RgbImage } from '../types.js'
 import { splitImages } from './decode-images.js'
+import { decodeFewImages, encodeFewImages, type FewImages, type FoundBesides, readFewImages } from './few-images.js'
 import { planTransform } from './ledger/plan-request.js'
-import { countReject, type RejectCounts, sumCounts } from './ledger/rejects.js'
 import { assertPictureName, writeSheet } from './pictures.js'
-import { readEntryPixels } from './stream/entry-pixels.js'
 
 export interface ShowRequest {
   /** Any SOURCE; the first `limit` images are shown. */
@@ -40,10 +36,8 @@ export interface ShowRequest {
 
 export type ShowColumn = 'original' | 'reconstruction' | 'error' | 'patches'
 
-export interface ShowResult {
+export interface ShowResult extends FoundBesides {
   images: number
-  rejects: number
-  rejectsByCode: RejectCounts
   /** From left to right. */
   columns: ShowColumn[]
   /** Why a column is missing. */
@@ -58,117 +52,58 @@ export const SHOWN_ERROR = 64
 /** Draws the sheet. Throws usage error `no_images` where there is nothing to show. */
 export async function showImages(request: ShowRequest): Promise<ShowResult> {
   const began = performance.now()
-  const { device, stop, onNote } = request
   assertPictureName(request.out)
   const model = await openModel(request.model, { cacheDir: request.cacheDir })
   try {
     const size = planTransform(request, model, true)
-    const { originals, ...rejected } = await readOriginals(request, size.spec, size)
-    const columns: Partial<Record<ShowColumn, RgbImage[]>> = { original: originals }
-    const names = model.outputs(size).map(({ name }) => name)
-    const missing: ShowResult['missing'] = {}
-    const hasDecoder = model.decoder !== undefined && names.includes('latents')
-    if (!hasDecoder) missing.reconstruction = missing.error = model.lacks.decoder ?? 'the model has no pixel decoder'
-    if (!names.includes('patches')) missing.patches = model.lacks.patches ?? 'the model has no patch tokens'
-    const outputs = [...(hasDecoder ? ['latents' as const] : []), ...(missing.patches ? [] : ['patches' as const])]
-    if (outputs.length > 0) {
-      const encoder = await openImageEncoder(model, { device, size, outputs, images: originals.length, onNote })
-      try {
-        const made = await encodeAll(encoder, originals, stop)
-        if (made.patches) columns.patches = drawPatches(made.patches, encoder.shapes.get('patches')!, originals)
-        if (made.latents) {
-          const [channels = 0, height = 0, width = 0] = encoder.shapes.get('latents')!
-          const decoder = await openImageDecoder(model, 'pixels', {
-            device,
-            grid: { height, width },
-            images: originals.length,
-            onNote,
-          })
-          try {
-            const drawn: RgbImage[] = []
-            const step = decoder.batchSize
-            for (let i = 0; i < originals.length; i += step) {
-              stop?.throwIfAborted()
-              const count = Math.min(step, originals.length - i)
-              const row = channels * height * width
-              const pixels = await decoder.decode(made.latents.slice(i * row, (i + count) * row), count)
-              drawn.push(...splitImages(pixels, decoder.size))
-            }
-            columns.reconstruction = drawn
-            columns.error = drawn.map((image, i) => heatMap(originals[i]!, image, SHOWN_ERROR))
-          } finally {
-            await decoder.close()
-          }
-        }
-      } finally {
-        await encoder.close()
-      }
-    }
+    const { pixels, besides } = await readFewImages({ ...request, cores: 1 }, size.spec)
+    const { columns, missing } = await drawColumns(model, request, pixels)
     const shown = (['original', 'reconstruction', 'error', 'patches'] as const).filter((name) => columns[name])
-    const cells = originals.flatMap((_, i) => shown.map((name) => columns[name]![i]!))
+    const cells = columns.original.flatMap((_, i) => shown.map((name) => columns[name]![i]!))
     await writeSheet(request.out, cells, shown.length)
     const seconds = (performance.now() - began) / 1000
-    return { images: originals.length, ...rejected, columns: shown, missing, out: request.out, seconds }
+    return { images: pixels.count, ...besides, columns: shown, missing, out: request.out, seconds }
   } finally {
     await model.close()
   }
 }
 
-async function readOriginals(
-  request: ShowRequest,
-  spec: string,
-  { height, width }: { height: number; width: number },
-): Promise<{ originals: RgbImage[] } & Pick<ShowResult, 'rejects' | 'rejectsByCode'>> {
-  const { stop, limit } = request
-  const source = await openSource(request.source, { stdin: request.stdin })
-  const pool = openPixelPool(1)
-  const originals: RgbImage[] = []
-  const rejectsByCode: RejectCounts = {}
+type Columns = { original: RgbImage[] } & Partial<Record<ShowColumn, RgbImage[]>>
+
+async function drawColumns(
+  model: ImageModel,
+  { device, stop, onNote }: ShowRequest,
+  pixels: FewImages,
+): Promise<{ columns: Columns; missing: ShowResult['missing'] }> {
+  const { count: images, height, width } = pixels
+  const size = { height, width }
+  const columns: Columns = { original: splitImages(pixels.data, size) }
+  const names = model.outputs(size).map(({ name }) => name)
+  const missing: ShowResult['missing'] = {}
+  const hasDecoder = model.decoder !== undefined && names.includes('latents')
+  if (!hasDecoder) missing.reconstruction = missing.error = model.lacks.decoder ?? 'the model has no pixel decoder'
+  if (!names.includes('patches')) missing.patches = model.lacks.patches ?? 'the model has no patch tokens'
+  const outputs = [...(hasDecoder ? ['latents' as const] : []), ...(missing.patches ? [] : ['patches' as const])]
+  if (outputs.length === 0) return { columns, missing }
+  const encoder = await openImageEncoder(model, { device, size, outputs, images, onNote })
   try {
-    for await (const entry of source.list(stop)) {
-      if (originals.length === limit) break
-      const result = await readEntryPixels(source, pool, entry, { views: [{ kind: 'transform', spec }], stop })
-      if ('reject' in result) {
-        countReject(rejectsByCode, result.reject)
-        request.onReject?.(result.reject)
-      } else originals.push({ data: result.pictures[0]!.data as Uint8Array, height, width })
+    const { latents, patches } = await encodeFewImages(encoder, pixels, stop)
+    if (patches) columns.patches = drawPatches(patches, encoder.shapes.get('patches')!, columns.original)
+    if (latents) {
+      const [, h = 0, w = 0] = encoder.shapes.get('latents')!
+      const decoderOptions = { device, grid: { height: h, width: w }, images, onNote }
+      const decoder = await openImageDecoder(model, 'pixels', decoderOptions)
+      try {
+        columns.reconstruction = splitImages(await decodeFewImages(decoder, latents, images, stop), decoder.size)
+      } finally {
+        await decoder.close()
+      }
+      columns.error = columns.reconstruction.map((image, i) => heatMap(columns.original[i]!, image, SHOWN_ERROR))
     }
   } finally {
-    await Promise.allSettled([source.close(), pool.close()])
+    await encoder.close()
   }
-  if (originals.length === 0) throw usageError('no_images', `${source.uri} holds no image to show`, ['check the path'])
-  return { originals, rejects: sumCounts(rejectsByCode), rejectsByCode }
-}
-
-/** Outputs of all images, [images, …]. */
-async function encodeAll(
-  encoder: Awaited<ReturnType<typeof openImageEncoder>>,
-  images: RgbImage[],
-  stop?: AbortSignal,
-): Promise<Record<string, Float32Array>> {
-  const bytes = encoder.size.height * encoder.size.width * 3
-  const parts = new Map<string, Float32Array[]>()
-  for (let i = 0; i < images.length; i += encoder.batchSize) {
-    stop?.throwIfAborted()
-    const batch = images.slice(i, i + encoder.batchSize)
-    const pixels = new Uint8Array(batch.length * bytes)
-    for (const [k, { data }] of batch.entries()) pixels.set(data, k * bytes)
-    const { tensors } = await encoder.encode(pixels, batch.length)
-    for (const [name, data] of Object.entries(tensors)) {
-      parts.set(name, [...(parts.get(name) ?? []), data as Float32Array])
-    }
-  }
-  return Object.fromEntries([...parts].map(([name, list]) => [name, joined(list)]))
-}
-
-function joined(parts: Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    out.set(part, at)
-    at += part.length
-  }
-  return out
+  return { columns, missing }
 }
 
 /** Patch tokens [images, N, D] as colours, one square per patch. */

@@ -58,6 +58,23 @@ it.each<[command: string, args: string[], images: unknown]>([
   },
 )
 
+it.each<[command: string, args: string[]]>([
+  ['show', ['show', photos, '--out', at('sheet.png'), '--image-size', '32']],
+  ['model check', ['model', 'check', 'nano', photos]],
+])('vtp %s counts the same, and looks at what can be read', async (name, args) => {
+  const { code, stderr, json } = await vtp(args)
+  expect(code, stderr).toBe(0)
+  expect(json).toMatchObject({
+    images: IMAGES,
+    rejects: 1,
+    rejectsByCode: { empty: 1 },
+    passedOver: { count: 1, examples: ['b/notes.pdf'] },
+    notes: [],
+    exitReason: 'done',
+  })
+  expect(stderr.match(/1 other file was passed over \(b\/notes\.pdf\)/g), name).toHaveLength(1)
+})
+
 it('a command that is done says so', async () => {
   await vtp(['embed', sound, '--out', at('vectors')])
   for (const args of [

@@ -11,6 +11,7 @@ import type { MODEL_CHECK_FLAGS } from '../flags/model-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
 import { formatTable, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
+import type { ExitReason } from './exit-reason.js'
 import { withModel } from './model.js'
 
 export type ModelCheckFlags = FlagValues<typeof MODEL_CHECK_FLAGS> & { model: string; source: string }
@@ -19,6 +20,7 @@ export type ModelCheckFlags = FlagValues<typeof MODEL_CHECK_FLAGS> & { model: st
 export interface ModelCheckJson extends ModelCheck {
   model: string
   device: string
+  exitReason: ExitReason
 }
 
 /** What a device can be asked for, and the simulation of the official bf16. */
@@ -44,7 +46,7 @@ export function runModelCheckCommand(context: CommandContext, flags: ModelCheckF
         stop: stop.signal,
         onNote: note,
       })
-      const json: ModelCheckJson = { model: model.name, device: device.kind, ...result }
+      const json: ModelCheckJson = { model: model.name, device: device.kind, ...result, exitReason: 'done' }
       context.terminal.print(describeModelCheck(json))
       return json
     } catch (error) {

@@ -1,26 +1,18 @@
 /** `vtp show` between its flags and the pipeline. */
 import { chooseDevice } from '../../engine/choose-device.js'
-import type { RejectCounts } from '../../pipeline/ledger/rejects.js'
-import { SHOWN_ERROR, type ShowColumn, showImages } from '../../pipeline/show.js'
+import { SHOWN_ERROR, type ShowColumn, type ShowResult, showImages } from '../../pipeline/show.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { SHOW_FLAGS } from '../flags/encode-flags.js'
 import { formatDuration } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
+import type { ExitReason } from './exit-reason.js'
 
 export type ShowFlags = FlagValues<typeof SHOW_FLAGS> & { source: string }
 
 /** The stable object of `--json`. */
-export interface ShowJson {
-  images: number
-  rejects: number
-  rejectsByCode: RejectCounts
-  /** From left to right. */
-  columns: ShowColumn[]
-  /** Columns that the model cannot fill, and why. */
-  missing: Partial<Record<ShowColumn, string>>
-  out: string
-  seconds: number
+export interface ShowJson extends ShowResult {
+  exitReason: ExitReason
 }
 
 const TITLES: Record<ShowColumn, string> = {
@@ -55,7 +47,7 @@ export async function runShow(context: CommandContext, flags: ShowFlags): Promis
       `columns: ${result.columns.map((name) => TITLES[name]).join(' · ')}`,
       ...missing,
     ])
-    return { ...result, seconds: Number(result.seconds.toFixed(3)) }
+    return { ...result, exitReason: 'done', seconds: Number(result.seconds.toFixed(3)) }
   } finally {
     stop.release()
     progress.close()
