@@ -31,16 +31,17 @@ const options = {
   metafile: true,
   logLevel: 'warning',
 }
+const split = { splitting: true, chunkNames: 'chunks/[name]-[hash]' }
+const workers = await sources('src', '-worker.ts')
 const commands = await sources('src/commands', '.ts')
 const builds = await Promise.all([
   build({
     ...options,
+    ...split,
     entryPoints: ['src/index.ts', 'src/cli/main.ts', ...commands],
-    splitting: true,
-    chunkNames: 'chunks/[name]-[hash]',
   }),
-  // A worker is one file: many are started at once, and each loads all of its own.
-  build({ ...options, entryPoints: await sources('src', '-worker.ts') }),
+  // A worker is one file: many are started at once, and each loads all of its own. What it imports late is apart.
+  ...workers.map((worker) => build({ ...options, ...split, entryPoints: [worker] })),
 ])
 const inputs = Object.assign({}, ...builds.map(({ metafile }) => metafile.inputs))
 const outputs = Object.assign({}, ...builds.map(({ metafile }) => metafile.outputs))

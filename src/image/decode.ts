@@ -5,7 +5,7 @@
  * through the decoder of jpeg/, which gives the same pixels in less time; TIFF, BMP, GIF and PPM, whose details
  * differ in sharp, have decoders here. docs/preprocessing.md lists what differs.
  */
-import sharp, { type Sharp } from 'sharp'
+import type { Sharp } from 'sharp'
 import { RejectError, type RgbImage } from '../types.js'
 import { decodeBmp } from './bmp.js'
 import { cmykToRgb } from './cmyk.js'
@@ -13,6 +13,7 @@ import { DEFAULT_LIMITS, type DecodeLimits } from './decode-limits.js'
 import { decodeGif } from './gif.js'
 import { decodeBaselineJpeg } from './jpeg/decode-baseline.js'
 import { checkJpeg, type JpegFrame } from './jpeg-check.js'
+import { loadSharp } from './load-sharp.js'
 import { checkPng } from './png-check.js'
 import { decodePpm } from './ppm.js'
 import { type ImageFormat, sniffFormat } from './sniff.js'
@@ -25,11 +26,6 @@ export { DEFAULT_LIMITS, type DecodeLimits }
  * the calling thread, in half the processor time; for threads that have nothing else to do.
  */
 export type DecodePlace = 'pool' | 'here'
-
-// Every image is decoded once: a cache of operations would only hold memory. One thread per image: there
-// are as many images at once as there are cores.
-sharp.cache(false)
-sharp.concurrency(1)
 
 function reject(code: RejectError['code'], message: string, cause?: unknown): RejectError {
   return new RejectError(code, 'decode', message, cause)
@@ -137,7 +133,10 @@ function tiffHelpers(bytes: Uint8Array, limits: DecodeLimits, checkSize: TiffHel
   return {
     checkSize,
     checkTime: stopwatch(limits),
-    decodeWhole: (kind) => inLibvips('tiff', limits, () => decodeKind(openSharp(bytes, 'tiff', limits), kind)),
+    decodeWhole: async (kind) => {
+      const image = await openSharp(bytes, 'tiff', limits)
+      return inLibvips('tiff', limits, () => decodeKind(image, kind))
+    },
   }
 }
 
@@ -170,7 +169,8 @@ async function readHeader(bytes: Uint8Array, format: ImageFormat, image: Sharp, 
   return { width, height, kind: space === 'cmyk' ? 'cmyk' : 'rgb' }
 }
 
-function openSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Sharp {
+async function openSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<Sharp> {
+  const sharp = await loadSharp()
   const options = {
     // 'truncated' lets pass what Pillow lets pass. libtiff makes rows that it cannot read black: an error.
     failOn: format === 'tiff' ? 'error' : 'truncated',
@@ -184,7 +184,7 @@ function openSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits)
 }
 
 async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, limits: DecodeLimits): Promise<RgbImage> {
-  const image = openSharp(bytes, format, limits)
+  const image = await openSharp(bytes, format, limits)
   const { width, height, kind } = await readHeader(bytes, format, image, limits)
   checkSize(width, height, limits.maxPixels)
   return inLibvips(format, limits, async () =>

@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises'
 import { float32ToBfloat16, float32ToFloat16 } from '../math/half.js'
 import { writeAtomically } from './atomic.js'
-import { encodeSafetensorsHeader } from './safetensors.js'
+import { encodeSafetensorsHeader } from './safetensors-header.js'
 
 export interface FloatTensor {
   name: string

@@ -1,48 +1,5 @@
-/** Shards: writers of one unit's rows, and readers. A new format is one writer here and one reader in read.ts. */
+/** Shards: writers of one unit's rows, and readers. A new format is one writer in open-writer.ts and one reader in read.ts. */
 
-import { tallyMoments } from '../../math/moments.js'
-import { columnSize } from './rebatch.js'
-import type { FormatWriter, ShardFormat, ShardSpec, ShardWriter } from './types.js'
-
+export { openShardWriter, shardName } from './open-writer.js'
 export { findShards, openShard } from './read.js'
 export * from './types.js'
-
-/** The file name of a unit's shard. */
-export function shardName(format: ShardFormat, unit: number): string {
-  if (format === 'safetensors') return `latents_rank00_shard${String(unit).padStart(3, '0')}.safetensors`
-  return `part-${String(unit).padStart(5, '0')}.${format}`
-}
-
-async function openFormat(spec: ShardSpec, unit: number, tmpDir: string): Promise<FormatWriter> {
-  const name = shardName(spec.format, unit)
-  switch (spec.format) {
-    case 'npy': {
-      const number = String(unit).padStart(String(spec.shards ?? 1).length, '0')
-      return (await import('./npy.js')).openNpyWriter(spec, number, tmpDir)
-    }
-    case 'arrow':
-      return (await import('./arrow.js')).openArrowWriter(spec, name, tmpDir)
-    case 'parquet':
-      return (await import('./parquet.js')).openParquetWriter(spec, name, tmpDir)
-    case 'safetensors':
-      return (await import('./safetensors.js')).openSafetensorsWriter(spec, name, tmpDir)
-  }
-}
-
-/** Opens the writer of a unit's shard; its files lie in `tmpDir` until they are committed. */
-export async function openShardWriter(spec: ShardSpec, unit: number, tmpDir: string): Promise<ShardWriter> {
-  const writer = await openFormat(spec, unit, tmpDir)
-  const latents = spec.columns.find((column) => column.name === 'latents')
-  const size = latents ? columnSize(latents) : 0
-  const tally = latents && tallyMoments(latents.shape[0]!, size / latents.shape[0]!)
-  let rows = 0
-  return {
-    async append(batch) {
-      for (let row = 0; tally && row < batch.rows.length; row++) tally.add(batch.tensors.latents!, row * size)
-      rows += batch.rows.length
-      await writer.append(batch)
-    },
-    finish: async () => ({ files: await writer.finish(), rows, moments: tally?.moments ?? null }),
-    abort: () => writer.abort(),
-  }
-}

@@ -9,7 +9,7 @@
  */
 import path from 'node:path'
 import { temporaryName } from '../atomic.js'
-import { encodeSafetensorsHeader, type HeaderEntry } from '../safetensors.js'
+import { encodeSafetensorsHeader, type HeaderEntry } from '../safetensors-header.js'
 import { openFileSink } from './file-sink.js'
 import { openSpool, type Spool } from './spool.js'
 import type { FinishedFile, FormatWriter, ShardSpec } from './types.js'

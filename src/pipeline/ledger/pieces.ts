@@ -9,18 +9,13 @@
  */
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
-import { DTYPE_BYTES, type HeaderEntry, parseSafetensorsHeader } from '../../io/safetensors.js'
+import { DTYPE_BYTES, parseSafetensorsHeader } from '../../io/safetensors.js'
 import { columnSize } from '../../io/shards/rebatch.js'
 import type { Store } from '../../io/store.js'
 import { REJECT_CODES, type RowBatch, type RowMeta, type TensorColumn, type TensorData } from '../../types.js'
 import { PIECES, unitName } from './layout.js'
+import { DTYPES, type PieceSeal } from './piece-header.js'
 import type { PlacedReject } from './rejects.js'
-
-/** What a piece must be of to be taken up. */
-export interface PieceSeal {
-  plan: string
-  processor: string
-}
 
 /** Rows and rejects of the entries from `start` to before `end` of a unit. */
 export interface PieceRows {
@@ -35,19 +30,6 @@ export interface PieceRef {
   start: number
   end: number
   sha256: string
-}
-
-const DTYPES = [
-  ['F16', Uint16Array],
-  ['F32', Float32Array],
-  ['U8', Uint8Array],
-  ['I32', Int32Array],
-] as const
-
-/** The element type of a column's values as safetensors calls it. */
-export function pieceEntry(column: TensorColumn, data: TensorData, rows: number): HeaderEntry {
-  const [dtype] = DTYPES.find(([, type]) => (data as unknown) instanceof type)!
-  return { name: column.name, dtype, shape: [rows, ...column.shape] }
 }
 
 const rowSchema = z.looseObject({
@@ -74,16 +56,6 @@ const metaSchema = z.object({
     }),
   ),
 })
-
-/** The header's metadata: whose piece it is, its rows without their tensors, its rejects. */
-export function pieceMetadata(seal: PieceSeal, rows: RowMeta[], rejects: PlacedReject[]): Record<string, string> {
-  const plain = rows.map((row) => ({ ...row, sha256: Buffer.from(row.sha256).toString('hex') }))
-  return { ...seal, piece: JSON.stringify({ rows: plain, rejects }) }
-}
-
-export function pieceName(unit: number, start: number, end: number, sha256: string): string {
-  return `${PIECES}${unitName(unit)}.${unitName(start)}-${unitName(end)}-${sha256}.safetensors`
-}
 
 const NAME = /^_vtp\/pieces\/(\d{5,})\.(\d{5,})-(\d{5,})-([0-9a-f]{64})\.safetensors$/
 

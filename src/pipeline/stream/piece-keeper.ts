@@ -6,10 +6,10 @@
  */
 import path from 'node:path'
 import { temporaryName } from '../../io/atomic.js'
-import { encodeSafetensorsHeader } from '../../io/safetensors.js'
+import { encodeSafetensorsHeader } from '../../io/safetensors-header.js'
 import { openFileSink } from '../../io/shards/file-sink.js'
 import type { RowBatch, TensorColumn } from '../../types.js'
-import { type PieceSeal, pieceEntry, pieceMetadata, pieceName } from '../ledger/pieces.js'
+import { type PieceSeal, pieceEntry, pieceMetadata, pieceName } from '../ledger/piece-header.js'
 import type { PlacedReject } from '../ledger/rejects.js'
 
 export interface KeepSettings {

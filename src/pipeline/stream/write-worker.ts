@@ -3,7 +3,8 @@
  * so that neither the scheduling thread nor the encoder waits for them.
  */
 import { serveThread, threadData } from '../../async/serve-thread.js'
-import { openShardWriter, type ShardWriter } from '../../io/shards/index.js'
+import { openShardWriter } from '../../io/shards/open-writer.js'
+import type { ShardWriter } from '../../io/shards/types.js'
 import { nonFiniteReject, takeFiniteRows } from './finite.js'
 import { createPieceKeeper } from './piece-keeper.js'
 import type { WriteRequest, WriterSettings } from './unit-writer.js'
