@@ -2,6 +2,7 @@
 // them where it would load six hundred modules. Every entry keeps its path (dist/index.js, dist/cli/main.js, the
 // commands, the workers), what several share lies in dist/chunks. Names are not shortened, so that stack traces can
 // be read. Libraries with native code, WebAssembly files or optional parts stay in node_modules.
+import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,6 +14,12 @@ const outdir = path.join(root, 'dist')
 async function sources(folder, suffix) {
   const names = await readdir(path.join(root, folder), { recursive: true })
   return names.filter((name) => name.endsWith(suffix)).map((name) => path.join(folder, name))
+}
+
+/** Changes with any source file: what an older build has compiled is not taken for this one's. */
+const buildHash = createHash('sha256')
+for (const file of (await sources('src', '.ts')).sort()) {
+  if (!file.endsWith('.test.ts')) buildHash.update(`${file}\n`).update(await readFile(path.join(root, file)))
 }
 
 const options = {
@@ -27,6 +34,11 @@ const options = {
   // CommonJS libraries ask for Node's own modules by `require`.
   banner: {
     js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
+  },
+  // oclif would load a library to compare Node's version with a package.json that a bundle does not have.
+  define: {
+    'process.env.OCLIF_DISABLE_ENGINE_WARNING': '"1"',
+    'globalThis.VTP_BUILD_ID': JSON.stringify(buildHash.digest('hex').slice(0, 16)),
   },
   metafile: true,
   logLevel: 'warning',

@@ -1,5 +1,7 @@
 /** Runs the command that the arguments name by oclif, and puts what fails outside of commands into words. */
-import { Config, Errors, flush, run } from '@oclif/core'
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { Config, Errors, flush, type Interfaces, run } from '@oclif/core'
 import { EXIT } from '../errors.js'
 import { isCommandNotFound, translateParserError, unknownCommand } from './flags/parse-errors.js'
 import { reportError } from './terminal/report.js'
@@ -14,12 +16,20 @@ export interface ProgramOptions {
 /** Resolves with the exit code of a command that failed, when it has said why. */
 export async function runProgram(argv: string[], options: ProgramOptions): Promise<number | undefined> {
   try {
-    await run(argv, { root: options.root })
+    await run(argv, { root: options.root, pjson: packageFor(argv, options.root) })
     flush()
     return undefined
   } catch (error) {
     return failed(error, argv, options)
   }
+}
+
+/** package.json; without plugins where the first word is no command of theirs: looking for them takes a while. */
+function packageFor(argv: string[], root: string): Interfaces.PJSON {
+  const pjson = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Interfaces.PJSON
+  const [first = ''] = argv
+  const plugins = /^(-.*|autocomplete|)$/.test(first) ? pjson.oclif.plugins : []
+  return { ...pjson, oclif: { ...pjson.oclif, plugins } }
 }
 
 async function failed(error: unknown, argv: string[], { root, json }: ProgramOptions): Promise<number> {

@@ -1,16 +1,18 @@
 /**
  * Compiled graphs in the cache. A tower's weights are written once per checkpoint into one blob, tensor
  * by tensor (memory stays near the largest tensor), in the layout that the graphs use; each graph is a
- * small .onnx file beside it that points into the blob, which ONNX Runtime maps into memory.
+ * small .onnx file beside it that points into the blob, which ONNX Runtime maps into memory. What a build of this
+ * program has compiled it finds again by a note, without building it; run from its sources it always builds.
  */
 import { createHash } from 'node:crypto'
 import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { systemCode, VtpError } from '../errors.js'
 import { writeAtomically } from '../io/atomic.js'
-import { type BlobTensor, GraphBuilder, type Port } from './builder.js'
+import { readCachedJson, writeCachedJson } from '../io/cache.js'
+import type { BlobTensor, GraphBuilder, Port } from './builder.js'
 import type { Precision } from './precision.js'
-import { GRAPH_VERSION } from './version.js'
+import { buildId, GRAPH_VERSION } from './version.js'
 
 export interface GraphFile {
   /** The .onnx file; its external data lies beside it. */
@@ -39,24 +41,75 @@ export function graphFolder(cacheDir: string, modelDigest: string): string {
   return path.join(cacheDir, 'graphs', `v${GRAPH_VERSION}-${modelDigest.slice(0, 32)}`)
 }
 
-/** Returns the cached graph, building graph and blob when they are absent or damaged. */
+/** What is kept of a compiled graph, so that it can be used again without being built. */
+interface KnownGraph {
+  /** The build of this program that made it. */
+  build: string
+  digest: string
+  /** Names its folder. */
+  layout: string
+  /** Of the .onnx file. */
+  sha256: string
+  blobBytes: number
+  inputs: Port[]
+  outputs: Port[]
+}
+
+/** Returns the cached graph, building graph and blob when they are absent or damaged, or of another build. */
 export async function compileGraph(request: CompileRequest): Promise<GraphFile> {
+  const { precision = 'fp32', tower, modelDigest, spec } = request
+  const digest = createHash('sha256')
+    .update(JSON.stringify([GRAPH_VERSION, modelDigest, tower, precision, spec]))
+    .digest('hex')
+  const root = graphFolder(request.cacheDir, modelDigest)
+  const name = `${tower}-${digest.slice(0, 16)}`
+  const placeOf = (layout: string): Pick<GraphFile, 'path' | 'weights'> => ({
+    path: path.join(root, layout, `${name}.onnx`),
+    weights: path.join(root, layout, `${tower}${precision === 'fp32' ? '' : `-${precision}`}.weights`),
+  })
+  const note = path.join(root, `${name}.json`)
+  const known = (await readCachedJson(note)) as KnownGraph | undefined
+  if (known && known.build === buildId() && known.digest === digest) {
+    const place = placeOf(known.layout)
+    if (await isIntact(place, known)) return { ...place, digest, inputs: known.inputs, outputs: known.outputs }
+  }
+  const { GraphBuilder } = await import('./builder.js')
   const graph = new GraphBuilder()
   await request.build(graph)
-  const folder = path.join(graphFolder(request.cacheDir, request.modelDigest), layoutHash(graph.blob))
-  const { precision = 'fp32' } = request
-  const blobName = `${request.tower}${precision === 'fp32' ? '' : `-${precision}`}.weights`
-  const digest = createHash('sha256')
-    .update(JSON.stringify([GRAPH_VERSION, request.modelDigest, request.tower, precision, request.spec]))
-    .digest('hex')
-  const file = path.join(folder, `${request.tower}-${digest.slice(0, 16)}.onnx`)
-  const bytes = graph.encode(blobName)
+  const { inputs, outputs, blobBytes } = graph
+  const layout = layoutHash(graph.blob)
+  const place = placeOf(layout)
+  const bytes = await writeGraph(graph, place)
+  const build = buildId()
+  if (build !== undefined) {
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const made: KnownGraph = { build, digest, layout, sha256, blobBytes, inputs, outputs }
+    await writeCachedJson(note, made)
+  }
+  return { ...place, digest, inputs, outputs }
+}
+
+/** Whether both files of a graph are as they were written. */
+async function isIntact(place: Pick<GraphFile, 'path' | 'weights'>, known: KnownGraph): Promise<boolean> {
+  const [blob, file] = await Promise.all([
+    stat(place.weights).catch(() => undefined),
+    readFile(place.path).catch(() => undefined),
+  ])
+  if (blob?.size !== known.blobBytes || !file) return false
+  return createHash('sha256').update(file).digest('hex') === known.sha256
+}
+
+/** Brings the graph's files to their place, and returns the bytes of its .onnx. Throws VtpError `cache_unwritable`. */
+async function writeGraph(graph: GraphBuilder, place: Pick<GraphFile, 'path' | 'weights'>): Promise<Uint8Array> {
+  const bytes = graph.encode(path.basename(place.weights))
   try {
-    await ensureBlob(path.join(folder, blobName), graph.blob, graph.blobBytes)
-    const cached = await readFile(file).catch(() => undefined)
-    if (!cached?.equals(bytes)) await writeAtomically(file, (tmp) => writeFile(tmp, bytes))
+    await ensureBlob(place.weights, graph.blob, graph.blobBytes)
+    const cached = await readFile(place.path).catch(() => undefined)
+    if (!cached?.equals(bytes)) await writeAtomically(place.path, (tmp) => writeFile(tmp, bytes))
+    return bytes
   } catch (error) {
     if (error instanceof VtpError || !systemCode(error)) throw error
+    const folder = path.dirname(place.path)
     throw new VtpError(`The compiled model cannot be written to the cache ${folder}: ${(error as Error).message}`, {
       code: 'cache_unwritable',
       suggestions: [
@@ -68,7 +121,6 @@ export async function compileGraph(request: CompileRequest): Promise<GraphFile> 
       cause: error,
     })
   }
-  return { path: file, weights: path.join(folder, blobName), digest, inputs: graph.inputs, outputs: graph.outputs }
 }
 
 /** Graphs that lay their weights out differently never share a blob, whatever their versions say. */

@@ -8,9 +8,10 @@
  */
 
 import { float32ToBfloat16, float32ToFloat16, roundToBfloat16 } from '../math/half.js'
-import { ELEMENT, type GraphBuilder, type Value, type WeightData, type WeightDtype } from './builder.js'
+import type { GraphBuilder, Value, WeightData, WeightDtype } from './builder.js'
 import { onlyRows, withoutRows } from './loud.js'
 import { type ActivationDtype, activationDtype, type Precision, simulatesBf16 } from './precision.js'
+import { ELEMENT } from './value.js'
 
 const MS = 'com.microsoft'
 const LEVELS = 127

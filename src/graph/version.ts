@@ -1,2 +1,10 @@
 /** Raised whenever a change of the graph builders can change a bit of an output; part of every plan and cache key. */
 export const GRAPH_VERSION = 3
+
+/**
+ * Names the code of a build, which bundle.mjs puts in; undefined where the program runs from its sources, which may
+ * change at any moment.
+ */
+export function buildId(): string | undefined {
+  return (globalThis as { VTP_BUILD_ID?: string }).VTP_BUILD_ID
+}

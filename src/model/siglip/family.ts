@@ -20,7 +20,7 @@ import type { ImageModel } from '../image-model.js'
 import { naflex, parseOpenClipConfig, parseTransformersConfig, type SiglipConfig } from './config.js'
 import { buildSiglipImage, siglipTextTower } from './graph.js'
 import { siglipImageShapes, siglipShapes } from './tensors.js'
-import { openSiglipTokenizer, tokenizerFiles } from './tokenizer.js'
+import { tokenizerFiles } from './tokenizer-files.js'
 
 const LAYOUTS: ContrastiveLayouts<SiglipConfig> = {
   openClip: parseOpenClipConfig,
@@ -79,7 +79,7 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       buildImage: (graph, spec) => buildSiglipImage(graph, config, weights.readFloat32, spec),
       text: {
         tower: siglipTextTower(config, weights.readFloat32),
-        openTokenizer: () => openSiglipTokenizer(local, config.text.vocabulary),
+        openTokenizer: async () => (await import('./tokenizer.js')).openSiglipTokenizer(local, config.text.vocabulary),
         probabilities: 'sigmoid',
       },
       transform: (_job, { height, width }) => `resize(${height},${width},bicubic)`,

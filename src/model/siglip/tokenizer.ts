@@ -16,12 +16,6 @@ import { unescapeHtml } from '../text/html.js'
 import { collapseSpaces, lower } from '../text/python-text.js'
 import { createUnigramTokenizer, parseSpiece, unigramOfJson } from '../text/sentencepiece.js'
 
-/** The files of a tokenizer among a checkpoint's: `spiece.model` says all; SigLIP 2 has `tokenizer.json`. */
-export function tokenizerFiles(files: readonly string[]): string[] {
-  if (files.includes('spiece.model')) return ['spiece.model']
-  return ['tokenizer.json', 'tokenizer_config.json'].filter((name) => files.includes(name))
-}
-
 /** `</s>`, which also pads. */
 const END = 1
 /** string.punctuation of Python without "_", which becomes a space. */

@@ -13,7 +13,7 @@ import type { ImageModel, ImageSize } from '../image-model.js'
 import { blockActivations } from '../memory.js'
 import { siglipTextTower } from '../siglip/graph.js'
 import { siglipShapes } from '../siglip/tensors.js'
-import { openSiglipTokenizer, tokenizerFiles } from '../siglip/tokenizer.js'
+import { tokenizerFiles } from '../siglip/tokenizer-files.js'
 import { MODEL_TYPE, parseVilauConfig, type VilauConfig } from './config.js'
 import { buildVilauDecoder, buildVilauEncoder, codebookName } from './graph.js'
 
@@ -113,7 +113,8 @@ async function open(local: LocalCheckpoint, { cacheDir }: OpenContext): Promise<
       buildDecoder: async (graph, spec) => buildVilauDecoder(graph, config, weights, spec),
       text: {
         tower: siglipTextTower(siglip, weights.readFloat32),
-        openTokenizer: () => openSiglipTokenizer(local, siglip.text.vocabulary),
+        openTokenizer: async () =>
+          (await import('../siglip/tokenizer.js')).openSiglipTokenizer(local, siglip.text.vocabulary),
         probabilities: 'sigmoid',
       },
       lacks: {
