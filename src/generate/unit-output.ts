@@ -69,7 +69,7 @@ async function openLatents(start: UnitStart, tmpDir: string): Promise<ShardWrite
   const { inChannels, inputSize } = dit.config
   const columns = [{ name: 'latents', dtype: plan.latents.dtype, shape: [inChannels, inputSize, inputSize] }]
   const spec = { format: plan.latents.format, columns, captions: false, provenance: generateProvenance(plan) }
-  return openShardWriter(spec, start.started.index, tmpDir)
+  return openShardWriter(spec, start.started.index, tmpDir, start.rows)
 }
 
 /** Opens a unit for writing. */

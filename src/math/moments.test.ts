@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { float16ToFloat32, float32ToFloat16 } from './half.js'
-import { type Moments, mergeMoments, momentsToStats, tallyMoments } from './moments.js'
+import { type Moments, mergeMoments, momentsToStats, plainMoments, tallyMoments } from './moments.js'
 
 function rowMoments(data: Float32Array): Moments {
   const tally = tallyMoments(1, data.length)
@@ -37,6 +37,8 @@ it('are the plain sums of each channel in the order of its values, to the bit, f
     [3, 4],
     [4, 7],
     [6, 256],
+    [9, 6],
+    [17, 33],
   ] as const) {
     const halves = float32ToFloat16(Float32Array.from({ length: rows * channels * size }, (_, i) => Math.sin(i) * 9))
     const data = float16ToFloat32(halves)
@@ -52,5 +54,23 @@ it('are the plain sums of each channel in the order of its values, to the bit, f
       for (let row = 0; row < rows; row++) tally.add(values, row * channels * size)
       expect(tally.moments).toEqual(expected)
     }
+  }
+})
+
+it('have the same bits with and without WebAssembly, for every half and for extreme floats', () => {
+  const halves = Uint16Array.from({ length: 65536 }, (_, bits) => bits)
+  const extremes = [0, -0, 1e-45, -1e-40, 3.4e38, -3.4e38, 1 + 2 ** -23, Number.POSITIVE_INFINITY, Number.NaN]
+  const floats = Float32Array.from({ length: 9 * extremes.length }, (_, i) => extremes[Math.floor(i / 9)]! * (1 + i))
+  for (const [data, channels] of [
+    [halves, 65536],
+    [halves, 2048],
+    [floats, floats.length],
+    [floats, 27],
+  ] as const) {
+    const size = data.length / channels
+    const tally = tallyMoments(channels, size)
+    tally.add(data, 0)
+    const { means, squares } = plainMoments(channels, size)(data, 0)
+    expect(tally.moments).toEqual({ count: size, mean: [...means], m2: [...squares] })
   }
 })

@@ -4,7 +4,9 @@
  */
 
 import type { TensorData } from '../types.js'
+import { ensureMemory, onceWasm, type WasmMemory } from '../wasm.js'
 import { halfTable } from './half.js'
+import { MOMENTS_WASM } from './moments-bytes.js'
 
 export interface Moments {
   /** Values per channel. */
@@ -28,12 +30,6 @@ export function mergeMoments(a: Moments, b: Moments): Moments {
   return { count, mean, m2 }
 }
 
-/**
- * Channels at once. Sums of one channel are taken in the order of its values, for the same bits always; sums of
- * several do not wait for each other.
- */
-const LANES = 4
-
 /** Moments of many rows of [channels, size] values, taken row by row: they do not depend on how rows were batched. */
 export interface MomentsTally {
   /** Adds the row of `data` that begins at `start`; halves are raw bits. */
@@ -42,33 +38,93 @@ export interface MomentsTally {
   readonly moments: Moments | null
 }
 
+/** Means and sums of squared deviations of each channel of one row. */
+type RowMoments = (data: TensorData, start: number) => { means: Float64Array; squares: Float64Array }
+
+/** The same bits with and without WebAssembly: sums of a channel are taken in the order of its values. */
 export function tallyMoments(channels: number, size: number): MomentsTally {
-  const values = new Float64Array(LANES * size)
-  const sums = new Float64Array(LANES)
-  const squares = new Float64Array(LANES)
   const mean = new Float64Array(channels)
   const m2 = new Float64Array(channels)
+  let ofRow: RowMoments | undefined
   let count = 0
   return {
     add(data, start) {
+      ofRow ??= vectorMoments(channels, size, data) ?? plainMoments(channels, size)
+      const { means, squares } = ofRow(data, start)
       const total = count + size
-      for (let c = 0; c < channels; c += LANES) {
-        sumChannels(data, start, c, channels, values, sums)
-        for (let lane = 0; lane < LANES; lane++) sums[lane] = sums[lane]! / size
-        sumSquares(values, sums, squares)
-        for (let lane = 0; lane < LANES && c + lane < channels; lane++) {
-          // As `mergeMoments`, in place.
-          const at = c + lane
-          const delta = sums[lane]! - mean[at]!
-          mean[at] = count === 0 ? sums[lane]! : mean[at]! + (delta * size) / total
-          m2[at] = count === 0 ? squares[lane]! : m2[at]! + squares[lane]! + (delta * delta * count * size) / total
-        }
+      for (let c = 0; c < channels; c++) {
+        // As `mergeMoments`, in place.
+        const delta = means[c]! - mean[c]!
+        mean[c] = count === 0 ? means[c]! : mean[c]! + (delta * size) / total
+        m2[c] = count === 0 ? squares[c]! : m2[c]! + squares[c]! + (delta * delta * count * size) / total
       }
       count = total
     },
     get moments() {
       return count === 0 ? null : { count, mean: [...mean], m2: [...m2] }
     },
+  }
+}
+
+interface MomentsModule {
+  memory: WasmMemory
+  ofHalves(data: number, channels: number, size: number, scratch: number, means: number, squares: number): void
+  ofFloats(data: number, channels: number, size: number, scratch: number, means: number, squares: number): void
+}
+
+const loadModule = onceWasm<MomentsModule>(MOMENTS_WASM)
+/** Channels that the module takes at once, and its bytes for each place of them (wasm/moments/moments.ts). */
+const GROUP = 8
+const GROUP_BYTES = GROUP * 8
+
+/** Rows of halves or float32 in WebAssembly; undefined where there is none, and for other types. */
+function vectorMoments(channels: number, size: number, { constructor: type }: TensorData): RowMoments | undefined {
+  const module = type === Uint16Array || type === Float32Array ? loadModule() : undefined
+  if (!module) return undefined
+  const padded = Math.ceil(channels / GROUP) * GROUP
+  const means = size * GROUP_BYTES
+  const squares = means + padded * 8
+  const values = squares + padded * 8
+  const length = channels * size
+  return (data, start) => {
+    // The memory is the thread's, for every tally: nothing in it outlives a row.
+    ensureMemory(module.memory, values + length * data.BYTES_PER_ELEMENT)
+    const { buffer } = module.memory
+    const row = data.subarray(start, start + length)
+    if (row instanceof Uint16Array) {
+      new Uint16Array(buffer, values, length).set(row)
+      module.ofHalves(values, channels, size, 0, means, squares)
+    } else {
+      new Float32Array(buffer, values, length).set(row)
+      module.ofFloats(values, channels, size, 0, means, squares)
+    }
+    return {
+      means: new Float64Array(buffer, means, channels),
+      squares: new Float64Array(buffer, squares, channels),
+    }
+  }
+}
+
+/** Channels at once: sums of several do not wait for each other. */
+const LANES = 4
+
+/** The same without WebAssembly. Exported for its test. */
+export function plainMoments(channels: number, size: number): RowMoments {
+  const values = new Float64Array(LANES * size)
+  const sums = new Float64Array(LANES)
+  const sumsOfSquares = new Float64Array(LANES)
+  const means = new Float64Array(channels)
+  const squares = new Float64Array(channels)
+  return (data, start) => {
+    for (let c = 0; c < channels; c += LANES) {
+      sumChannels(data, start, c, channels, values, sums)
+      for (let lane = 0; lane < LANES; lane++) sums[lane] = sums[lane]! / size
+      sumSquares(values, sums, sumsOfSquares)
+      const count = Math.min(LANES, channels - c)
+      means.set(sums.subarray(0, count), c)
+      squares.set(sumsOfSquares.subarray(0, count), c)
+    }
+    return { means, squares }
   }
 }
 

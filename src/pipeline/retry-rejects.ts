@@ -117,7 +117,7 @@ async function retryUnit(
       classes: plan.classes,
       provenance: provenance(plan),
     }
-    const writer = await openShardWriter(spec, unit, await store.tempDir())
+    const writer = await openShardWriter(spec, unit, await store.tempDir(), entries.length)
     const names = plan.columns.map((column) => column.name)
     try {
       const old = singleRows(shard.read(names, READ_ROWS), names)

@@ -13,10 +13,11 @@ export interface FileSink {
   abort(): Promise<void>
 }
 
-/** Appends all of the bytes, however few the system takes at once. */
-export async function writeFully(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+/** Writes all of the bytes, however few the system takes at once: to the end, or from a position on. */
+export async function writeFully(handle: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done)
+    const at = position === undefined ? null : position + done
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, at)
     done += bytesWritten
   }
 }

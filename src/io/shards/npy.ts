@@ -10,10 +10,10 @@ import type { RowBatch, RowMeta, TensorColumn } from '../../types.js'
 import { temporaryName } from '../atomic.js'
 import { encodeNpyHeader, npyHeaderBytes, parseNpyHeader } from '../numpy/npy.js'
 import { readFully } from '../read-fully.js'
-import { openFileSink } from './file-sink.js'
+import { type HeadedFile, type HeadedLayout, openHeadedFile } from './headed-file.js'
 import { openParquetWriter } from './parquet.js'
 import { openParquet } from './read-parquet.js'
-import { openSpool, type Spool } from './spool.js'
+import { tensorBytes } from './rebatch.js'
 import type { FinishedFile, FormatWriter, Shard, ShardSpec } from './types.js'
 
 const DTYPES = { float16: '<f2', float32: '<f4' } as const
@@ -23,14 +23,30 @@ function arrayFolder(column: string, texts: boolean): string {
   return texts || column === 'clip_text' ? 'text_emb' : 'img_emb'
 }
 
-/** Spools the values beside the shard, since a header comes first and tells the number of rows. */
-export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: string): Promise<FormatWriter> {
+function headerOf({ dtype, shape }: TensorColumn, rows: number): Uint8Array {
+  return encodeNpyHeader(DTYPES[dtype as keyof typeof DTYPES], [rows, shape[0]!])
+}
+
+/** The file that `rows` rows will make. */
+function layoutOf(column: TensorColumn, rows: number): HeadedLayout {
+  return { header: headerOf(column, rows).length, parts: [rows * tensorBytes([column])] }
+}
+
+/** The header comes first and tells the number of rows, which is known last (headed-file.ts). */
+export async function openNpyWriter(
+  spec: ShardSpec,
+  number: string,
+  tmpDir: string,
+  expectedRows?: number,
+): Promise<FormatWriter> {
   const texts = spec.texts === true
-  const arrays: { column: TensorColumn; name: string; spool: Spool }[] = []
+  const arrays: { column: TensorColumn; name: string; file: HeadedFile }[] = []
   for (const column of spec.columns) {
     const folder = arrayFolder(column.name, texts)
-    const spool = await openSpool(temporaryName(path.join(tmpDir, `${folder}_${number}.values`)))
-    arrays.push({ column, name: `${folder}/${folder}_${number}.npy`, spool })
+    const tmp = (what: string): string => temporaryName(path.join(tmpDir, `${folder}_${number}.${what}`))
+    const layout = expectedRows === undefined ? undefined : layoutOf(column, expectedRows)
+    const file = await openHeadedFile(tmp, ['values'], layout)
+    arrays.push({ column, name: `${folder}/${folder}_${number}.npy`, file })
   }
   const metadataSpec = { ...spec, columns: [], imagePaths: !texts }
   const metadata = await openParquetWriter(metadataSpec, `metadata_${number}.parquet`, tmpDir)
@@ -38,31 +54,20 @@ export async function openNpyWriter(spec: ShardSpec, number: string, tmpDir: str
   return {
     async append(batch) {
       rows += batch.rows.length
-      for (const { column, spool } of arrays) {
+      for (const { column, file } of arrays) {
         const data = batch.tensors[column.name]!
-        await spool.append(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        await file.append(0, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
       }
       await metadata.append({ rows: batch.rows, tensors: {} })
     },
     async finish() {
       const files: FinishedFile[] = []
-      for (const { column, name, spool } of arrays) {
-        const out = await openFileSink(temporaryName(path.join(tmpDir, path.basename(name))))
-        try {
-          await out.write(encodeNpyHeader(DTYPES[column.dtype as keyof typeof DTYPES], [rows, column.shape[0]!]))
-          await spool.copyTo(out)
-          await spool.close()
-        } catch (error) {
-          await out.abort()
-          throw error
-        }
-        files.push({ name, ...(await out.finish()) })
-      }
+      for (const { column, name, file } of arrays) files.push({ name, ...(await file.finish(headerOf(column, rows))) })
       const [table] = await metadata.finish()
       return [...files, { ...table!, name: `metadata/metadata_${number}.parquet` }]
     },
     async abort() {
-      await Promise.allSettled([...arrays.map(({ spool }) => spool.close()), metadata.abort()])
+      await Promise.allSettled([...arrays.map(({ file }) => file.abort()), metadata.abort()])
     },
   }
 }

@@ -10,25 +10,38 @@ export function shardName(format: ShardFormat, unit: number): string {
   return `part-${String(unit).padStart(5, '0')}.${format}`
 }
 
-async function openFormat(spec: ShardSpec, unit: number, tmpDir: string): Promise<FormatWriter> {
+async function openFormat(
+  spec: ShardSpec,
+  unit: number,
+  tmpDir: string,
+  expectedRows: number | undefined,
+): Promise<FormatWriter> {
   const name = shardName(spec.format, unit)
   switch (spec.format) {
     case 'npy': {
       const number = String(unit).padStart(String(spec.shards ?? 1).length, '0')
-      return (await import('./npy.js')).openNpyWriter(spec, number, tmpDir)
+      return (await import('./npy.js')).openNpyWriter(spec, number, tmpDir, expectedRows)
     }
     case 'arrow':
       return (await import('./arrow.js')).openArrowWriter(spec, name, tmpDir)
     case 'parquet':
       return (await import('./parquet.js')).openParquetWriter(spec, name, tmpDir)
     case 'safetensors':
-      return (await import('./safetensors.js')).openSafetensorsWriter(spec, name, tmpDir)
+      return (await import('./safetensors.js')).openSafetensorsWriter(spec, name, tmpDir, expectedRows)
   }
 }
 
-/** Opens the writer of a unit's shard; its files lie in `tmpDir` until they are committed. */
-export async function openShardWriter(spec: ShardSpec, unit: number, tmpDir: string): Promise<ShardWriter> {
-  const writer = await openFormat(spec, unit, tmpDir)
+/**
+ * Opens the writer of a unit's shard; its files lie in `tmpDir` until they are committed. `expectedRows`: at most so many
+ * rows will come, and mostly just as many. It is no part of the bytes, and saves some formats a copy of them.
+ */
+export async function openShardWriter(
+  spec: ShardSpec,
+  unit: number,
+  tmpDir: string,
+  expectedRows?: number,
+): Promise<ShardWriter> {
+  const writer = await openFormat(spec, unit, tmpDir, expectedRows)
   const latents = spec.columns.find((column) => column.name === 'latents')
   const size = latents ? columnSize(latents) : 0
   const tally = latents && tallyMoments(latents.shape[0]!, size / latents.shape[0]!)

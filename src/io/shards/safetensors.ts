@@ -4,14 +4,14 @@
  * so that the reference's ImgLatentDataset opens the folder as it is. Further outputs are further tensors.
  * Row metadata goes to a sidecar `….keys.jsonl`.
  *
- * The header comes first and tells the number of rows, which is known last: tensors are spooled to one
- * temporary file each and joined at the end.
+ * The header comes first and tells the number of rows, which is known last (headed-file.ts).
  */
 import path from 'node:path'
 import { temporaryName } from '../atomic.js'
-import { encodeSafetensorsHeader, type HeaderEntry } from '../safetensors-header.js'
+import { type EncodedHeader, encodeSafetensorsHeader, type HeaderEntry } from '../safetensors-header.js'
 import { openFileSink } from './file-sink.js'
-import { openSpool, type Spool } from './spool.js'
+import { type HeadedLayout, openHeadedFile } from './headed-file.js'
+import { tensorBytes } from './rebatch.js'
 import type { FinishedFile, FormatWriter, ShardSpec } from './types.js'
 
 const DTYPES = { float16: 'F16', float32: 'F32', uint8: 'U8', int32: 'I32' } as const
@@ -22,10 +22,40 @@ const TORCH = {
   int32: 'torch.int32',
 } as const
 
-export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDir: string): Promise<FormatWriter> {
+function headerOf({ columns, provenance }: ShardSpec, rows: number): EncodedHeader {
+  const entries: HeaderEntry[] = [
+    { name: 'labels', dtype: 'I64', shape: [rows] },
+    ...columns.map((c) => ({ name: c.name, dtype: DTYPES[c.dtype], shape: [rows, ...c.shape] })),
+  ]
+  const latents = columns.find((c) => c.name === 'latents')!
+  return encodeSafetensorsHeader(entries, {
+    // As the reference writes them; ours follow.
+    total_size: String(rows),
+    dtype: TORCH[latents.dtype],
+    device: 'cpu',
+    ...provenance,
+  })
+}
+
+/** The file that `rows` rows will make. */
+function layoutOf(spec: ShardSpec, rows: number): HeadedLayout {
+  const { bytes, order } = headerOf(spec, rows)
+  const rowBytes = (name: string): number =>
+    name === 'labels' ? BigInt64Array.BYTES_PER_ELEMENT : tensorBytes(spec.columns.filter((c) => c.name === name))
+  return { header: bytes.length, parts: order.map((entry) => rows * rowBytes(entry.name)) }
+}
+
+export async function openSafetensorsWriter(
+  spec: ShardSpec,
+  name: string,
+  tmpDir: string,
+  expectedRows?: number,
+): Promise<FormatWriter> {
   const tmp = (what: string): string => temporaryName(path.join(tmpDir, `${name}.${what}`))
-  const spools = new Map<string, Spool>()
-  for (const column of [...spec.columns.map((c) => c.name), 'labels']) spools.set(column, await openSpool(tmp(column)))
+  const order = headerOf(spec, 0).order.map((entry) => entry.name)
+  const partOf = new Map(order.map((column, part) => [column, part]))
+  const layout = expectedRows === undefined ? undefined : layoutOf(spec, expectedRows)
+  const file = await openHeadedFile(tmp, order, layout)
   const keysName = name.replace(/\.safetensors$/, '.keys.jsonl')
   const keys = await openFileSink(tmp('keys'))
   let rows = 0
@@ -35,10 +65,10 @@ export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDi
       rows += batch.rows.length
       for (const { name: column } of spec.columns) {
         const data = batch.tensors[column]!
-        await spools.get(column)!.append(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        await file.append(partOf.get(column)!, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
       }
       const labels = BigInt64Array.from(batch.rows, (row) => BigInt(row.label ?? -1))
-      await spools.get('labels')!.append(new Uint8Array(labels.buffer))
+      await file.append(partOf.get('labels')!, new Uint8Array(labels.buffer))
       const lines = batch.rows.map((row) => {
         const { key, uri, label, caption, metadata = null, width, height, sha256 } = row
         const className = label === null ? undefined : spec.classes?.[label]
@@ -58,36 +88,12 @@ export async function openSafetensorsWriter(spec: ShardSpec, name: string, tmpDi
       await keys.write(Buffer.from(lines.join('')))
     },
     async finish() {
-      const entries: HeaderEntry[] = [
-        { name: 'labels', dtype: 'I64', shape: [rows] },
-        ...spec.columns.map((c) => ({ name: c.name, dtype: DTYPES[c.dtype], shape: [rows, ...c.shape] })),
-      ]
-      const latents = spec.columns.find((c) => c.name === 'latents')!
-      const header = encodeSafetensorsHeader(entries, {
-        // As the reference writes them; ours follow.
-        total_size: String(rows),
-        dtype: TORCH[latents.dtype],
-        device: 'cpu',
-        ...spec.provenance,
-      })
-      const out = await openFileSink(tmp('all'))
-      try {
-        await out.write(header.bytes)
-        for (const entry of header.order) {
-          const spool = spools.get(entry.name)!
-          await spool.copyTo(out)
-          await spool.close()
-        }
-      } catch (error) {
-        await out.abort()
-        throw error
-      }
-      const files: FinishedFile[] = [{ name, ...(await out.finish()) }]
+      const files: FinishedFile[] = [{ name, ...(await file.finish(headerOf(spec, rows).bytes)) }]
       files.push({ name: keysName, ...(await keys.finish()) })
       return files
     },
     async abort() {
-      await Promise.allSettled([...[...spools.values()].map((spool) => spool.close()), keys.abort()])
+      await Promise.allSettled([file.abort(), keys.abort()])
     },
   }
 }

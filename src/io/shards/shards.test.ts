@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import fc from 'fast-check'
@@ -48,10 +48,11 @@ async function write(
   format: ShardSpec['format'],
   count: number,
   cuts: number[],
+  expectedRows?: number,
 ): Promise<{ files: ShardFiles; all: RowBatch }> {
   const dir = await mkdtemp(path.join(tmpdir(), 'vtp-shard-'))
   onTestFinished(() => rm(dir, { recursive: true, force: true }))
-  const writer = await openShardWriter(spec(format), 3, dir)
+  const writer = await openShardWriter(spec(format), 3, dir, expectedRows)
   const all = makeRows(count)
   let from = 0
   for (const cut of [...cuts, count]) {
@@ -64,7 +65,6 @@ async function write(
   }
   const files = await writer.finish()
   // Readers look at the extension and at the sidecar: give the files their names.
-  const { rename } = await import('node:fs/promises')
   for (const file of files.files) {
     await rename(file.path, path.join(dir, file.name))
     file.path = path.join(dir, file.name)
@@ -115,6 +115,22 @@ describe.each(FORMATS)('%s', (format) => {
     )
   })
 
+  it('has the same bytes whether or not its rows were expected, and when fewer have come', async () => {
+    const plain = await write(format, 7, [3])
+    for (const expected of [7, 8, 1000]) {
+      const { files } = (await write(format, 7, [3], expected)).files
+      const inBrief = ({ name, bytes, sha256 }: (typeof files)[number]) => ({ name, bytes, sha256 })
+      expect(files.map(inBrief)).toEqual(plain.files.files.map(inBrief))
+      for (const { path: file, sha256 } of files)
+        expect(
+          createHash('sha256')
+            .update(await readFile(file))
+            .digest('hex'),
+        ).toBe(sha256)
+      expect(await readdir(path.dirname(files[0]!.path))).toHaveLength(files.length)
+    }
+  })
+
   it('can be empty', async () => {
     const { files } = await write(format, 0, [])
     const shard = await openShard(files.files[0]!.path)
@@ -125,11 +141,12 @@ describe.each(FORMATS)('%s', (format) => {
   it('leaves nothing behind when it is aborted', async () => {
     const dir = await mkdtemp(path.join(tmpdir(), 'vtp-shard-'))
     onTestFinished(() => rm(dir, { recursive: true, force: true }))
-    const writer = await openShardWriter(spec(format), 0, dir)
-    await writer.append(makeRows(3))
-    await writer.abort()
-    const { readdir } = await import('node:fs/promises')
-    expect(await readdir(dir)).toEqual([])
+    for (const expected of [undefined, 3]) {
+      const writer = await openShardWriter(spec(format), 0, dir, expected)
+      await writer.append(makeRows(3))
+      await writer.abort()
+      expect(await readdir(dir)).toEqual([])
+    }
   })
 })
 
@@ -196,4 +213,20 @@ it('safetensors shards have the layout of LightningDiT', async () => {
   const labels = new BigInt64Array((await file.readBytes('labels')).slice().buffer)
   expect([...labels]).toEqual([-1n, 1n, 2n, -1n])
   await file.close()
+})
+
+it('embeddings for clip-retrieval have the same bytes whether or not their rows were expected', async () => {
+  const columns: TensorColumn[] = [{ name: 'clip', dtype: 'float16', shape: [5] }]
+  const digests: string[][] = []
+  for (const expected of [undefined, 4, 1000]) {
+    const dir = await mkdtemp(path.join(tmpdir(), 'vtp-shard-'))
+    onTestFinished(() => rm(dir, { recursive: true, force: true }))
+    const writer = await openShardWriter({ ...spec('npy'), columns }, 0, dir, expected)
+    await writer.append({ rows: makeRows(4).rows, tensors: { clip: Uint16Array.from({ length: 20 }, (_, i) => i) } })
+    const { files } = await writer.finish()
+    digests.push(files.map(({ sha256 }) => sha256))
+    expect(await readdir(dir)).toHaveLength(files.length)
+  }
+  expect(digests[1]).toEqual(digests[0])
+  expect(digests[2]).toEqual(digests[0])
 })

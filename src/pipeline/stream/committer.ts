@@ -122,7 +122,7 @@ export function createCommitter(context: CommitterContext): Committer {
         if (batch.start === 0) {
           rejects = []
           current = { unit, entries: 0 }
-          await writer.open(unit.index)
+          await writer.open(unit.index, batch.job.unit.rows)
         }
         const before = rejects.length
         rejects.push(...batch.rejects)

@@ -13,16 +13,37 @@ export function nonFiniteReject({ key, uri }: Pick<RowMeta, 'key' | 'uri'>, colu
   return { key, uri, stage: 'encode', code: 'non_finite', message }
 }
 
+/** Bits of the exponent, and what carries into the sign where they are all ones; two halves at once. */
+const HALVES = { exponents: 0x7c007c00, carry: 0x04000400, signs: 0x80008000 }
+const FLOATS = { exponents: 0x7f800000, carry: 0x00800000, signs: 0x80000000 }
+
+/** Whether no value is infinite or NaN, by its bits: four bytes at a time, without a branch for each. */
 function isFiniteRow(data: TensorData, start: number, end: number): boolean {
   if (data instanceof Uint16Array) {
-    for (let i = start; i < end; i++) if ((data[i]! & 0x7c00) === 0x7c00) return false
-  } else if (data instanceof Float32Array) {
-    // x - x is 0 for finite x and NaN otherwise: one pass without a call per element.
-    let sum = 0
-    for (let i = start; i < end; i++) sum += data[i]! - data[i]!
-    return sum === 0
+    // Words begin at multiples of four bytes: a half may stand before them, and one behind.
+    const from = start + (((data.byteOffset >> 1) + start) & 1)
+    const count = Math.max(0, (end - from) >> 1)
+    const edges = [...data.subarray(start, Math.min(from, end)), ...data.subarray(from + 2 * count, end)]
+    if (edges.some((bits) => (bits & 0x7c00) === 0x7c00)) return false
+    return areFinite(new Uint32Array(data.buffer, data.byteOffset + 2 * from, count), HALVES)
   }
-  return true
+  if (!(data instanceof Float32Array)) return true
+  return areFinite(new Uint32Array(data.buffer, data.byteOffset + 4 * start, end - start), FLOATS)
+}
+
+function areFinite(words: Uint32Array, { exponents, carry, signs }: typeof HALVES): boolean {
+  const whole = words.length & ~3
+  let carried = 0
+  let i = 0
+  for (; i < whole; i += 4) {
+    carried |=
+      ((words[i]! & exponents) + carry) |
+      ((words[i + 1]! & exponents) + carry) |
+      ((words[i + 2]! & exponents) + carry) |
+      ((words[i + 3]! & exponents) + carry)
+  }
+  for (; i < words.length; i++) carried |= (words[i]! & exponents) + carry
+  return (carried & signs) === 0
 }
 
 /** The batch without rows that are not finite, and which those were. The batch itself when all are. */

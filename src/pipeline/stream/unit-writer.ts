@@ -33,14 +33,15 @@ export interface Appended {
 }
 
 export type WriteRequest =
-  | { type: 'open'; unit: number }
+  | { type: 'open'; unit: number; entries: number }
   | { type: 'append'; batch: RowBatch; place: BatchPlace | undefined }
   | { type: 'keep' }
   | { type: 'finish' }
   | { type: 'abort' }
 
 export interface UnitWriter {
-  open(unit: number): Promise<void>
+  /** `entries`: of the unit's listing; each becomes a row or a reject. */
+  open(unit: number, entries: number): Promise<void>
   /** Appends rows in order; their tensors are transferred away. Rows without a place come from a piece. */
   append(batch: RowBatch, place?: BatchPlace): Promise<Appended>
   /** Writes what no piece holds yet of the open unit. */
@@ -58,7 +59,7 @@ export function createUnitWriter(settings: WriterSettings): UnitWriter {
     failed: (why) => new VtpError(`The shards cannot be written: ${why}`, { code: 'write_failed' }),
   })
   return {
-    open: async (unit) => void (await thread.call({ type: 'open', unit })),
+    open: async (unit, entries) => void (await thread.call({ type: 'open', unit, entries })),
     append: async (batch, place) => {
       const buffers = new Set(Object.values(batch.tensors).map((data) => data.buffer as ArrayBuffer))
       return (await thread.call({ type: 'append', batch, place }, [...buffers])) as Appended

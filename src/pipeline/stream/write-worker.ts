@@ -16,7 +16,7 @@ let writer: ShardWriter | undefined
 async function handle(request: WriteRequest): Promise<unknown> {
   switch (request.type) {
     case 'open':
-      writer = await openShardWriter(settings.spec, request.unit, settings.tmpDir)
+      writer = await openShardWriter(settings.spec, request.unit, settings.tmpDir, request.entries)
       keeper.open(request.unit)
       return undefined
     case 'append': {

@@ -60,7 +60,7 @@ async function convertShard(file: string, unit: number, folder: string, stop?: A
     const hasFlips = shard.columns.some(({ name }) => name === 'latents_flip')
     const columns = [latents, { ...latents, name: 'latents_flip' }]
     const spec = { format: 'safetensors' as const, columns, captions: false, provenance: shard.provenance }
-    const writer = await openShardWriter(spec, unit, folder)
+    const writer = await openShardWriter(spec, unit, folder, shard.rows)
     try {
       for await (const { rows, tensors } of shard.read(
         hasFlips ? ['latents', 'latents_flip'] : ['latents'],
