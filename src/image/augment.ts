@@ -2,10 +2,10 @@
 
 import type { Random } from '../math/random.js'
 import type { RgbImage } from '../types.js'
+import { cropImage } from './crop.js'
 import { flipHorizontal } from './flip.js'
 import { resizePillow } from './resize.js'
 import { roundHalfEven } from './round.js'
-import { cropImage } from './transform.js'
 
 const ATTEMPTS = 10
 const AREA = [0.08, 1] as const

@@ -9,6 +9,7 @@ import type { Sharp } from 'sharp'
 import { RejectError, type RgbImage } from '../types.js'
 import { decodeBmp } from './bmp.js'
 import { cmykToRgb } from './cmyk.js'
+import type { ImagePart, WantPart } from './cropped-resize.js'
 import { DEFAULT_LIMITS, type DecodeLimits } from './decode-limits.js'
 import { decodeGif } from './gif.js'
 import { decodeBaselineJpeg } from './jpeg/decode-baseline.js'
@@ -69,12 +70,16 @@ function checkScans({ width, height, scans }: JpegFrame): void {
   throw reject('too_many_pixels', `${scans} scans of ${width}×${height} pixels are more than can be decoded in time`)
 }
 
-/** Decodes one image. Throws RejectError (stage `decode`) for anything wrong with it. */
+/**
+ * Decodes one image, or the part of it that is wanted, where its decoder can leave out the rest. Throws RejectError
+ * (stage `decode`) for anything wrong with it.
+ */
 export async function decodeImage(
   bytes: Uint8Array,
   limits: DecodeLimits = DEFAULT_LIMITS,
   place: DecodePlace = 'pool',
-): Promise<RgbImage> {
+  wantPart?: WantPart,
+): Promise<RgbImage | ImagePart> {
   if (bytes.length === 0) throw reject('empty', 'the file has 0 bytes')
   const format = sniffFormat(bytes)
   if (!format) throw reject('unsupported_format', 'not a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file')
@@ -84,7 +89,7 @@ export async function decodeImage(
     if (format === 'ppm') return decodePpm(bytes, check)
     if (format === 'gif') return decodeGif(bytes, check)
     if (format === 'jpeg' && place === 'here') {
-      const image = decodeBaselineJpeg(bytes, check, stopwatch(limits))
+      const image = decodeBaselineJpeg(bytes, check, stopwatch(limits), wantPart)
       if (image) return image
     }
     if (format === 'tiff') return await decodeTiff(bytes, tiffHelpers(bytes, limits, check))

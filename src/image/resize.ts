@@ -56,24 +56,40 @@ function vertical(data: Uint8Array, width: number, outHeight: number, c: Coeffic
   return out
 }
 
+/** Weights along each axis that changes its size. */
+export interface Axes {
+  horizontal?: Coefficients
+  vertical?: Coefficients
+}
+
+function axesTo(image: RgbImage, width: number, height: number, filter: Filter): Axes {
+  return {
+    ...(width !== image.width && { horizontal: coefficients(image.width, width, filter) }),
+    ...(height !== image.height && { vertical: coefficients(image.height, height, filter) }),
+  }
+}
+
 /**
  * `Image.resize((width, height), filter)` of an RGB image. An image of that size already is returned as it is.
  */
 export function resizePillow(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
-  if (width === image.width && height === image.height) return image
-  const axes = {
-    ...(width !== image.width && { horizontal: coefficients(image.width, width, filter) }),
-    ...(height !== image.height && { vertical: coefficients(image.height, height, filter) }),
-  }
-  return resizeSimd(image, width, height, axes) ?? resizeReference(image, width, height, filter)
+  return resizeBy(image, width, height, axesTo(image, width, height, filter))
+}
+
+/** Resamples with the given weights, whose windows must lie in the image. */
+export function resizeBy(image: RgbImage, width: number, height: number, axes: Axes): RgbImage {
+  if (!axes.horizontal && !axes.vertical) return image
+  return resizeSimd(image, width, height, axes) ?? referenceBy(image, width, height, axes)
 }
 
 /** The same in TypeScript: what resize-simd.ts is checked against, and the fallback. */
 export function resizeReference(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
+  return referenceBy(image, width, height, axesTo(image, width, height, filter))
+}
+
+function referenceBy(image: RgbImage, width: number, height: number, axes: Axes): RgbImage {
   let { data } = image
-  if (width !== image.width) {
-    data = horizontal(data, image.width, image.height, width, coefficients(image.width, width, filter))
-  }
-  if (height !== image.height) data = vertical(data, width, height, coefficients(image.height, height, filter))
+  if (axes.horizontal) data = horizontal(data, image.width, image.height, width, axes.horizontal)
+  if (axes.vertical) data = vertical(data, width, height, axes.vertical)
   return { data, width, height }
 }

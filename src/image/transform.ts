@@ -12,20 +12,18 @@
  * The output size follows from the spec alone.
  */
 import { usageError } from '../errors.js'
-import { RejectError, type RgbImage } from '../types.js'
+import type { RgbImage } from '../types.js'
+import { cropImage } from './crop.js'
+import { croppedResize, isPart, resizeCropped } from './cropped-resize.js'
 import { flipHorizontal } from './flip.js'
 import { cropFloat, FLOAT_FILTERS, type FloatFilter, type FloatImage, resizeFloat } from './float-image.js'
 import { FILTERS, type Filter } from './resample-weights.js'
 import { resizePillow } from './resize.js'
+import { checkBetween, checkWithin, MAX_INTERMEDIATE_PIXELS, tooLarge } from './resize-limits.js'
 import { roundHalfEven } from './round.js'
+import { type Step, shortSize } from './transform-steps.js'
 
-export type Step =
-  | { kind: 'resize'; height: number; width: number; filter: Filter }
-  | { kind: 'resize-short'; size: number; filter: Filter }
-  | { kind: 'center-crop'; height: number; width: number }
-  | { kind: 'adm-crop'; size: number }
-  | { kind: 'hflip' }
-  | { kind: 'float-resize'; size: number; filter: FloatFilter }
+export type { Step } from './transform-steps.js'
 
 export interface Transform {
   /** Canonical text: equal transforms have equal text. */
@@ -146,21 +144,27 @@ function stepText(step: Step): string {
   }
 }
 
-/** Applies a transform: uint8 [H, W, 3] → uint8 [height, width, 3]. */
-export function applyTransform(image: RgbImage, transform: Transform): RgbImage {
-  return transform.steps.reduce(applyStep, image)
+/** Applies a transform: uint8 [H, W, 3] → uint8 [height, width, 3]. The part that its first steps look at will do. */
+export function applyTransform(image: RgbImage, { steps }: Transform): RgbImage {
+  const cropped = croppedResize(steps, isPart(image) ? image.of : image)
+  if (!cropped) return steps.reduce(applyStep, image)
+  return steps.slice(cropped.steps).reduce(applyStep, resizeCropped(image, cropped))
 }
 
 function applyStep(image: RgbImage, step: Step): RgbImage {
   switch (step.kind) {
     case 'resize':
-      return resizeBounded(image, step.width, step.height, step.filter)
-    case 'resize-short':
-      return resizeShort(image, step.size, step.filter)
+      checkBetween(image, step.width)
+      return resizePillow(image, step.width, step.height, step.filter)
+    case 'resize-short': {
+      const { width, height } = shortSize(image, step.size)
+      checkWithin(image, width, height)
+      return resizePillow(image, width, height, step.filter)
+    }
     case 'center-crop':
       return centerCrop(image, step.height, step.width)
     case 'adm-crop':
-      return admCrop(image, step.size)
+      return resizeCropped(image, croppedResize([step], image)!)
     case 'hflip':
       return flipHorizontal(image)
     case 'float-resize':
@@ -182,56 +186,6 @@ export function applyFloatTransform(image: RgbImage, { steps }: Transform): Floa
   return floats
 }
 
-/** Largest image that a step may make on the way: a long thin image grows with its longer side. */
-const MAX_INTERMEDIATE_PIXELS = 64_000_000
-
-function tooLarge(image: ImageSides, width: number, height: number): RejectError {
-  const message = `${image.width}×${image.height} pixels would become ${width}×${height} on the way to its crop`
-  return new RejectError('too_many_pixels', 'transform', message)
-}
-
-function resizeWithin(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
-  if (width * height > MAX_INTERMEDIATE_PIXELS) {
-    throw tooLarge(image, width, height)
-  }
-  return resizeBounded(image, width, height, filter)
-}
-
-/** Between the passes an image has its new width and its old height: a very tall one grows there. */
-const MAX_PIXELS_BETWEEN = 100_000_000
-
-function resizeBounded(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
-  if (width * image.height > Math.max(MAX_PIXELS_BETWEEN, image.width * image.height)) {
-    const message = `${image.width}×${image.height} pixels would become ${width}×${image.height} while they are resized`
-    throw new RejectError('too_many_pixels', 'transform', message)
-  }
-  return resizePillow(image, width, height, filter)
-}
-
-type ImageSides = Pick<RgbImage, 'width' | 'height'>
-
-/** Sides when the shorter one becomes `size`, as torchvision's Resize computes them. */
-function shortSize({ width, height }: ImageSides, size: number): ImageSides {
-  const long = Math.trunc((size * Math.max(width, height)) / Math.min(width, height))
-  return width <= height ? { width: size, height: long } : { width: long, height: size }
-}
-
-function resizeShort(image: RgbImage, size: number, filter: Filter): RgbImage {
-  const { width, height } = shortSize(image, size)
-  return resizeWithin(image, width, height, filter)
-}
-
-/** A rectangle of the image; it must lie inside. */
-export function cropImage(image: RgbImage, left: number, top: number, width: number, height: number): RgbImage {
-  if (left === 0 && top === 0 && width === image.width && height === image.height) return image
-  const data = new Uint8Array(width * height * 3)
-  for (let y = 0; y < height; y++) {
-    const from = ((top + y) * image.width + left) * 3
-    data.set(image.data.subarray(from, from + width * 3), y * width * 3)
-  }
-  return { data, width, height }
-}
-
 function centerCrop(image: RgbImage, height: number, width: number): RgbImage {
   let padded = image
   if (image.width < width || image.height < height) {
@@ -247,20 +201,4 @@ function centerCrop(image: RgbImage, height: number, width: number): RgbImage {
   const top = roundHalfEven((padded.height - height) / 2)
   const left = roundHalfEven((padded.width - width) / 2)
   return cropImage(padded, left, top, width, height)
-}
-
-/** center_crop_arr of the reference (vtp/utils/image_utils.py, after ADM). */
-function admCrop(image: RgbImage, size: number): RgbImage {
-  let current = image
-  while (Math.min(current.width, current.height) >= 2 * size) {
-    current = resizePillow(current, current.width >> 1, current.height >> 1, 'box')
-  }
-  const scale = size / Math.min(current.width, current.height)
-  current = resizeWithin(
-    current,
-    roundHalfEven(current.width * scale),
-    roundHalfEven(current.height * scale),
-    'bicubic',
-  )
-  return cropImage(current, (current.width - size) >> 1, (current.height - size) >> 1, size, size)
 }

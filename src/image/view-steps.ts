@@ -9,10 +9,10 @@ import {
   solarize,
   toGrey,
 } from './color.js'
+import { cropImage } from './crop.js'
 import { flipHorizontal } from './flip.js'
 import type { Filter } from './resample-weights.js'
 import { resizePillow } from './resize.js'
-import { cropImage } from './transform.js'
 
 /** Parameters as torchvision's functional operations take them; a box is [top, left, height, width]. */
 export type ViewStep =

@@ -115,6 +115,37 @@ export function writeColourRow(luma: usize, cbLine: usize, crLine: usize, to: us
   }
 }
 
+/** The same row as planes of red, green and blue. */
+export function writeColourPlanes(
+  luma: usize,
+  cbLine: usize,
+  crLine: usize,
+  red: usize,
+  green: usize,
+  blue: usize,
+  width: i32,
+): void {
+  for (let x = 0; x < width; x += 16) {
+    const y0 = v128.load8x8_u(luma + x)
+    const y1 = v128.load8x8_u(luma + x + 8)
+    const cb0 = v128.load(cbLine + (x << 1))
+    const cb1 = v128.load(cbLine + (x << 1) + 16)
+    const cr0 = v128.load(crLine + (x << 1))
+    const cr1 = v128.load(crLine + (x << 1) + 16)
+    v128.store(red + x, i8x16.narrow_i16x8_u(redOf(y0, cr0), redOf(y1, cr1)))
+    v128.store(green + x, i8x16.narrow_i16x8_u(greenOf(y0, cb0, cr0), greenOf(y1, cb1, cr1)))
+    v128.store(blue + x, i8x16.narrow_i16x8_u(blueOf(y0, cb0), blueOf(y1, cb1)))
+  }
+}
+
+/** Planes of red, green and blue -> `width` RGB pixels. */
+export function writePlanes(red: usize, green: usize, blue: usize, to: usize, width: i32): void {
+  for (let x = 0; x < width; x += 16) {
+    storeRgb(to, v128.load(red + x), v128.load(green + x), v128.load(blue + x))
+    to += 48
+  }
+}
+
 /** One row of grey -> `width` RGB pixels. */
 export function writeGreyRow(luma: usize, to: usize, width: i32): void {
   for (let x = 0; x < width; x += 16) {

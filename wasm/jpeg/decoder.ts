@@ -12,7 +12,17 @@ import {
   roomFor,
   skipRestart,
 } from './bits'
-import { addRows, centreRow, LINE_SLACK, widenLine, widenRow, writeColourRow, writeGreyRow } from './colour'
+import {
+  addRows,
+  centreRow,
+  LINE_SLACK,
+  widenLine,
+  widenRow,
+  writeColourPlanes,
+  writeColourRow,
+  writeGreyRow,
+} from './colour'
+import { openHalving, planeOf, takeRow } from './halve'
 import { lastCoefficient, readBlock, tableAt } from './huffman'
 import { clearBlock, transformBlock } from './idct'
 import { COMPONENTS, HUFFMAN, QUANT, reserve, resetMemory } from './memory'
@@ -33,6 +43,18 @@ let mcuRow: i32 = 0
 let restartInterval: i32 = 0
 let restartsSeen: i32 = 0
 let untilRestart: i32 = 0
+
+/** The part that is wanted, in pixels of the image, and how often it is halved. */
+let left: i32 = 0
+let right: i32 = 0
+let top: i32 = 0
+let bottom: i32 = 0
+let halvings: i32 = 0
+/** MCUs and rows of them whose samples are made: those of the part and one more on every side, whose chroma is mixed in. */
+let firstMcu: i32 = 0
+let endMcu: i32 = 0
+let firstMcuRow: i32 = 0
+let endMcuRow: i32 = 0
 
 /** Per component: DC table, AC table, prediction, and its plane: one row of context, then one row of MCUs. */
 const dcTable = new StaticArray<usize>(COMPONENTS)
@@ -92,7 +114,30 @@ export function begin(
   crLine = reserve(line)
   sums = reserve(line) + 16
   band = reserve(<usize>width * 3 * (8 * down + 1) + LINE_SLACK)
+  wantPart(0, 0, width, height)
   return band == 0 ? 0 : scan
+}
+
+function wantPart(x: i32, y: i32, endX: i32, endY: i32): void {
+  left = x
+  top = y
+  right = endX
+  bottom = endY
+  halvings = 0
+  firstMcu = max(0, left / (8 * across) - 1)
+  endMcu = min(mcusPerRow, (right - 1) / (8 * across) + 2)
+  firstMcuRow = max(0, top / (8 * down) - 1)
+  endMcuRow = min(mcuRows, (bottom - 1) / (8 * down) + 2)
+}
+
+/**
+ * Says, before `start`, that only a part is wanted, its sides multiples of two to the power of `count`, halved so
+ * often. False: give up.
+ */
+export function choosePart(x: i32, y: i32, partWidth: i32, partHeight: i32, count: i32): bool {
+  wantPart(x, y, x + partWidth, y + partHeight)
+  halvings = count
+  return count == 0 || openHalving(partWidth, count)
 }
 
 /** Call it when the scan's bytes and the tables are there. False: give up. */
@@ -105,9 +150,14 @@ export function start(scanBytes: i32): bool {
   return openSegment()
 }
 
-/** Decodes the next row of MCUs. Returns how many rows of RGB it completed (`bandAt`); -1: give up. */
+/** Whether all rows of MCUs are decoded. */
+export function isDone(): bool {
+  return mcuRow == mcuRows
+}
+
+/** Decodes the next row of MCUs. Returns how many rows of RGB it completed (`bandAt`), which may be none; -1: give up. */
 export function nextBand(): i32 {
-  if (mcuRow == mcuRows) return 0
+  const isWanted = mcuRow >= firstMcuRow && mcuRow < endMcuRow
   for (let c = 0; c < components; c++) {
     const bytes = stride[c]
     memory.copy(plane[c], plane[c] + bytes * 8 * downOf(c), bytes)
@@ -117,7 +167,8 @@ export function nextBand(): i32 {
       if (untilRestart == 0 && !restart()) return -1
       untilRestart--
     }
-    for (let c = 0; c < components; c++) if (!readMcu(c, x)) return -1
+    const isSeen = isWanted && x >= firstMcu && x < endMcu
+    for (let c = 0; c < components; c++) if (!readMcu(c, x, isSeen)) return -1
     if (isOverrun()) return -1
   }
   mcuRow++
@@ -128,8 +179,12 @@ export function nextBand(): i32 {
   const begun = (mcuRow - 1) * 8 * down
   const first = mcuRow == 1 ? 0 : begun - late
   const end = isLast ? height : begun + 8 * down - late
-  for (let y = first; y < end; y++) writeRow(y - begun, y, band + (y - first) * width * 3)
-  return end - first
+  const rowBytes = ((right - left) >> halvings) * 3
+  let rows = 0
+  for (let y = max(first, top); y < min(end, bottom); y++) {
+    if (writeRow(y - begun, y, band + rows * rowBytes)) rows++
+  }
+  return rows
 }
 
 /** Where the rows of the last band are. */
@@ -149,8 +204,8 @@ function restart(): bool {
   return openSegment()
 }
 
-/** The blocks of one component in MCU `x` of this row. */
-function readMcu(c: i32, x: i32): bool {
+/** The blocks of one component in MCU `x` of this row; their samples are made where they are seen. */
+function readMcu(c: i32, x: i32, isSeen: bool): bool {
   const bytes = stride[c]
   const h = acrossOf(c)
   const v = downOf(c)
@@ -160,7 +215,7 @@ function readMcu(c: i32, x: i32): bool {
     for (let i = 0; i < h; i++) {
       prediction[c] += readBlock(dcTable[c], acTable[c], prediction[c])
       if (lastCoefficient < 0) return false
-      transformBlock(quant, to, bytes, lastCoefficient)
+      if (isSeen) transformBlock(quant, to, bytes, lastCoefficient)
       clearBlock()
       to += 8
     }
@@ -168,28 +223,42 @@ function readMcu(c: i32, x: i32): bool {
   return true
 }
 
-/** RGB of row `y` of the image, row `local` of this MCU row (-1: the one above). */
-function writeRow(local: i32, y: i32, to: usize): void {
-  const luma = plane[0] + stride[0] * (local + 1)
-  if (components == 1) return writeGreyRow(luma, to, width)
-  chromaLine(1, y, cbLine)
-  chromaLine(2, y, crLine)
-  writeColourRow(luma, cbLine, crLine, to, width)
+/** RGB of row `y` of the image, row `local` of this MCU row (-1: the one above). False: it waits to be halved. */
+function writeRow(local: i32, y: i32, to: usize): bool {
+  const luma = plane[0] + stride[0] * (local + 1) + left
+  const count = right - left
+  if (components == 3) {
+    chromaLine(1, y, cbLine)
+    chromaLine(2, y, crLine)
+  }
+  const cb = cbLine + (left << 1)
+  const cr = crLine + (left << 1)
+  if (halvings == 0) {
+    if (components == 1) writeGreyRow(luma, to, count)
+    else writeColourRow(luma, cb, cr, to, count)
+    return true
+  }
+  if (components == 1) for (let c = 0; c < 3; c++) memory.copy(planeOf(c), luma, count)
+  else writeColourPlanes(luma, cb, cr, planeOf(0), planeOf(1), planeOf(2), count)
+  return takeRow(to)
 }
 
-/** The line of chroma for row `y`, as wide as luma. */
+/** The line of chroma for row `y`, as wide as luma, where its samples were made. */
 function chromaLine(c: i32, y: i32, to: usize): void {
-  const zero = plane[c] + stride[c] * (1 - (mcuRow - 1) * 8) // where row 0 of the whole plane would be
-  const count = (width + across - 1) / across
+  const first = firstMcu * 8
+  const zero = plane[c] + stride[c] * (1 - (mcuRow - 1) * 8) + first // where row 0 of the whole plane would be
+  // At an edge of the image the last value is repeated. At an edge of what was made that is wrong, but nobody looks.
+  const count = min(endMcu * 8, (width + across - 1) / across) - first
+  const line = to + (first << 1) * across
   if (across == 1) {
-    centreRow(zero + y * stride[c], to, count)
+    centreRow(zero + y * stride[c], line, count)
   } else if (down == 1) {
     widenRow(zero + y * stride[c], sums, count)
-    widenLine(sums, to, count, 1, 2, 2)
+    widenLine(sums, line, count, 1, 2, 2)
   } else {
     const near = y >> 1
     const far = y & 1 ? min(near + 1, ((height + 1) >> 1) - 1) : max(near - 1, 0)
     addRows(zero + near * stride[c], zero + far * stride[c], sums, count)
-    widenLine(sums, to, count, 8, 7, 4)
+    widenLine(sums, line, count, 8, 7, 4)
   }
 }

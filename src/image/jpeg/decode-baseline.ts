@@ -8,6 +8,7 @@
  */
 import type { RgbImage } from '../../types.js'
 import { onceWasm } from '../../wasm.js'
+import type { ImagePart, WantPart } from '../cropped-resize.js'
 import { type JpegHeader, readJpegHeader } from './header.js'
 import { JPEG_WASM } from './wasm-bytes.js'
 
@@ -26,7 +27,9 @@ interface JpegModule {
     down: number,
     restartInterval: number,
   ): number
+  choosePart(left: number, top: number, width: number, height: number, halvings: number): number
   start(scanBytes: number): number
+  isDone(): number
   nextBand(): number
   bandAt(): number
   scanEnd(): number
@@ -46,38 +49,61 @@ const NATURAL = [
 const loadModule = onceWasm<JpegModule>(JPEG_WASM)
 
 /**
- * Decodes a baseline JPEG. `checkSize` may throw before anything is decoded, `checkTime` while it is.
- * Undefined: the file is of another kind or damaged.
+ * Decodes a baseline JPEG, or the part of it that is wanted. `checkSize` may throw before anything is decoded,
+ * `checkTime` while it is. Undefined: the file is of another kind or damaged, wherever the damage is.
  */
 export function decodeBaselineJpeg(
   bytes: Uint8Array,
   checkSize: (width: number, height: number) => void,
   checkTime: () => void,
-): RgbImage | undefined {
+  wantPart: WantPart = () => undefined,
+): RgbImage | ImagePart | undefined {
   const header = readJpegHeader(bytes)
   if (!header || bytes.length - header.scanAt > MAX_SCAN_BYTES) return undefined
   const module = loadModule()
   if (!module) return undefined
-  const { width, height } = header
-  checkSize(width, height)
+  const whole = { width: header.width, height: header.height }
+  checkSize(whole.width, whole.height)
   const scan = bytes.subarray(header.scanAt)
-  if (!openScan(module, header, scan)) return undefined
+  const at = openScan(module, header, scan)
+  if (at === 0) return undefined
+  const part = wantPart(whole)
+  if (part) {
+    const sides = [part.left, part.top, part.width, part.height].map((side) => side << part.halvings)
+    const [left, top, width, height] = sides as [number, number, number, number]
+    if (!module.choosePart(left, top, width, height, part.halvings)) return undefined
+  }
+  const { width, height } = part ?? whole
+  if (!startScan(module, scan, at)) return undefined
+  const data = readBands(module, width, height, checkTime)
+  if (!data) return undefined
+  // Anything else behind the pixels is libjpeg-turbo's to judge.
+  const end = module.scanEnd()
+  if (scan[end] !== 0xff || scan[end + 1] !== EOI) return undefined
+  return { data, width, height, ...(part && { of: whole, left: part.left, top: part.top }) }
+}
+
+/** The pixels of all bands; undefined where the module gives up. */
+function readBands(
+  module: JpegModule,
+  width: number,
+  height: number,
+  checkTime: () => void,
+): Uint8Array<ArrayBuffer> | undefined {
   // Not zeroed first: every byte is written, or the array is dropped.
   const data = new Uint8Array(Buffer.allocUnsafeSlow(width * height * 3).buffer)
-  for (let y = 0; y < height; ) {
+  for (let y = 0; !module.isDone(); ) {
     const rows = module.nextBand()
     if (rows < 0) return undefined
-    data.set(new Uint8Array(module.memory.buffer, module.bandAt(), rows * width * 3), y * width * 3)
+    if (rows > 0) data.set(new Uint8Array(module.memory.buffer, module.bandAt(), rows * width * 3), y * width * 3)
     y += rows
     checkTime()
   }
-  // Anything else behind the pixels is libjpeg-turbo's to judge.
-  const end = module.scanEnd()
-  return scan[end] === 0xff && scan[end + 1] === EOI ? { data, width, height } : undefined
+  return data
 }
 
-/** Gives the module a file's tables and its scan. */
-function openScan(module: JpegModule, header: JpegHeader, scan: Uint8Array): boolean {
+/** Gives the module a file's tables. Returns where its scan goes; 0 where it gives up. */
+function openScan(module: JpegModule, header: JpegHeader, scan: Uint8Array): number {
   const { components, huffman, quantisers } = header
   const memory = () => new Uint8Array(module.memory.buffer)
   const at = module.begin(
@@ -89,10 +115,10 @@ function openScan(module: JpegModule, header: JpegHeader, scan: Uint8Array): boo
     header.down,
     header.restartInterval,
   )
-  if (at === 0) return false
+  if (at === 0) return 0
   for (const index of new Set(components.flatMap(({ dc, ac }) => [dc, 4 + ac]))) {
     memory().set(huffman[index]!, module.huffmanAt.value)
-    if (!module.buildTable(index)) return false
+    if (!module.buildTable(index)) return 0
   }
   for (const [i, { quant, dc, ac }] of components.entries()) {
     const table = new Uint16Array(module.memory.buffer, module.quantAt.value + i * 128, 64)
@@ -101,6 +127,10 @@ function openScan(module: JpegModule, header: JpegHeader, scan: Uint8Array): boo
     })
     module.setTables(i, dc, ac)
   }
-  memory().set(scan, at)
+  return at
+}
+
+function startScan(module: JpegModule, scan: Uint8Array, at: number): boolean {
+  new Uint8Array(module.memory.buffer).set(scan, at)
   return module.start(scan.length) !== 0
 }

@@ -7,16 +7,17 @@ import { createHash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
 import { freeBuffers, serveThread } from '../../async/serve-thread.js'
 import { RejectError } from '../../types.js'
+import { isPart } from '../cropped-resize.js'
 import { decodeImage } from '../decode.js'
 import { unpackRawRgb } from '../raw-rgb.js'
 import { placePictures, type WorkerReply, type WorkerRequest } from './pool.js'
-import { makePictures } from './views.js'
+import { makePictures, partOfViews } from './views.js'
 
 async function answer({ id, bytes, views, limits, place }: WorkerRequest): Promise<WorkerReply> {
   try {
     const raw = unpackRawRgb(bytes)
-    const image = raw?.image ?? (await decodeImage(bytes, limits, 'here'))
-    const { width, height } = raw?.original ?? image
+    const image = raw?.image ?? (await decodeImage(bytes, limits, 'here', partOfViews(views)))
+    const { width, height } = raw?.original ?? (isPart(image) ? image.of : image)
     const pictures = makePictures(image, views)
     const sha256 = raw?.original.sha256 ?? createHash('sha256').update(bytes).digest()
     if (!place) return { id, width, height, sha256, pictures }

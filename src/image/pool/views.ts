@@ -6,6 +6,7 @@ import { type DrawPlace, drawsAt } from '../../math/draws.js'
 import { createRandom } from '../../math/random.js'
 import { RejectError, type RgbImage } from '../../types.js'
 import { augment } from '../augment.js'
+import { type WantPart, wantedPart } from '../cropped-resize.js'
 import { drawView, type ViewLaw } from '../draw-view.js'
 import { flipHorizontal } from '../flip.js'
 import { resizeForCleanFid } from '../resize-float.js'
@@ -47,7 +48,16 @@ function transformOf(spec: string): Transform {
   return found
 }
 
-/** The pictures of an image, in the order of the views. Throws RejectError (stage `transform`) where one cannot be made. */
+/** What of an image all views together look at; undefined where that is the whole. */
+export function partOfViews(views: readonly View[]): WantPart | undefined {
+  const [first] = views
+  if (first?.kind !== 'transform') return undefined
+  if (!views.every((view) => view.kind === 'transform' && view.spec === first.spec)) return undefined
+  const { steps } = transformOf(first.spec)
+  return (whole) => wantedPart(steps, whole)
+}
+
+/** The pictures of an image, or of the part of it that they look at, in the order of the views. Throws RejectError (stage `transform`) where one cannot be made. */
 export function makePictures(image: RgbImage, views: readonly View[]): Picture[] {
   // A picture and its mirror image are resampled once.
   const made = new Map<string, RgbImage>()
