@@ -80,6 +80,8 @@ export interface JointOptions {
   perceptual?: ReadonlyMap<string, Float32Array>
   /** Steps that the start has done. */
   done?: number
+  /** A file's beginning: the engine's profile of the run goes to it. */
+  profile?: string
 }
 
 /** The schedules' values at a step. */
@@ -97,7 +99,7 @@ export function ratesAt({ schedules, freeze_last_layer_iters: frozen }: HyperPar
 export async function openJointTrainer(
   initial: JointInitial,
   recipe: PretrainRecipe,
-  { threads, batch, perceptual, done = 0 }: JointOptions,
+  { threads, batch, perceptual, done = 0, profile }: JointOptions,
 ): Promise<JointTrainer> {
   const { config } = initial
   const given = recipe.hyper_parameters
@@ -122,7 +124,7 @@ export async function openJointTrainer(
       .map(({ name, shape }) => [name, shape]),
   )
   const built = buildJointGraph({ config, recipe, periods: initial.periods, trained: shapes, teacher, batch })
-  const session = await openTrainingSession(built.graph, threads)
+  const session = await openTrainingSession(built.graph, threads, profile)
   const centres = new Map<string, Float32Array>()
   for (const name of built.centres.keys())
     centres.set(name, (await initial.centre(name)) ?? new Float32Array(prototypes(initial.head)))
@@ -173,7 +175,10 @@ export async function openJointTrainer(
       const seconds = { gradients: (computed - began) / 1000, optimizer: (performance.now() - computed) / 1000 }
       return { log, signals, seconds }
     },
-    close: () => session.release(),
+    async close() {
+      if (profile !== undefined) session.endProfiling()
+      await session.release()
+    },
   }
 
   function update(
@@ -209,7 +214,11 @@ function prototypes(head: Shapes): number {
 }
 
 /** Throws VtpError `engine_open_failed`. */
-export async function openTrainingSession(graph: GraphBuilder, threads: number): Promise<ort.InferenceSession> {
+export async function openTrainingSession(
+  graph: GraphBuilder,
+  threads: number,
+  profile?: string,
+): Promise<ort.InferenceSession> {
   try {
     return await ort.InferenceSession.create(graph.encode(''), {
       executionProviders: ['cpu'],
@@ -218,6 +227,7 @@ export async function openTrainingSession(graph: GraphBuilder, threads: number):
       graphOptimizationLevel: 'all',
       enableMemPattern: false,
       logSeverityLevel: 3,
+      ...(profile !== undefined && { enableProfiling: true, profileFilePrefix: profile }),
       // Idle threads must not spin while the optimiser runs.
       extra: { session: { intra_op: { allow_spinning: '0' } } },
     })
