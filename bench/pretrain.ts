@@ -102,7 +102,9 @@ async function ours(): Promise<Measured> {
 function openOfficial(): { process: ChildProcess; lines: Interface } {
   const script = fileURLToPath(new URL('./support/official_pretrain.py', import.meta.url))
   const args = [script, process.env.VTP_CLONE!, state, String(threads), '--shared', '--fused']
-  const child = spawn(process.env.VTP_PYTHON ?? 'python3', args, { stdio: ['pipe', 'pipe', 'inherit'] })
+  // Threads that wait must not spin: on a machine that others use they would burn what they wait for.
+  const env = { OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0', ...process.env }
+  const child = spawn(process.env.VTP_PYTHON ?? 'python3', args, { stdio: ['pipe', 'pipe', 'inherit'], env })
   return { process: child, lines: createInterface({ input: child.stdout }) }
 }
 
