@@ -129,6 +129,10 @@ export async function openJointTrainer(
   for (const name of built.centres.keys())
     centres.set(name, (await initial.centre(name)) ?? new Float32Array(prototypes(initial.head)))
   const scratch = new Float32Array(Math.max(...trained.map(({ parameter }) => parameter.length)))
+  // Gradients go into the same memory at every step: fresh pages would cost a few percent of it.
+  const fetches: Record<string, ort.Tensor | null> = Object.fromEntries(session.outputNames.map((name) => [name, null]))
+  for (const { name, shape, parameter } of trained)
+    fetches[built.gradients.get(name)!] = new ort.Tensor('float32', new Float32Array(parameter.length), shape)
   let updates = done
 
   const feedsOf = (tensors: JointBatch, temperature: number): Record<string, ort.Tensor> => {
@@ -154,7 +158,7 @@ export async function openJointTrainer(
     async step(tensors, iteration) {
       const rates = ratesAt(given, iteration)
       const began = performance.now()
-      const results = await session.run(feedsOf(tensors, rates.teacher_temp))
+      const results = await session.run(feedsOf(tensors, rates.teacher_temp), fetches)
       const values = (name: string): Float32Array => results[name]!.data as Float32Array
       const gradients = new Map([...built.gradients].map(([name, output]) => [name, values(output)]))
       const found = Object.fromEntries([...built.losses].map(([name, output]) => [name, values(output)[0]!]))
