@@ -2,7 +2,7 @@
  * Steps of joint pre-training against the same steps with the official training class in PyTorch float32, on the same
  * batches, in interleaved rounds: what `vtp pretrain` computes between reading a batch and writing its log.
  *
- *   VTP_CLONE=clone VTP_PYTHON=python npx tsx bench/pretrain.ts IMAGES [--recipe recipes/tiny-cpu.yaml]
+ *   VTP_OFFICIAL=clone VTP_PYTHON=python npx tsx bench/pretrain.ts IMAGES [--recipe recipes/tiny-cpu.yaml]
  *       [--set KEY=VALUE] [--threads 1] [--steps 4] [--rounds 5] [--alone] [--profile]
  *
  * IMAGES is a source with classes or captions. PyTorch gets the same savings as ours: one pass of the trunk for the
@@ -101,7 +101,7 @@ async function ours(): Promise<Measured> {
 
 function openOfficial(): { process: ChildProcess; lines: Interface } {
   const script = fileURLToPath(new URL('./support/official_pretrain.py', import.meta.url))
-  const args = [script, process.env.VTP_CLONE!, state, String(threads), '--shared', '--fused']
+  const args = [script, process.env.VTP_OFFICIAL!, state, String(threads), '--shared', '--fused']
   // Threads that wait must not spin: on a machine that others use they would burn what they wait for.
   const env = { OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0', ...process.env }
   const child = spawn(process.env.VTP_PYTHON ?? 'python3', args, { stdio: ['pipe', 'pipe', 'inherit'], env })
