@@ -162,7 +162,7 @@ for (let round = 0; round <= rounds; round++) {
   found.vtp.push(mine)
   if (theirs) found.pytorch.push(theirs)
 }
-peer?.process.stdin!.end()
+peer?.process.stdin?.end()
 const images = data.plan.images
 const seconds = (all: Measured[], key: 'cpu' | 'wall'): number => median(all.map((one) => one[key])) / steps
 printTable(
