@@ -14,6 +14,9 @@ the published layout, which every command here opens, with the rest of the state
 pure function of images, recipe and seed: running the same command again continues it, and no bit depends on
 interruptions, threads or folders. An image that cannot be read is replaced by the next one of the listing.
 
+--stage decoder is the second stage: the pixel decoder of --init is fine-tuned with L1, LPIPS and a PatchGAN on latents
+that are computed once. Nothing else of the model changes, and that is checked.
+
 Exit codes: 0 done; 2 wrong usage; 3 failed; 4 interrupted.`
   static override examples = [
     {
@@ -27,6 +30,11 @@ Exit codes: 0 done; 2 wrong usage; 3 failed; 4 interrupted.`
         '<%= config.bin %> <%= command.id %> photos/train --recipe recipes/tiny-cpu.yaml --set hyper_parameters.w_ssl=0 --out run-2',
     },
     {
+      description: 'The second stage: the decoder of a model, judged and drawn every 1,000 steps',
+      command:
+        '<%= config.bin %> <%= command.id %> photos/train --stage decoder --init run/checkpoints/0002000 --recipe recipes/decoder.yaml --set config.image_size=64 --eval-every 1000 --eval-source photos/test --samples-every 1000 --out run-decoder',
+    },
+    {
       description: 'Three steps on given batches',
       command:
         '<%= config.bin %> <%= command.id %> --replay batches.safetensors --init case --recipe recipe.json --steps 3 --out run',
@@ -38,7 +46,12 @@ Exit codes: 0 done; 2 wrong usage; 3 failed; 4 interrupted.`
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Pretrain)
+    const given = { ...flags, source: args.source }
+    if (flags.stage === 'decoder') {
+      const { runDecoderCommand } = await import('../cli/run/pretrain-decoder.js')
+      return runDecoderCommand(this.context(), given)
+    }
     const { runPretrainCommand } = await import('../cli/run/pretrain.js')
-    return runPretrainCommand(this.context(), { ...flags, source: args.source })
+    return runPretrainCommand(this.context(), given)
   }
 }

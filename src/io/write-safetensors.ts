@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises'
 import { float32ToBfloat16, float32ToFloat16 } from '../math/half.js'
 import { writeAtomically } from './atomic.js'
-import { encodeSafetensorsHeader } from './safetensors-header.js'
+import { encodeSafetensorsHeader, type SafetensorsDtype } from './safetensors-header.js'
 
 export interface FloatTensor {
   name: string
@@ -12,7 +12,17 @@ export interface FloatTensor {
   dtype?: 'F32' | 'F16' | 'BF16'
 }
 
-function bytesOf({ values, dtype = 'F32' }: FloatTensor): Uint8Array {
+/** A tensor as another file has it. */
+export interface RawTensor {
+  name: string
+  shape: readonly number[]
+  dtype: SafetensorsDtype
+  bytes(): Promise<Uint8Array>
+}
+
+async function bytesOf(tensor: FloatTensor | RawTensor): Promise<Uint8Array> {
+  if ('bytes' in tensor) return tensor.bytes()
+  const { values, dtype = 'F32' } = tensor
   const stored = dtype === 'F32' ? values : dtype === 'F16' ? float32ToFloat16(values) : float32ToBfloat16(values)
   return new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength)
 }
@@ -20,7 +30,7 @@ function bytesOf({ values, dtype = 'F32' }: FloatTensor): Uint8Array {
 /** Makes or replaces `file`. Tensors are read one after the other, so that `values` may be getters. */
 export async function writeSafetensors(
   file: string,
-  tensors: readonly FloatTensor[],
+  tensors: readonly (FloatTensor | RawTensor)[],
   metadata: Record<string, string> = {},
 ): Promise<void> {
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]))
@@ -32,7 +42,7 @@ export async function writeSafetensors(
     const out = await open(tmp, 'w')
     try {
       await out.writeFile(header.bytes)
-      for (const { name } of header.order) await out.writeFile(bytesOf(byName.get(name)!))
+      for (const { name } of header.order) await out.writeFile(await bytesOf(byName.get(name)!))
     } finally {
       await out.close()
     }

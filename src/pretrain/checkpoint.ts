@@ -3,13 +3,15 @@
  * published layout, which every command and the official loader open; `training.safetensors` beside them holds the rest
  * of the state, `training.json` what it is the state of.
  */
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
+import { VtpError } from '../errors.js'
 import { removeLeftOvers, syncFolder, temporaryName, writeAtomically } from '../io/atomic.js'
 import { makeFolder } from '../io/make-folder.js'
 import { storageError } from '../io/storage-error.js'
 import { type FloatTensor, writeSafetensors } from '../io/write-safetensors.js'
 import { expectedTensors } from '../model/vtp/tensors.js'
+import type { SavedState } from '../train/folder.js'
 import type { JointState } from './joint.js'
 import type { PretrainStart } from './start.js'
 import { HEAD, isBuffer, STUDENT, TEACHER } from './state.js'
@@ -25,19 +27,37 @@ export interface CheckpointOptions {
 }
 
 /** Writes a checkpoint, in place of what has its name. Throws VtpErrors for a full disk, with what was there intact. */
-export async function writeCheckpoint(
+export function writeCheckpoint(
   folder: string,
   start: PretrainStart,
   state: JointState,
-  options: CheckpointOptions,
+  { exported, note }: CheckpointOptions,
+): Promise<void> {
+  return writeCheckpointFolder(folder, { configText: start.configText, note }, async (made) => {
+    await writeSafetensors(path.join(made, 'training.safetensors'), await trainingTensors(start, state, exported))
+    await writeSafetensors(path.join(made, 'model.safetensors'), await modelTensors(start, state, exported), {
+      format: 'pt',
+    })
+  })
+}
+
+/** A checkpoint's folder, whole or not at all: configuration, note, and what `write` puts into the folder it is given. */
+export async function writeCheckpointFolder(
+  folder: string,
+  { configText, note }: { configText: string; note?: object },
+  write: (made: string) => Promise<void>,
 ): Promise<void> {
   const parent = path.dirname(path.resolve(folder))
   const made = temporaryName(folder)
+  const text = (name: string, content: string): Promise<void> =>
+    writeAtomically(path.join(made, name), (tmp) => writeFile(tmp, content))
   try {
     await makeFolder(parent)
     await removeLeftOvers(parent)
     await makeFolder(path.resolve(made))
-    await writeFiles(made, start, state, options)
+    await text('config.json', configText)
+    if (note) await text('training.json', `${JSON.stringify(note, null, 1)}\n`)
+    await write(made)
     await rm(folder, { recursive: true, force: true })
     await rename(made, folder)
     await syncFolder(parent)
@@ -45,22 +65,6 @@ export async function writeCheckpoint(
     await rm(made, { recursive: true, force: true }).catch(() => {})
     throw storageError('Cannot write', folder, error)
   }
-}
-
-async function writeFiles(
-  folder: string,
-  start: PretrainStart,
-  state: JointState,
-  { exported, note }: CheckpointOptions,
-): Promise<void> {
-  const text = (name: string, content: string): Promise<void> =>
-    writeAtomically(path.join(folder, name), (tmp) => writeFile(tmp, content))
-  await text('config.json', start.configText)
-  if (note) await text('training.json', `${JSON.stringify(note, null, 1)}\n`)
-  await writeSafetensors(path.join(folder, 'training.safetensors'), await trainingTensors(start, state, exported))
-  await writeSafetensors(path.join(folder, 'model.safetensors'), await modelTensors(start, state, exported), {
-    format: 'pt',
-  })
 }
 
 async function modelTensors(start: PretrainStart, { trained }: JointState, exported: Export): Promise<FloatTensor[]> {
@@ -97,4 +101,15 @@ async function trainingTensors(
   for (const [name, values] of centres)
     training.push({ name: `center.${name}`, shape: [...centreShapes[name]!, values.length], values })
   return training
+}
+
+/** Throws VtpError `bad_checkpoint` for a state that is not of the step in its name. */
+export async function assertStep(dest: string, { name, step }: SavedState): Promise<void> {
+  const text = await readFile(path.join(dest, name, 'training.json'), 'utf8').catch(() => '{}')
+  const found = (JSON.parse(text) as { step?: unknown }).step
+  if (found === step) return
+  throw new VtpError(`${name} in ${dest} is of step ${found}`, {
+    code: 'bad_checkpoint',
+    suggestions: ['remove that folder: the training goes on from the one before it'],
+  })
 }

@@ -16,7 +16,7 @@ import { IMAGENET_MEAN, IMAGENET_STD } from '../image/normalize.js'
 import { addLpipsMaps } from '../model/lpips/graph.js'
 import type { VtpConfig } from '../model/vtp/config.js'
 import { addPixelDecoder, type TrainingModel } from '../model/vtp/training.js'
-import { addMean, addScaled } from './losses.js'
+import { addLaplacianL1, addMean, addScaled } from './losses.js'
 import { addPatchGan, type NormStatistics, type PatchGanShape, patchGanShapes } from './patchgan.js'
 import type { Shapes } from './state.js'
 
@@ -24,6 +24,8 @@ export interface GanSettings extends PatchGanShape {
   disc_loss: 'hinge' | 'vanilla'
   disc_weight: number
   perceptual_weight: number
+  /** What is compared pixel by pixel: L1, or L1 on a Laplacian pyramid. */
+  pixel_loss: 'l1' | 'laplacian'
   /** Of pixels: the mean, or the sum divided by the images. */
   reduction: 'mean' | 'sum'
 }
@@ -71,7 +73,7 @@ export function buildGanGraph(spec: GanSpec): GanGraph {
   const [batch, , height, width] = image.shape.map(Number) as [number, number, number, number]
   const target = targetPlanes(graph, [batch, height, width])
 
-  const { nll, rec } = reconstructionLoss(graph, settings, image, target)
+  const { nll, parts } = reconstructionLoss(graph, settings, image, target)
   const judge = (planes: Value) => addPatchGan(graph, (name) => discriminator.get(name)!, settings, planes)
   const [fake, real] = [judge(image), judge(target)]
   const g = addScaled(graph, addMean(graph, fake.logits), -1)
@@ -90,12 +92,12 @@ export function buildGanGraph(spec: GanSpec): GanGraph {
   const dLoss = graph.op('Mul', [plain, factor])
   const discriminatorSlopes = addGradients(graph, dLoss, [...discriminator.values()])
   const logged: [string, Value][] = [
-    ['generator_loss', graph.op('Add', [nll, graph.op('Mul', [g, strength])])],
-    ['nll_loss', nll],
-    ['rec_loss', rec],
+    ['total', graph.op('Add', [nll, graph.op('Mul', [g, strength])])],
+    ['nll', nll],
+    ...parts,
     ['g_loss', g],
     ['d_weight', weight],
-    ['disc_loss', dLoss],
+    ['d_loss', dLoss],
     ['logits_real', addMean(graph, real.logits)],
     ['logits_fake', addMean(graph, fake.logits)],
   ]
@@ -141,21 +143,28 @@ function targetPlanes(graph: GraphBuilder, [batch, height, width]: readonly [num
   return graph.op('Sub', [graph.op('Div', [planes, graph.scalar(127.5)]), graph.scalar(1)])
 }
 
+/** What is minimised but for the adversarial part, and its parts as they are logged, without weights. */
 function reconstructionLoss(
   graph: GraphBuilder,
-  { perceptual_weight: perceptual, reduction }: GanSettings,
+  { perceptual_weight: perceptual, pixel_loss, reduction }: GanSettings,
   image: Value,
   target: Value,
-): { nll: Value; rec: Value } {
-  const l1 = addMean(graph, graph.op('Abs', [graph.op('Sub', [image, target])]))
-  const weight = (name: string, shape: number[]): Value => graph.input({ name: `v.${name}`, dtype: 'float32', shape })
-  const lpips = (): Value => {
+): { nll: Value; parts: [string, Value][] } {
+  const pixel =
+    pixel_loss === 'laplacian'
+      ? addLaplacianL1(graph, image, target)
+      : addMean(graph, graph.op('Abs', [graph.op('Sub', [image, target])]))
+  const parts: [string, Value][] = [[`rec_${pixel_loss}`, pixel]]
+  let rec = pixel
+  if (perceptual !== 0) {
+    const weight = (name: string, shape: number[]): Value => graph.input({ name: `v.${name}`, dtype: 'float32', shape })
     const maps = addLpipsMaps(graph, weight, image, target, true)
-    return maps.map((map) => addMean(graph, map)).reduce((sum, value) => graph.op('Add', [sum, value]))
+    const lpips = maps.map((map) => addMean(graph, map)).reduce((sum, value) => graph.op('Add', [sum, value]))
+    parts.push(['rec_lpips', lpips])
+    rec = graph.op('Add', [pixel, addScaled(graph, lpips, perceptual)])
   }
-  const rec = perceptual === 0 ? l1 : graph.op('Add', [l1, addScaled(graph, lpips(), perceptual)])
   const pixels = image.shape.slice(1).reduce<number>((product, side) => product * Number(side), 1)
-  return { nll: reduction === 'mean' ? rec : addScaled(graph, rec, pixels), rec }
+  return { nll: reduction === 'mean' ? rec : addScaled(graph, rec, pixels), parts }
 }
 
 function adaptiveWeight(graph: GraphBuilder, { disc_weight }: GanSettings, nll: Value, g: Value): Value {

@@ -1,6 +1,6 @@
 /**
  * Steps of the decoder's GAN stage: the decoder is updated first, then the discriminator on the same reconstructions.
- * Adam(0.5, 0.9) for both, no decay, no schedule. The discriminator sees reconstructions, targets, and reconstructions
+ * Adam for both, no decay, no schedule. The discriminator sees reconstructions, targets, and reconstructions
  * again, as the reference's two optimiser passes do: three updates of its running statistics.
  */
 import * as ort from '../engine/runtime.js'
@@ -8,12 +8,15 @@ import type { VtpConfig } from '../model/vtp/config.js'
 import type { TrainingModel } from '../model/vtp/training.js'
 import { globalNorm, updateTensor } from '../train/adamw.js'
 import { buildGanGraph, type GanGraph, type GanSettings } from './gan-graph.js'
-import { openTrainingSession } from './joint.js'
+import { assertFinite, openTrainingSession } from './joint.js'
 import { NORM_MOMENTUM, patchGanNorms, patchGanShapes } from './patchgan.js'
 import type { Shapes } from './state.js'
 
 export interface GanHyperParameters extends GanSettings {
   lr: number
+  /** Of Adam, for both networks. */
+  betas: readonly [number, number]
+  eps: number
   /** Steps before the discriminator counts. */
   disc_start: number
 }
@@ -25,6 +28,8 @@ export interface GanInitial {
   decoder: Shapes
   /** `pixel_decoder.…` and `main.…`, running statistics of the batch norms included. */
   read(name: string): Promise<Float32Array>
+  /** Adam's moment of a trained tensor; undefined where there is none yet. */
+  moment?(kind: 'exp_avg' | 'exp_avg_sq', name: string): Promise<Float32Array | undefined>
 }
 
 export interface GanBatch {
@@ -52,12 +57,21 @@ export interface GanState {
   statistics: ReadonlyMap<string, Float32Array>
 }
 
-export type GanLog = Record<string, number>
+export type GanLog = { total: number } & Record<string, number>
+
+export interface GanResult {
+  log: GanLog
+  image: Float32Array
+  seconds: { gradients: number; optimizer: number }
+}
 
 export interface GanTrainer {
   readonly state: GanState
-  /** One step; `step` counts from 0. `image` are the reconstructions before it, [B, 3, H, W] in −1…1. */
-  step(batch: GanBatch, step: number): Promise<{ log: GanLog; image: Float32Array }>
+  /**
+   * One step; `step` counts from 0. `image` are the reconstructions before it, [B, 3, H, W] in −1…1. Throws VtpError
+   * `not_finite`, and the state is as it was.
+   */
+  step(batch: GanBatch, step: number): Promise<GanResult>
   close(): Promise<void>
 }
 
@@ -68,8 +82,6 @@ export interface GanOptions {
   /** Weights of LPIPS by name, where it has a weight. */
   perceptual?: ReadonlyMap<string, Float32Array>
 }
-
-const OPTIMIZER = { beta1: 0.5, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, emaDecay: 0 }
 
 export async function openGanTrainer(
   initial: GanInitial,
@@ -82,7 +94,10 @@ export async function openGanTrainer(
     for (const [name, shape] of shapes) {
       const parameter = (await initial.read(name)).slice()
       const zeros = (): Float32Array => new Float32Array(parameter.length)
-      tensors.push({ name, shape, parameter, expAvg: zeros(), expAvgSq: zeros(), gradient: zeros() })
+      const moment = async (kind: 'exp_avg' | 'exp_avg_sq'): Promise<Float32Array> =>
+        (await initial.moment?.(kind, name)) ?? zeros()
+      const moments = { expAvg: await moment('exp_avg'), expAvgSq: await moment('exp_avg_sq') }
+      tensors.push({ name, shape, parameter, ...moments, gradient: zeros() })
     }
     return tensors
   }
@@ -93,33 +108,42 @@ export async function openGanTrainer(
     for (const part of ['running_mean', 'running_var'])
       statistics.set(`${name}.${part}`, (await initial.read(`${name}.${part}`)).slice())
   const session = await openTrainingSession(built.graph, threads)
-  const scratch = new Float32Array(Math.max(...[...decoder, ...discriminator].map((t) => t.parameter.length)))
+  const all = [...decoder, ...discriminator]
+  const scratch = new Float32Array(Math.max(...all.map((t) => t.parameter.length)))
+  const { lr, betas, eps } = given
+  const optimizer = { beta1: betas[0], beta2: betas[1], epsilon: eps, weightDecay: 0, emaDecay: 0 }
 
   return {
     state: { decoder, discriminator, statistics },
     async step({ latents: values, target }, step) {
+      const began = performance.now()
       const isOn = step >= given.disc_start ? 1 : 0
       const feeds = feedsOf(built, { values, target, isOn, decoder, discriminator, perceptual, latents })
       const results = await session.run(feeds)
       const output = (name: string): Float32Array => results[name]!.data as Float32Array
       for (const tensor of decoder) tensor.gradient = output(built.decoderGradients.get(tensor.name)!)
       for (const tensor of discriminator) tensor.gradient = output(built.discriminatorGradients.get(tensor.name)!)
-      for (const tensor of [...decoder, ...discriminator])
-        updateTensor({ ...tensor, ema: scratch.subarray(0, tensor.parameter.length) }, tensor.gradient, OPTIMIZER, {
-          lr: given.lr,
-          step: step + 1,
-          gradientScale: 1,
+      const logged = Object.fromEntries([...built.logged].map(([name, from]) => [name, output(from)[0]!]))
+      const norm = (tensors: readonly GanTensor[]): number => globalNorm(tensors.map(({ gradient }) => gradient))
+      const log = {
+        ...logged,
+        total: logged.total!,
+        disc_factor: isOn,
+        grad_norm: norm(decoder),
+        d_grad_norm: norm(discriminator),
+      }
+      assertFinite(log, `Step ${step + 1}`, [
+        'lower the learning rate (hyper_parameters.lr)',
+        'look at the images of this step',
+      ])
+      const computed = performance.now()
+      for (const tensor of all)
+        updateTensor({ ...tensor, ema: scratch.subarray(0, tensor.parameter.length) }, tensor.gradient, optimizer, {
+          ...{ lr, step: step + 1, gradientScale: 1 },
         })
       followStatistics(statistics, built, output)
-      const logged = [...built.logged].map(([name, from]) => [name, output(from)[0]!] as const)
-      return {
-        log: {
-          ...Object.fromEntries(logged),
-          disc_factor: isOn,
-          grad_norm: globalNorm(decoder.map(({ gradient }) => gradient)),
-        },
-        image: output(built.image),
-      }
+      const seconds = { gradients: (computed - began) / 1000, optimizer: (performance.now() - computed) / 1000 }
+      return { log, image: output(built.image), seconds }
     },
     close: () => session.release(),
   }

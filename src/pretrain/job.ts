@@ -3,21 +3,20 @@
  * of the plan and the number of the step: kills, other numbers of threads and workers and another folder change no bit
  * of a checkpoint.
  */
-import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { VtpError } from '../errors.js'
 import type { Store } from '../io/store.js'
 import { MANIFEST } from '../pipeline/ledger/layout.js'
-import { showImages } from '../pipeline/show.js'
-import { LOG, listCheckpoints, newestState, pictureName, type SavedState } from '../train/folder.js'
+import { LOG, listCheckpoints, newestState, type SavedState } from '../train/folder.js'
 import { openLog, type RunLog } from '../train/log.js'
-import { isDue, runLoop, type StepOutcome } from '../train/loop.js'
+import { runLoop, type StepOutcome } from '../train/loop.js'
 import { writeReport } from '../train/report-page.js'
 import { inRunFolder } from '../train/run-folder.js'
 import { createAlarms } from './alarms.js'
 import type { PretrainBatch } from './batch-reader.js'
+import { assertStep } from './checkpoint.js'
 import { type JointThread, openJointThread } from './joint-thread.js'
-import { type Judged, judgeCheckpoint } from './judge.js'
+import { lastJudged } from './judge.js'
+import { lookAt, looksDue } from './looks.js'
 import { loadPretrainPlan, type PretrainPlan, settlePretrainPlan } from './plan.js'
 import { type PreparedPretrain, preparePretrain } from './prepare.js'
 import { renderPretrainReport } from './report.js'
@@ -68,16 +67,6 @@ async function pretrainIn(store: Store, prepared: PreparedPretrain, request: Pre
   }
 }
 
-async function assertStep(dest: string, { name, step }: SavedState): Promise<void> {
-  const text = await readFile(path.join(dest, name, 'training.json'), 'utf8').catch(() => '{}')
-  const found = (JSON.parse(text) as { step?: unknown }).step
-  if (found === step) return
-  throw new VtpError(`${name} in ${dest} is of step ${found}`, {
-    code: 'bad_checkpoint',
-    suggestions: ['remove that folder: the training goes on from the one before it'],
-  })
-}
-
 interface PretrainRunParts {
   prepared: PreparedPretrain
   plan: PretrainPlan
@@ -100,9 +89,11 @@ class PretrainRun {
 
   /** From step `first`, which is done and lies in `from` (undefined: nowhere in DEST), to the last one. */
   async steps(first: number, from: SavedState | undefined): Promise<PretrainResult> {
-    const { prepared, request, log } = this.parts
+    const { prepared, request, log, store, config } = this.parts
     const { data, steps, saveEvery, parameters } = prepared
     const { images } = data.plan
+    const size = prepared.recipe.config.image_size
+    const transform = `resize(${size},${size},bicubic)`
     const { done, newest, interrupted, seconds } = await runLoop<PretrainBatch, PretrainRecord>(
       {
         ...{ dest: request.dest, ending: ENDING, log, batch: images, steps, saveEvery },
@@ -110,8 +101,8 @@ class PretrainRun {
         read: (step) => data.read(step),
         run: (step, batch) => this.step(step, batch),
         write: (state) => this.write(state),
-        looksDue: (step) => isDue(step, request.samplesEvery) || isDue(step, request.evalEvery),
-        lookAt: (state) => this.lookAt(state),
+        looksDue: (step) => looksDue(request, step),
+        lookAt: (state) => lookAt(state, { request, config, transform, store, log, report: () => this.report() }),
         onProgress: (progress) => {
           for (const message of this.alarms.check(log.records)) request.onNote?.(`Step ${progress.step}: ${message}`)
           request.onProgress?.(progress)
@@ -147,42 +138,6 @@ class PretrainRun {
     })
   }
 
-  /** Sheet, evaluation and report of a saved step, as far as they are due and not there; false when stopped. */
-  private async lookAt({ step, name }: SavedState): Promise<boolean> {
-    const { request, log } = this.parts
-    const model = path.join(request.dest, name)
-    if (isDue(step, request.samplesEvery)) await this.draw(step, model)
-    const last = log.records.at(-1)
-    if (isDue(step, request.evalEvery) && request.evaluation && last?.step === step && last.protocol === undefined) {
-      const judged = await this.judge(model)
-      if (!judged) return false
-      await log.extend({ ...judged.found, protocol: judged.protocol })
-    }
-    if (request.stop?.aborted) return false
-    await this.report()
-    return true
-  }
-
-  private async draw(step: number, model: string): Promise<void> {
-    const { request, prepared, store } = this.parts
-    if (await store.stat(pictureName(step))) return
-    const { dest, cacheDir, device, evaluation, stop } = request
-    const size = prepared.recipe.config.image_size
-    await showImages({
-      source: evaluation?.source ?? request.source,
-      out: path.join(dest, pictureName(step)),
-      ...{ model, cacheDir, device, stop, limit: SHEET_ROWS },
-      transform: `resize(${size},${size},bicubic)`,
-    })
-  }
-
-  private judge(model: string) {
-    const { request, prepared, config } = this.parts
-    const { device, cacheDir, maxPixels, stop } = request
-    const size = prepared.recipe.config.image_size
-    return judgeCheckpoint({ ...request.evaluation!, model, config, size, device, cacheDir, maxPixels, stop })
-  }
-
   private async report(): Promise<void> {
     const { plan, request, log, prepared } = this.parts
     const { steps, parameters, data } = prepared
@@ -210,14 +165,4 @@ class PretrainRun {
     }
     await store.put(MANIFEST, Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`))
   }
-}
-
-/** Images of a sheet. */
-const SHEET_ROWS = 6
-
-function lastJudged(records: readonly PretrainRecord[]): Judged | null {
-  const found = records.findLast((record) => record.protocol !== undefined)
-  if (!found) return null
-  const { zeroshot, probe_latents, probe_features, psnr, ssim } = found
-  return { zeroshot, probe_latents, probe_features, psnr, ssim }
 }

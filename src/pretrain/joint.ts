@@ -169,7 +169,10 @@ export async function openJointTrainer(
         total: found.total!,
         ...found,
       }
-      assertFinite(log)
+      assertFinite(log, `Step ${iteration}`, [
+        'lower the learning rate, or clip gradients (clip_grad)',
+        'raise the teacher temperature',
+      ])
       const computed = performance.now()
       updates++
       const gradientScale = clipFactor(log.grad_norm, { maxGradNorm: given.clip_grad ?? undefined })
@@ -243,12 +246,10 @@ export async function openTrainingSession(
   }
 }
 
-function assertFinite(log: JointLog): void {
+/** Throws VtpError `not_finite` that names the values which are not. */
+export function assertFinite(log: Record<string, number>, what: string, suggestions: string[]): void {
   const bad = Object.entries(log).filter(([, value]) => !Number.isFinite(value))
   if (bad.length === 0) return
   const seen = bad.map(([name, value]) => `${name} = ${value}`).join(', ')
-  throw new VtpError(`Step ${log.iteration} is not finite: ${seen}`, {
-    code: 'not_finite',
-    suggestions: ['lower the learning rate, or clip gradients (clip_grad)', 'raise the teacher temperature'],
-  })
+  throw new VtpError(`${what} is not finite: ${seen}`, { code: 'not_finite', suggestions })
 }

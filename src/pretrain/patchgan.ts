@@ -4,6 +4,7 @@
  */
 import type { GraphBuilder, Value } from '../graph/builder.js'
 import type { Parameter } from '../model/vtp/training.js'
+import { normals, STREAMS, uniforms } from '../train/streams.js'
 import type { Shapes } from './state.js'
 
 export interface PatchGanShape {
@@ -26,6 +27,8 @@ interface Layer {
 const KERNEL = 4
 const SLOPE = { float: 0.2 }
 const EPSILON = 1e-5
+/** Of fresh weights. */
+const SIGMA = 0.02
 /** Share of a batch's statistics in the running ones, at each pass. */
 export const NORM_MOMENTUM = 0.1
 
@@ -39,6 +42,11 @@ function layersOf({ ndf, layers }: PatchGanShape): Layer[] {
   return [{ at: 0, from: 3, to: ndf, stride: 2 }, ...inner, last]
 }
 
+/** Logits on a side that an image of this side gets; below 1 it is too small. */
+export function patchGanGrid(shape: PatchGanShape, side: number): number {
+  return layersOf(shape).reduce((size, { stride }) => Math.floor((size + 2 - KERNEL) / stride) + 1, side)
+}
+
 /** Shapes of the trained tensors, named as the official state dict does. */
 export function patchGanShapes(shape: PatchGanShape): Shapes {
   const shapes = new Map<string, readonly number[]>()
@@ -48,6 +56,31 @@ export function patchGanShapes(shape: PatchGanShape): Shapes {
     else for (const part of ['weight', 'bias']) shapes.set(`main.${norm}.${part}`, [to])
   }
   return shapes
+}
+
+/**
+ * The first value of a tensor: the official `weights_init` over PyTorch's own (convolutions normal 0.02, their biases
+ * uniform ±1/√fan_in; batch norm normal (1, 0.02) and 0). A function of seed and name.
+ */
+export function freshPatchGan(name: string, shape: PatchGanShape, seed: number): Float32Array {
+  const shapes = patchGanShapes(shape)
+  const [, at, part] = name.split('.') as [string, string, string]
+  const channels = patchGanNorms(shape).get(`main.${at}`)
+  if (part.startsWith('running_')) return new Float32Array(channels!).fill(part === 'running_var' ? 1 : 0)
+  const size = shapes.get(name)!
+  const count = size.reduce((a, b) => a * b, 1)
+  const index = [...shapes.keys()].indexOf(name)
+  if (part === 'weight') {
+    const mean = channels === undefined ? 0 : 1
+    return normals(seed, STREAMS.init, index, count).map((value) => mean + SIGMA * value)
+  }
+  if (channels !== undefined) return new Float32Array(count)
+  const bound =
+    shapes
+      .get(`main.${at}.weight`)!
+      .slice(1)
+      .reduce((a, b) => a * b, 1) ** -0.5
+  return Float32Array.from({ length: count }, (_, i) => bound * (2 * uniforms(seed, STREAMS.init, index, i)[0] - 1))
 }
 
 /** Names of the batch norms, and their channels. */

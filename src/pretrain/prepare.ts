@@ -1,12 +1,12 @@
 /** From what the user asked for to a plan and everything that it names, opened and checked against each other. */
 import path from 'node:path'
 import { processorKind } from '../engine/processor.js'
-import { usageError, VtpError } from '../errors.js'
+import { usageError } from '../errors.js'
 import { fileDigest } from '../io/file-digest.js'
 import type { VtpConfig } from '../model/vtp/config.js'
 import { engineVersion, vtpVersion } from '../version.js'
 import { openPretrainData, type PretrainData } from './data.js'
-import { readPerceptual } from './perceptual.js'
+import { lookForLpips } from './perceptual.js'
 import { makePretrainPlan, type PretrainPlan, plannedConfig } from './plan.js'
 import { CONFIG_KEYS, type PretrainRecipe, readPretrainRecipe } from './recipe.js'
 import type { PretrainRequest } from './request.js'
@@ -85,19 +85,11 @@ export function assertHasTeacher({ hyper_parameters: given }: PretrainRecipe): v
 async function withPixelLoss(recipe: PretrainRecipe, request: PretrainRequest): Promise<PretrainRecipe> {
   const { hyper_parameters: given, config } = recipe
   if (given.w_rec === 0 || given.w_lpips === 0) return recipe
-  try {
-    await readPerceptual(recipe, request)
-    return recipe
-  } catch (error) {
-    if (!(error instanceof VtpError) || error.code !== 'weights_missing' || request.weights !== undefined) throw error
-    request.onNote?.(
-      'There are no weights of LPIPS (--weights DIR): L1 on a Laplacian pyramid takes the place of L1 + LPIPS.',
-    )
-    return {
-      ...recipe,
-      config: { ...config, pixel_loss: 'laplacian' },
-      hyper_parameters: { ...given, w_lpips: 0 },
-    }
+  if (await lookForLpips(request)) return recipe
+  return {
+    ...recipe,
+    config: { ...config, pixel_loss: 'laplacian' },
+    hyper_parameters: { ...given, w_lpips: 0 },
   }
 }
 

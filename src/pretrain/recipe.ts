@@ -3,11 +3,10 @@
  * (`hyper_parameters`). JSON or YAML. The keys are those of the reference data, so that its settings are a recipe as
  * they are; further keys of `config` are notes there.
  */
-import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
-import { errorText, usageError } from '../errors.js'
+import { usageError } from '../errors.js'
 import { FILTERS } from '../image/resample-weights.js'
-import { parsePyYaml } from '../io/pyyaml.js'
+import { parseRecipe, readRecipeText } from './recipe-text.js'
 import type { CosineSchedule } from './schedules.js'
 
 const weight = z.number().nonnegative()
@@ -117,33 +116,6 @@ export type PretrainRecipe = Omit<Parsed, 'hyper_parameters'> & { hyper_paramete
 /** Keys of `config` that a run obeys; others are notes of reference data. */
 export const CONFIG_KEYS: readonly string[] = Object.keys(configSchema.shape)
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-/** YAML as PyYAML reads it takes `1e-3` for a text; a recipe has no text that looks like a number. */
-function withNumbers(value: unknown): unknown {
-  if (typeof value === 'string') return /^[-+]?[\d.]+e[-+]?\d+$/i.test(value) ? Number(value) : value
-  if (Array.isArray(value)) return value.map(withNumbers)
-  if (isObject(value)) return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withNumbers(inner)]))
-  return value
-}
-
-/** `hyper_parameters.w_ssl=0` → the value at that place. Throws usage error `bad_setting`. */
-function withSetting(raw: unknown, setting: string): unknown {
-  const at = setting.indexOf('=')
-  const keys = setting.slice(0, at).split('.')
-  if (at <= 0 || keys.includes(''))
-    throw usageError('bad_setting', `--set ${setting} is not KEY=VALUE`, [
-      'e.g. --set hyper_parameters.w_ssl=0, with the keys of the recipe',
-    ])
-  const value = withNumbers(parsePyYaml(setting.slice(at + 1)))
-  const put = (inner: unknown, [key, ...rest]: string[]): unknown => ({
-    ...(isObject(inner) ? inner : {}),
-    [key!]: rest.length === 0 ? value : put(isObject(inner) ? inner[key!] : undefined, rest),
-  })
-  return put(raw, keys)
-}
-
 export interface RecipeChanges {
   /** `KEY=VALUE` each. */
   settings?: readonly string[]
@@ -153,24 +125,11 @@ export interface RecipeChanges {
 
 /** Throws usage error `bad_recipe` that names every value that is wrong. */
 export function parsePretrainRecipe(text: string, file: string, changes: RecipeChanges = {}): PretrainRecipe {
-  const isYaml = /\.ya?ml$/i.test(file)
-  let raw: unknown
-  try {
-    raw = isYaml ? withNumbers(parsePyYaml(text)) : JSON.parse(text)
-  } catch (error) {
-    throw usageError('bad_recipe', `${file} is not valid ${isYaml ? 'YAML' : 'JSON'}: ${errorText(error)}`)
-  }
-  const parsed = schema.safeParse((changes.settings ?? []).reduce(withSetting, raw))
-  if (!parsed.success) {
-    const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
-    throw usageError('bad_recipe', `${file} is not a recipe of pre-training: ${issues.join('; ')}`, [
-      'give {"config": …, "hyper_parameters": …} with the keys that the messages name',
-    ])
-  }
-  const { w_clip, w_ssl, w_rec } = parsed.data.hyper_parameters
+  const parsed = parseRecipe(text, file, { schema, settings: changes.settings })
+  const { w_clip, w_ssl, w_rec } = parsed.hyper_parameters
   if (w_clip + w_ssl + w_rec === 0)
     throw usageError('bad_recipe', `${file}: w_clip, w_ssl and w_rec are all 0, so there is nothing to train`)
-  return withSchedules(parsed.data, changes.steps ?? parsed.data.config.n_steps, file)
+  return withSchedules(parsed, changes.steps ?? parsed.config.n_steps, file)
 }
 
 /** Schedules without a length of their own take that of the run. */
@@ -199,8 +158,5 @@ function withSchedules(parsed: Parsed, total: number | undefined, file: string):
 
 /** Throws usage errors `recipe_unreadable`, `bad_recipe`, `bad_setting`. */
 export async function readPretrainRecipe(file: string, changes: RecipeChanges = {}): Promise<PretrainRecipe> {
-  const text = await readFile(file, 'utf8').catch((error: unknown) => {
-    throw usageError('recipe_unreadable', `The recipe ${file} cannot be read: ${errorText(error)}`)
-  })
-  return parsePretrainRecipe(text, file, changes)
+  return parsePretrainRecipe(await readRecipeText(file), file, changes)
 }

@@ -66,16 +66,23 @@ export const statePath = (step: number, isCheckpoint: boolean, ending: StateEndi
 const remove = (dest: string, name: string): Promise<void> =>
   rm(path.join(dest, name), { force: true, recursive: true })
 
-/** Takes away what a newer state has made useless: other resume points, and checkpoints beyond the newest `keep`. */
+/** Checkpoints that stay: the newest `keep` (default: all), and those of these names. */
+export interface KeptStates {
+  keep?: number
+  also?: readonly string[]
+}
+
+/** Takes away what a newer state has made useless: other resume points, and checkpoints that do not stay. */
 export async function removeOldStates(
   dest: string,
   newest: SavedState,
-  keep: number | undefined,
   ending: StateEnding,
+  { keep, also = [] }: KeptStates,
 ): Promise<void> {
   for (const { name } of await listResumePoints(dest, ending)) if (name !== newest.name) await remove(dest, name)
   if (keep === undefined) return
-  for (const { name } of (await listCheckpoints(dest, ending)).slice(0, -keep)) await remove(dest, name)
+  const old = (await listCheckpoints(dest, ending)).slice(0, -keep).filter(({ name }) => !also.includes(name))
+  for (const { name } of old) await remove(dest, name)
 }
 
 /** What is drawn of a step: `samples/0000100.png`. */

@@ -36,6 +36,10 @@ export interface TrainLoop<Batch, R extends LoopRecord> {
   saveEvery: number
   /** Newest checkpoints that are kept; default: all. */
   keep?: number
+  /** Names of checkpoints that stay whatever `keep` says. */
+  kept?(): readonly string[]
+  /** Whether the state after a step is a checkpoint, besides those of `saveEvery`. */
+  checkpointDue?(step: number): boolean
   /** How often a point to resume from is written between checkpoints. */
   checkpointSeconds?: number
   stop?: AbortSignal
@@ -118,13 +122,16 @@ function createSaver<Batch, R extends LoopRecord>(loop: TrainLoop<Batch, R>) {
   const every = (loop.checkpointSeconds ?? DEFAULT_CHECKPOINT_SECONDS) * 1000
   let savedAt = performance.now()
   return async (step: number, stopping: boolean): Promise<SavedState | undefined> => {
-    const isCheckpoint = isDue(step, loop.saveEvery) || step === loop.steps
+    const isCheckpoint = isDue(step, loop.saveEvery) || step === loop.steps || (loop.checkpointDue?.(step) ?? false)
     const wanted = stopping || loop.looksDue(step) || performance.now() - savedAt > every
     if (!isCheckpoint && !wanted) return undefined
     await loop.log.sync()
     const state = statePath(step, isCheckpoint, loop.ending)
     await loop.write(state)
-    await removeOldStates(loop.dest, state, isCheckpoint ? loop.keep : undefined, loop.ending)
+    await removeOldStates(loop.dest, state, loop.ending, {
+      keep: isCheckpoint ? loop.keep : undefined,
+      also: loop.kept?.(),
+    })
     savedAt = performance.now()
     return state
   }

@@ -7,7 +7,14 @@ import { TRAIN_FLAGS } from './train-flags.js'
 
 export const PRETRAIN_ARG = Args.string({ ...DATASET_ARG, name: 'SOURCE', required: false })
 
+export const STAGES = ['joint', 'decoder'] as const
+
 const WHAT = {
+  stage: Flags.string({
+    options: [...STAGES],
+    default: 'joint',
+    summary: 'What is trained: the whole model, or the pixel decoder of --init with a GAN, its tokenizer frozen.',
+  }),
   recipe: Flags.string({
     required: true,
     summary: 'YAML or JSON with `model`, `config` and `hyper_parameters`: one of recipes/, or your own.',
@@ -28,7 +35,11 @@ const WHAT = {
   }),
   init: Flags.string({
     summary:
-      'Folder to begin with: config.json and model.safetensors, with training.safetensors (head and teacher) where there is one. Default: fresh weights.',
+      'Folder to begin with: config.json and model.safetensors, with training.safetensors (head and teacher) where there is one. Default: fresh weights. With --stage decoder: the model, also a hub id or nano.',
+    helpValue: 'DIR',
+  }),
+  latents: Flags.string({
+    summary: 'With --stage decoder: shards of `vtp encode` over SOURCE by --init. Default: made once, in DEST.',
     helpValue: 'DIR',
   }),
   replay: Flags.string({
@@ -61,7 +72,8 @@ const EVALUATION = {
   }),
   'eval-every': Flags.integer({
     min: 1,
-    summary: 'Steps between evaluations on --eval-source: zero-shot, probes, PSNR and SSIM.',
+    summary:
+      'Steps between evaluations on --eval-source: zero-shot, probes, PSNR and SSIM; LPIPS and rFID where --weights has their networks.',
     helpValue: 'N',
   }),
   'eval-source': Flags.string({ summary: 'Held-out images, in class folders or with labels.', helpValue: 'SOURCE' }),
@@ -83,7 +95,7 @@ export const PRETRAIN_FLAGS = declareFlags({
   }),
   weights: Flags.string({
     summary:
-      'Folder with the weights of VGG16 and LPIPS, where the recipe gives LPIPS a weight. Without them: L1 on a Laplacian pyramid.',
+      'Folder with the weights of VGG16 and LPIPS, where the recipe gives LPIPS a weight (without them: L1 on a Laplacian pyramid), and of Inception for rFID.',
     helpValue: 'DIR',
   }),
   'save-every': Flags.integer({

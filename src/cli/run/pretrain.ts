@@ -6,6 +6,7 @@ import { FOLDER_NAMES } from '../../metrics/zeroshot/prompts.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { Export } from '../../pretrain/checkpoint.js'
 import { runPretrain } from '../../pretrain/job.js'
+import type { Judged } from '../../pretrain/judge.js'
 import type { PretrainInfo, PretrainRequest, PretrainResult } from '../../pretrain/request.js'
 import { type ReplayResult, replayPretraining } from '../../pretrain/run.js'
 import type { CommandContext } from '../base-command.js'
@@ -28,6 +29,8 @@ export async function runPretrainCommand(
   context: CommandContext,
   flags: PretrainCommandFlags,
 ): Promise<PretrainJson | ReplayResult> {
+  if (flags.latents !== undefined)
+    throw usageError('bad_stage', '--latents goes with --stage decoder', ['add it, or leave --latents out'])
   if (flags.replay !== undefined) return runReplay(context, flags, flags.replay)
   const { terminal } = context
   const stop = onStopSignals(terminal.note)
@@ -57,20 +60,30 @@ export async function runPretrainCommand(
 }
 
 function requestOf(flags: PretrainCommandFlags): PretrainRequest {
-  const { source, recipe, steps, seed, init, classnames, templates, weights, limit, keep, overwrite } = flags
+  const { init, classnames, templates } = flags
+  return {
+    ...commonRequest(flags),
+    ...{ init, classnames, templates },
+    exported: flags.export as Export,
+    stdin: process.stdin,
+    evaluation: evaluationOf(flags),
+  }
+}
+
+/** What both stages take of the flags. Throws usage error `source_missing`. */
+export function commonRequest(flags: PretrainCommandFlags) {
+  const { source, recipe, steps, seed, weights, limit, keep, overwrite } = flags
   if (source === undefined)
     throw usageError('source_missing', 'There are no images to train on: SOURCE is missing', [
-      'give a folder, tars, Parquet files or a list, or given batches by --replay',
+      `give a folder, tars, Parquet files or a list${flags.stage === 'decoder' ? '' : ', or given batches by --replay'}`,
     ])
   const cores = effectiveCores()
   return {
-    ...{ source, recipe, steps, seed, init, classnames, templates, weights, limit, keep, overwrite },
+    ...{ source, recipe, steps, seed, weights, limit, keep, overwrite },
     settings: flags.set ?? [],
     dest: flags.out,
-    exported: flags.export as Export,
     fields: fieldNames(flags),
     maxPixels: flags['max-pixels'],
-    stdin: process.stdin,
     workers: flags.workers ?? cores,
     threads: flags.threads ?? cores,
     device: chooseDevice({ device: 'cpu', precision: 'fp32', requireGpu: false }),
@@ -79,18 +92,23 @@ function requestOf(flags: PretrainCommandFlags): PretrainRequest {
     checkpointSeconds: flags['checkpoint-seconds'],
     samplesEvery: flags['samples-every'],
     evalEvery: flags['eval-every'],
-    evaluation: evaluationOf(flags),
   }
 }
 
-function evaluationOf(flags: PretrainCommandFlags): PretrainRequest['evaluation'] {
+/** Held-out images. Throws usage error `bad_eval`. */
+export function heldOut(flags: PretrainCommandFlags): { source: string; limit?: number } | undefined {
   const { 'eval-every': every, 'eval-source': source, 'eval-train': probeTrain, 'eval-limit': limit } = flags
   if (every === undefined && (source ?? probeTrain ?? limit) === undefined) return undefined
-  if (source === undefined)
-    throw usageError('bad_eval', '--eval-every, --eval-train and --eval-limit go with --eval-source', [
-      'give held-out images: --eval-source DIR',
-    ])
-  return { source, probeTrain, limit, classnames: flags.classnames ?? FOLDER_NAMES, templates: flags.templates }
+  if (source !== undefined) return { source, limit }
+  throw usageError('bad_eval', '--eval-every, --eval-train and --eval-limit go with --eval-source', [
+    'give held-out images: --eval-source DIR',
+  ])
+}
+
+function evaluationOf(flags: PretrainCommandFlags): PretrainRequest['evaluation'] {
+  const set = heldOut(flags)
+  const { 'eval-train': probeTrain, classnames = FOLDER_NAMES, templates } = flags
+  return set && { ...set, probeTrain, classnames, templates }
 }
 
 async function runReplay(
@@ -117,31 +135,51 @@ async function runReplay(
 }
 
 function describeStart(info: PretrainInfo): string[] {
-  const { parameters, images, batch, captions, step, steps, resumed } = info
+  const { parameters, images, batch, captions } = info
   const parts = Object.entries({ contrastive: batch.clip, 'self-supervised': batch.ssl, reconstruction: batch.rec })
   const branches = parts.filter(([, count]) => count > 0).map(([name, count]) => `${name} ${count}`)
   const lines = [
     `${formatCount(parameters)} parameters · ${formatCount(images)} images, every one once per epoch · images of a step: ${branches.join(', ')}`,
     ...(captions === undefined ? [] : [`Captions: ${captions}.`]),
   ]
-  if (step >= steps) lines.push(`Nothing is left to do: step ${formatCount(step)} is done.`)
-  else if (resumed) lines.push(`Continuing after step ${formatCount(step)} of ${formatCount(steps)}.`)
-  return lines
+  return [...lines, ...placeLines(info)]
+}
+
+/** `psnr 25.90 · ssim 0.81`. */
+export function judgedText(judged: Judged): string {
+  const found = Object.entries(judged).filter(([, value]) => value !== undefined)
+  return found.map(([name, value]) => `${name} ${Number(value).toFixed(2)}`).join(' · ')
+}
+
+/** Where a run is that has something behind it, or nothing before it. */
+export function placeLines({ step, steps, resumed }: { step: number; steps: number; resumed: boolean }): string[] {
+  if (step >= steps) return [`Nothing is left to do: step ${formatCount(step)} is done.`]
+  return resumed ? [`Continuing after step ${formatCount(step)} of ${formatCount(steps)}.`] : []
+}
+
+/** `step 4/4, 2 steps in 3 s at 4.1 images/s · loss 0.1234`. */
+export function stepsText({
+  step,
+  steps,
+  newSteps,
+  images,
+  seconds,
+  total,
+}: Pick<PretrainResult, 'step' | 'steps' | 'newSteps' | 'images' | 'seconds' | 'total'>): string {
+  const rate = newSteps > 0 ? ` at ${formatRate(images / Math.max(seconds, 1e-3), 'images/s')}` : ''
+  const loss = total === null ? '' : ` · loss ${total.toFixed(4)}`
+  return `step ${formatCount(step)}/${formatCount(steps)}, ${plural(newSteps, 'step')} in ${formatDuration(seconds)}${rate}${loss}`
 }
 
 function describeResult(result: PretrainResult, out: string): string[] {
-  const { step, steps, newSteps, images, seconds, total, rejects, evaluation, checkpoint } = result
-  const rate = newSteps > 0 ? ` at ${formatRate(images / Math.max(seconds, 1e-3), 'images/s')}` : ''
-  const lines = [
-    `step ${formatCount(step)}/${formatCount(steps)}, ${plural(newSteps, 'step')} in ${formatDuration(seconds)}${rate}${total === null ? '' : ` · loss ${total.toFixed(4)}`}`,
-  ]
+  const { rejects, evaluation, checkpoint } = result
+  const lines = [stepsText(result)]
   const replaced = Object.entries(rejects)
   if (replaced.length > 0)
     lines.push(
       `Images that could not be read, and were replaced by the next ones: ${replaced.map(([code, count]) => `${formatCount(count)} ${code}`).join(', ')}`,
     )
-  const judged = Object.entries(evaluation ?? {}).filter(([, value]) => value !== undefined)
-  if (judged.length > 0) lines.push(judged.map(([name, value]) => `${name} ${Number(value).toFixed(2)}`).join(' · '))
+  if (evaluation) lines.push(judgedText(evaluation))
   if (checkpoint) lines.push(`${out}/${checkpoint} · ${out}/report.html`)
   if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')
   return lines

@@ -60,20 +60,31 @@ export interface WeightsFile {
 
 /** Finds or downloads a file of weights. Throws VtpError `weights_missing` or `weights_corrupt`. */
 export async function resolveWeights(name: WeightsName, options: WeightsOptions): Promise<WeightsFile> {
+  const found = await findWeights(name, options)
+  if (found) return found
+  const known: KnownWeights = WEIGHTS[name]
+  const cached = cachedFile(known, options)
+  await downloadWeights(known, cached, options)
+  return { name, path: cached, sha256: known.sha256, published: true }
+}
+
+const cachedFile = ({ file }: KnownWeights, { cacheDir }: WeightsOptions): string =>
+  path.join(cacheDir, 'weights', file)
+
+/** A file of weights on this machine; undefined where there is none. Throws VtpError `weights_missing` for a folder that cannot be read. */
+export async function findWeights(name: WeightsName, options: WeightsOptions): Promise<WeightsFile | undefined> {
   const known: KnownWeights = WEIGHTS[name]
   const found = options.dir === undefined ? undefined : await findIn(options.dir, known)
   if (found) {
     const sha256 = await fileDigest(found, options.cacheDir)
     return { name, path: found, sha256, published: sha256 === known.sha256 }
   }
-  const cached = path.join(options.cacheDir, 'weights', known.file)
-  for (const file of [cached, path.join(torchHome(), 'hub', 'checkpoints', known.file)]) {
+  for (const file of [cachedFile(known, options), path.join(torchHome(), 'hub', 'checkpoints', known.file)]) {
     if (!(await stat(file).catch(() => undefined))) continue
     const sha256 = await fileDigest(file, options.cacheDir)
     if (sha256 === known.sha256) return { name, path: file, sha256, published: true }
   }
-  await downloadWeights(known, cached, options)
-  return { name, path: cached, sha256: known.sha256, published: true }
+  return undefined
 }
 
 function torchHome(): string {

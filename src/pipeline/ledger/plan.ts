@@ -169,7 +169,7 @@ export async function writeListing(
 /** The kinds of runs that a DEST can hold; plans of `encode` say nothing of their kind. */
 export type RunKind = 'encode' | 'generate'
 /** A training has a plan, but no units. */
-const TRAININGS = ['train', 'pretrain'] as const
+const TRAININGS = ['train', 'pretrain', 'pretrain --stage decoder'] as const
 type PlanKind = RunKind | (typeof TRAININGS)[number]
 
 /**

@@ -1,0 +1,88 @@
+/** `vtp pretrain --stage decoder` between its flags and the job: signals, progress, and what is printed. */
+import { EXIT, usageError } from '../../errors.js'
+import { runDecoderStage } from '../../pretrain/decoder/job.js'
+import type { DecoderInfo, DecoderRequest, DecoderResult } from '../../pretrain/decoder/request.js'
+import type { CommandContext } from '../base-command.js'
+import { formatCount } from '../terminal/format.js'
+import { onStopSignals } from '../terminal/signals.js'
+import { commonRequest, heldOut, judgedText, type PretrainCommandFlags, placeLines, stepsText } from './pretrain.js'
+import { progressText } from './train.js'
+
+/** The stable object of `--json`. */
+export interface DecoderJson extends DecoderResult {
+  imagesPerSecond: number
+  out: string
+}
+
+export async function runDecoderCommand(context: CommandContext, flags: PretrainCommandFlags): Promise<DecoderJson> {
+  const { terminal } = context
+  const stop = onStopSignals(terminal.note)
+  try {
+    const result = await runDecoderStage({
+      ...requestOf(flags),
+      stop: stop.signal,
+      onNote: terminal.note,
+      onStart: (info) => {
+        for (const line of describeStart(info)) terminal.note(line)
+      },
+      onEncode: (done, total) =>
+        terminal.status(`latents of ${formatCount(done)}${total === null ? '' : ` of ${formatCount(total)}`} images`),
+      onProgress: (state) => terminal.status(progressText(state)),
+    })
+    terminal.finish(describeResult(result, flags.out))
+    if (result.interrupted) context.exitCode(EXIT.interrupted)
+    return {
+      ...result,
+      seconds: Number(result.seconds.toFixed(3)),
+      imagesPerSecond: Number((result.images / Math.max(result.seconds, 1e-3)).toFixed(3)),
+      out: flags.out,
+    }
+  } finally {
+    stop.release()
+    terminal.close()
+  }
+}
+
+/** Flags of the other stage. */
+const JOINT_ONLY = ['replay', 'classnames', 'templates', 'eval-train'] as const
+
+function requestOf(flags: PretrainCommandFlags): DecoderRequest {
+  const other = JOINT_ONLY.find((name) => flags[name] !== undefined)
+  if (other !== undefined || flags.export !== 'student')
+    throw usageError('bad_stage', `--${other ?? 'export'} does not go with --stage decoder`, [
+      'leave it out: neither texts nor the trunk take part in this stage',
+    ])
+  const { init, latents } = flags
+  if (init === undefined)
+    throw usageError('init_missing', '--stage decoder needs --init: the model whose decoder is trained', [
+      'give a checkpoint of `vtp pretrain`, a model folder, a hub id, or nano',
+    ])
+  return { ...commonRequest(flags), init, latents, evaluation: heldOut(flags) }
+}
+
+function describeStart(info: DecoderInfo): string[] {
+  const { parameters, rows, batch, size, discStart, before } = info
+  const { decoder, discriminator } = parameters
+  return [
+    `Decoder of ${formatCount(decoder)} parameters, discriminator of ${formatCount(discriminator)} from step ${formatCount(discStart + 1)} on · ${formatCount(rows)} images of ${size} × ${size}, batches of ${batch}`,
+    ...(before ? [`Before: ${judgedText(before)}`] : []),
+    ...placeLines(info),
+  ]
+}
+
+function describeResult(result: DecoderResult, out: string): string[] {
+  const { rejects, before, evaluation, best, checkpoint } = result
+  const missing = Object.entries(rejects)
+  return [
+    stepsText(result),
+    ...(missing.length > 0
+      ? [
+          `Images that could not be read, and have no latents: ${missing.map(([code, count]) => `${formatCount(count)} ${code}`).join(', ')}`,
+        ]
+      : []),
+    ...(evaluation ? [`${judgedText(evaluation)}${before ? ` · before: ${judgedText(before)}` : ''}`] : []),
+    ...(best ? [`Best by ${best.by === 'rfid' ? 'rFID' : 'PSNR'}: ${out}/${best.checkpoint}`] : []),
+    ...(checkpoint ? [`${out}/${checkpoint} · ${out}/report.html`] : []),
+    ...(result.interrupted ? ['Interrupted. Run the same command again to continue.'] : []),
+  ]
+}

@@ -1,0 +1,62 @@
+/** Recipes as text: YAML or JSON, values that a command line puts in place of others, and what a schema says of them. */
+import { readFile } from 'node:fs/promises'
+import type * as z from 'zod'
+import { errorText, usageError } from '../errors.js'
+import { parsePyYaml } from '../io/pyyaml.js'
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** YAML as PyYAML reads it takes `1e-3` for a text; a recipe has no text that looks like a number. */
+function withNumbers(value: unknown): unknown {
+  if (typeof value === 'string') return /^[-+]?[\d.]+e[-+]?\d+$/i.test(value) ? Number(value) : value
+  if (Array.isArray(value)) return value.map(withNumbers)
+  if (isObject(value)) return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withNumbers(inner)]))
+  return value
+}
+
+/** `hyper_parameters.w_ssl=0` → the value at that place. Throws usage error `bad_setting`. */
+function withSetting(raw: unknown, setting: string): unknown {
+  const at = setting.indexOf('=')
+  const keys = setting.slice(0, at).split('.')
+  if (at <= 0 || keys.includes(''))
+    throw usageError('bad_setting', `--set ${setting} is not KEY=VALUE`, [
+      'e.g. --set hyper_parameters.w_ssl=0, with the keys of the recipe',
+    ])
+  const value = withNumbers(parsePyYaml(setting.slice(at + 1)))
+  const put = (inner: unknown, [key, ...rest]: string[]): unknown => ({
+    ...(isObject(inner) ? inner : {}),
+    [key!]: rest.length === 0 ? value : put(isObject(inner) ? inner[key!] : undefined, rest),
+  })
+  return put(raw, keys)
+}
+
+export interface RecipeReading<T> {
+  schema: z.ZodType<T>
+  /** `KEY=VALUE` each. */
+  settings?: readonly string[]
+}
+
+/** Throws usage errors `bad_setting`, and `bad_recipe` that names every value that is wrong. */
+export function parseRecipe<T>(text: string, file: string, { schema, settings = [] }: RecipeReading<T>): T {
+  const isYaml = /\.ya?ml$/i.test(file)
+  let raw: unknown
+  try {
+    raw = isYaml ? withNumbers(parsePyYaml(text)) : JSON.parse(text)
+  } catch (error) {
+    throw usageError('bad_recipe', `${file} is not valid ${isYaml ? 'YAML' : 'JSON'}: ${errorText(error)}`)
+  }
+  const parsed = schema.safeParse(settings.reduce(withSetting, raw))
+  if (parsed.success) return parsed.data
+  const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
+  throw usageError('bad_recipe', `${file} is not a recipe of pre-training: ${issues.join('; ')}`, [
+    'give {"config": …, "hyper_parameters": …} with the keys that the messages name',
+  ])
+}
+
+/** Throws usage error `recipe_unreadable`. */
+export function readRecipeText(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: unknown) => {
+    throw usageError('recipe_unreadable', `The recipe ${file} cannot be read: ${errorText(error)}`)
+  })
+}
