@@ -1,5 +1,6 @@
 /** The GAN stage of the decoder against the official loss and two whole cases of it (golden/pretrain/gan). */
 import { readFileSync } from 'node:fs'
+import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openSafetensors, type SafetensorsFile } from '../../src/io/safetensors.js'
 import { configSchema } from '../../src/model/vtp/config.js'
@@ -8,6 +9,8 @@ import { readLpips } from '../../src/pretrain/perceptual.js'
 import { goldenPath } from '../golden.js'
 import { tempDir } from '../support/cli.js'
 import { hashWeightsFolder } from '../support/hash-weights.js'
+import { runHere } from '../support/run-here.js'
+import { writeSmallPictures } from '../support/small-images.js'
 
 interface Golden {
   settings: {
@@ -88,6 +91,27 @@ describe.each(['hinge_mean', 'vanilla_sum'])('%s', (name) => {
     await trainer.close()
     await file.close()
   })
+})
+
+it('the command takes LPIPS into the loss, and judges by LPIPS and rFID, where their weights are given', async () => {
+  const dir = tempDir()
+  const images = path.join(dir, 'images')
+  await writeSmallPictures(images, 4)
+  const args = ['pretrain', images, '--stage', 'decoder', '--init', 'nano', '--recipe', 'recipes/decoder.yaml']
+  const size = ['--set', 'config.image_size=32', '--set', 'config.batch=2', '--steps', '1', '--threads', '1']
+  const looks = ['--weights', hashWeightsFolder(), '--eval-every', '1', '--eval-source', images, '--json']
+  const run = await runHere([...args, ...size, ...looks, '--out', path.join(dir, 'run')])
+  expect(run.code, run.stderr).toBe(0)
+  const measured = { psnr: expect.any(Number), lpips: expect.any(Number), rfid: expect.any(Number) }
+  expect(JSON.parse(run.stdout)).toMatchObject({
+    before: measured,
+    evaluation: measured,
+    best: { step: 1, by: 'rfid' },
+  })
+  const [line] = readFileSync(path.join(dir, 'run', 'log.jsonl'), 'utf8').split('\n')
+  const { rec_l1, rec_lpips, nll } = JSON.parse(line!) as Record<string, number>
+  expect(rec_lpips).toBeGreaterThan(0)
+  expect(nll).toBeCloseTo(rec_l1! + rec_lpips!, 5)
 })
 
 async function openCase(golden: Golden, file: SafetensorsFile) {

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { writeAtomically } from '../../io/atomic.js'
 import type { Store } from '../../io/store.js'
 import { MANIFEST } from '../../pipeline/ledger/layout.js'
-import { LOG, listCheckpoints, newestState, type SavedState, statePath } from '../../train/folder.js'
+import { LOG, listCheckpoints, newestState, removeOldStates, type SavedState, statePath } from '../../train/folder.js'
 import { openLog, type RunLog } from '../../train/log.js'
 import { isDue, runLoop, type StepOutcome } from '../../train/loop.js'
 import { writeReport } from '../../train/report-page.js'
@@ -102,6 +102,8 @@ async function lookBefore(
   return record
 }
 
+const isCheckpoint = ({ step, name }: SavedState): boolean => name === statePath(step, true, ENDING).name
+
 interface DecoderRunParts {
   prepared: PreparedDecoder
   plan: DecoderPlan
@@ -129,14 +131,18 @@ class DecoderRun {
       {
         ...{ dest: request.dest, ending: ENDING, log, batch, steps, saveEvery },
         ...{ keep: request.keep, checkpointSeconds: request.checkpointSeconds, stop: request.stop },
-        kept: () => this.best().map(({ checkpoint }) => checkpoint),
+        kept: () => this.bestNames(),
         // What was judged can be the best one.
         checkpointDue: (step) => request.evaluation !== undefined && isDue(step, request.evalEvery),
         read: (step) => pairs.read(step),
         run: (step, given) => this.step(step, given),
         write: (state) => this.write(state),
         looksDue: (step) => looksDue(request, step),
-        lookAt: (state) => lookAt(state, looked),
+        lookAt: async (state) => {
+          const isDone = await lookAt(state, looked)
+          await this.tidy(state)
+          return isDone
+        },
         onProgress: request.onProgress,
       },
       first,
@@ -158,6 +164,17 @@ class DecoderRun {
     return best ? [{ ...best, checkpoint: statePath(best.step, true, ENDING).name }] : []
   }
 
+  private bestNames(): string[] {
+    return this.best().map(({ checkpoint }) => checkpoint)
+  }
+
+  /** What was the best checkpoint until this one was judged need not stay. */
+  private async tidy(state: SavedState): Promise<void> {
+    const { dest, keep } = this.parts.request
+    if (keep === undefined || !isCheckpoint(state)) return
+    await removeOldStates(dest, state, ENDING, { keep, also: this.bestNames() })
+  }
+
   private async step(step: number, batch: GanBatch): Promise<StepOutcome<DecoderRecord>> {
     const { thread, prepared } = this.parts
     const { log, seconds } = await thread.step(batch, step - 1)
@@ -172,7 +189,7 @@ class DecoderRun {
     const { hash, processor: _, ...settings } = plan
     const folder = path.join(request.dest, name)
     await thread.write(folder, { step, plan: hash, ...settings })
-    if (name !== statePath(step, true, ENDING).name) return
+    if (!isCheckpoint({ step, name })) return
     await checkTokenizer(prepared.folder, folder)
     await this.checkLatents(folder, step === prepared.steps ? CHECKED_ROWS : CHECKPOINT_ROWS)
   }
