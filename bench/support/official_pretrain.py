@@ -77,7 +77,7 @@ def build(config, recipe):
                 "bottleneck_dim": head["bottleneck"],
             },
         },
-    })).float().train()
+    })).train()
 
 
 def published(name):
@@ -202,10 +202,6 @@ class JointStep:
         self.shared, self.perceptual = shared, perceptual
         self.model = build(config, recipe)
         load(self.model, tensors)
-        if recipe["config"].get("rope") == "fp32":
-            for part in (self.model.trunk, self.model.teacher_trunk, self.model.pixel_decoder):
-                if part is not None:
-                    part.rope_embed.dtype = torch.float32
         import vtp.models.layers.block as block
 
         self.kept = block.get_branges_scales = KeptRows()

@@ -34,7 +34,7 @@ export function writeCheckpoint(
   { exported, note }: CheckpointOptions,
 ): Promise<void> {
   return writeCheckpointFolder(folder, { configText: start.configText, note }, async (made) => {
-    await writeSafetensors(path.join(made, 'training.safetensors'), await trainingTensors(start, state, exported))
+    await writeSafetensors(path.join(made, 'training.safetensors'), trainingTensors(state, exported))
     await writeSafetensors(path.join(made, 'model.safetensors'), await modelTensors(start, state, exported), {
       format: 'pt',
     })
@@ -67,23 +67,23 @@ export async function writeCheckpointFolder(
   }
 }
 
-async function modelTensors(start: PretrainStart, { trained }: JointState, exported: Export): Promise<FloatTensor[]> {
-  const now = new Map(trained.map((tensor) => [tensor.name, tensor]))
+async function modelTensors(
+  start: PretrainStart,
+  { trained, followers }: JointState,
+  exported: Export,
+): Promise<FloatTensor[]> {
+  const now = new Map([...trained, ...followers].map((tensor) => [tensor.name, tensor]))
   const model: FloatTensor[] = []
   for (const [name, shape] of expectedTensors(start.config)) {
     const tensor = now.get(name)
-    const teacher = exported === 'teacher' ? tensor?.teacher : undefined
+    const teacher = exported === 'teacher' && !isBuffer(name) ? tensor?.teacher : undefined
     const values = teacher ?? tensor?.parameter ?? (await start.read(name))
     model.push({ name, shape, values, dtype: isBuffer(name) && start.isBfloat16(name) ? 'BF16' : 'F32' })
   }
   return model
 }
 
-async function trainingTensors(
-  start: PretrainStart,
-  { trained, centres }: JointState,
-  exported: Export,
-): Promise<FloatTensor[]> {
+function trainingTensors({ trained, followers, centres }: JointState, exported: Export): FloatTensor[] {
   const training: FloatTensor[] = []
   for (const { name, shape, parameter, teacher, expAvg, expAvgSq } of trained) {
     if (name.startsWith(HEAD)) training.push({ name, shape, values: parameter })
@@ -93,10 +93,11 @@ async function trainingTensors(
     training.push({ name: `adam.exp_avg.${name}`, shape, values: expAvg })
     training.push({ name: `adam.exp_avg_sq.${name}`, shape, values: expAvgSq })
   }
-  // What no loss reaches, as it was: the folder stays whole.
-  const written = new Set(training.map(({ name }) => name))
-  for (const [name, shape] of start.teacher)
-    if (!written.has(name)) training.push({ name, shape, values: await start.read(name) })
+  for (const { name, shape, parameter, teacher } of followers) {
+    if (exported === 'teacher' && !isBuffer(name))
+      training.push({ name: `${STUDENT}${name}`, shape, values: parameter })
+    training.push({ name: `${TEACHER}${name}`, shape, values: teacher })
+  }
   const centreShapes: Record<string, number[]> = { dino: [1], ibot: [1, 1] }
   for (const [name, values] of centres)
     training.push({ name: `center.${name}`, shape: [...centreShapes[name]!, values.length], values })

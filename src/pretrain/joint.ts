@@ -8,18 +8,18 @@
 import * as ort from '../engine/runtime.js'
 import { VtpError } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
-import { clipFactor, globalNorm, updateTensor } from '../train/adamw.js'
+import { averageFrozen, clipFactor, globalNorm, updateTensor } from '../train/adamw.js'
 import { groupOf, type ParameterGroup } from './groups.js'
 import { buildJointGraph } from './joint-graph.js'
 import type { HyperParameters, PretrainRecipe } from './recipe.js'
 import { cosineAt } from './schedules.js'
 import type { PretrainStart } from './start.js'
-import { HEAD, hasTeacher, type Shapes, TEACHER, trainedTensors } from './state.js'
+import { HEAD, hasTeacher, idleTensors, isBuffer, type Shapes, TEACHER, trainedTensors } from './state.js'
 
 const LARGEST_LOGIT_SCALE = Math.log(100)
 
 /** What a state begins with. */
-export type JointInitial = Pick<PretrainStart, 'config' | 'head' | 'read' | 'moment' | 'centre' | 'periods'>
+export type JointInitial = Pick<PretrainStart, 'config' | 'head' | 'teacher' | 'read' | 'moment' | 'centre' | 'periods'>
 
 export interface BatchTensor {
   type: 'uint8' | 'int64' | 'float32' | 'bool'
@@ -52,6 +52,14 @@ interface Trained {
   teacher?: Float32Array
 }
 
+/** A tensor of the teacher whose student no loss reaches: it follows all the same. */
+interface Follower {
+  name: string
+  shape: readonly number[]
+  parameter: Float32Array
+  teacher: Float32Array
+}
+
 /** A step's line of the log, and what is watched besides. */
 export interface JointResult {
   log: JointLog
@@ -61,6 +69,7 @@ export interface JointResult {
 
 export interface JointState {
   trained: readonly Trained[]
+  followers: readonly Follower[]
   /** Moving centres by `dino` and `ibot`, [K]. */
   centres: ReadonlyMap<string, Float32Array>
 }
@@ -106,7 +115,7 @@ export async function openJointTrainer(
   const shapes = trainedTensors(config, initial.head, given)
   const selfSupervised = given.w_ssl > 0
   const trained: Trained[] = []
-  for (const [name, shape] of shapes) {
+  for (const [name, shape] of [...shapes, ...idleTensors(config, given)]) {
     const parameter = (await initial.read(name)).slice()
     trained.push({
       name,
@@ -118,6 +127,7 @@ export async function openJointTrainer(
       ...(selfSupervised && hasTeacher(name) && { teacher: (await initial.read(`${TEACHER}${name}`)).slice() }),
     })
   }
+  const followers = await openFollowers(initial, shapes)
   const teacher = new Map(
     trained
       .filter(({ name, teacher }) => teacher && name !== 'visual_proj.weight')
@@ -131,8 +141,13 @@ export async function openJointTrainer(
   const scratch = new Float32Array(Math.max(...trained.map(({ parameter }) => parameter.length)))
   // Gradients go into the same memory at every step: fresh pages would cost a few percent of it.
   const fetches: Record<string, ort.Tensor | null> = Object.fromEntries(session.outputNames.map((name) => [name, null]))
-  for (const { name, shape, parameter } of trained)
-    fetches[built.gradients.get(name)!] = new ort.Tensor('float32', new Float32Array(parameter.length), shape)
+  const gradients = new Map<string, Float32Array>()
+  for (const { name, shape, parameter } of trained) {
+    const gradient = new Float32Array(parameter.length)
+    gradients.set(name, gradient)
+    const output = built.gradients.get(name)
+    if (output) fetches[output] = new ort.Tensor('float32', gradient, shape)
+  }
   let updates = done
 
   const feedsOf = (tensors: JointBatch, temperature: number): Record<string, ort.Tensor> => {
@@ -154,13 +169,12 @@ export async function openJointTrainer(
   }
 
   return {
-    state: { trained, centres },
+    state: { trained, followers, centres },
     async step(tensors, iteration) {
       const rates = ratesAt(given, iteration)
       const began = performance.now()
       const results = await session.run(feedsOf(tensors, rates.teacher_temp), fetches)
       const values = (name: string): Float32Array => results[name]!.data as Float32Array
-      const gradients = new Map([...built.gradients].map(([name, output]) => [name, values(output)]))
       const found = Object.fromEntries([...built.losses].map(([name, output]) => [name, values(output)[0]!]))
       const log: JointLog = {
         iteration,
@@ -177,6 +191,8 @@ export async function openJointTrainer(
       updates++
       const gradientScale = clipFactor(log.grad_norm, { maxGradNorm: given.clip_grad ?? undefined })
       for (const tensor of trained) update(tensor, gradients.get(tensor.name)!, { ...rates, gradientScale })
+      for (const { name, teacher, parameter } of followers)
+        if (!isBuffer(name)) averageFrozen(teacher, parameter, rates.momentum)
       for (const [name, output] of built.centres) centres.get(name)!.set(values(output))
       const signals = Object.fromEntries([...built.signals].map(([name, output]) => [name, values(output)[0]!]))
       const seconds = { gradients: (computed - began) / 1000, optimizer: (performance.now() - computed) / 1000 }
@@ -212,6 +228,16 @@ export async function openJointTrainer(
         parameter[i] = Math.min(Math.max(value, 0), LARGEST_LOGIT_SCALE)
       })
   }
+}
+
+async function openFollowers({ teacher, read }: JointInitial, trained: Shapes): Promise<Follower[]> {
+  const followers: Follower[] = []
+  for (const [full, shape] of teacher) {
+    const name = full.slice(TEACHER.length)
+    if (trained.has(name)) continue
+    followers.push({ name, shape, parameter: await read(name), teacher: (await read(full)).slice() })
+  }
+  return followers
 }
 
 /** Number of prototypes. */

@@ -37,6 +37,18 @@ export function trainedTensors(
   return new Map([...own, ...(ssl ? head : [])])
 }
 
+/**
+ * Of the student's tensors those that the optimiser sees with the gradient 0: without masks the official class still
+ * adds 0 times the mask token, so that its weight decays.
+ */
+export function idleTensors(
+  config: VtpConfig,
+  { w_ssl }: Pick<HyperParameters, 'w_ssl'>,
+): Map<string, readonly number[]> {
+  const name = 'trunk.mask_token'
+  return new Map(w_ssl > 0 ? [] : [[name, expectedTensors(config).get(name)!]])
+}
+
 /** Student's tensors that the teacher has. */
 export function hasTeacher(name: string): boolean {
   return name.startsWith('trunk.') || name.startsWith(HEAD) || name === 'visual_proj.weight'

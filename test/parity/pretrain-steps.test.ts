@@ -146,6 +146,43 @@ describe('vtp pretrain --replay', () => {
     await Promise.all([before!.close(), after!.close()])
   })
 
+  it('what the optimiser and the teacher do to tensors that no loss reaches, as the official class does it', async () => {
+    const name = 'joint_bf16rope_drop'
+    const { layer_decay } = expectedOf(name).hyper_parameters
+    const trainedWith = async (changes: Partial<HyperParameters>) => {
+      const out = path.join(tempDir(), 'run')
+      const run = await replay(name, out, { recipe: recipeWith(name, changes) })
+      expect(run.code, run.stderr).toBe(0)
+      return { log: logOf(out), folder: path.join(out, 'checkpoints', '0000003') }
+    }
+    const tensorOf = async (folder: string, file: string, tensor: string): Promise<Float32Array> => {
+      const opened = await openTensorFile(path.join(folder, file))
+      const values = await opened.readFloat32(tensor)
+      await opened.close()
+      return values
+    }
+    const alone = await trainedWith({ w_ssl: 0, w_clip: 0 })
+    // Without masks the mask token's gradient is 0, and its weight decays: two blocks behind the embeddings.
+    const keep = alone.log.reduce((all, { lr, weight_decay }) => all * (1 - lr * layer_decay ** 3 * weight_decay), 1)
+    const token = await tensorOf(folderOf(name), 'model.safetensors', 'trunk.mask_token')
+    const decayed = await tensorOf(alone.folder, 'model.safetensors', 'trunk.mask_token')
+    expect(keep).toBeLessThan(0.99999)
+    decayed.forEach((value, i) => {
+      expect(value).toBeCloseTo(token[i]! * keep, 6)
+    })
+    const untold = await trainedWith({ w_clip: 0 })
+    const [student, teacher, followed] = await Promise.all([
+      tensorOf(folderOf(name), 'model.safetensors', 'visual_proj.weight'),
+      tensorOf(folderOf(name), 'training.safetensors', 'teacher_visual_proj.weight'),
+      tensorOf(untold.folder, 'training.safetensors', 'teacher_visual_proj.weight'),
+    ])
+    const share = untold.log.reduce((all, { momentum }) => all * momentum, 1)
+    followed.forEach((value, i) => {
+      expect(value).toBeCloseTo(share * teacher[i]! + (1 - share) * student[i]!, 6)
+    })
+    expect(norm(teacher.map((value, i) => value - followed[i]!))).toBeGreaterThan(1e-3)
+  })
+
   it.each([
     ['more steps than batches', { steps: '4' }, /it has no step3\.clip_u8/],
     ['a recipe that is none', { recipe: path.join(folderOf(CASES[0]!), 'config.json') }, /hyper_parameters/],
