@@ -4,7 +4,7 @@
  * posting the next batch while one runs keeps the session busy.
  */
 import { readFile, writeFile } from 'node:fs/promises'
-import { type Answer, serveThread, threadData } from '../async/serve-thread.js'
+import { type Answer, freeBuffers, serveThread, threadData } from '../async/serve-thread.js'
 import { writeAtomically } from '../io/atomic.js'
 import { providerOption } from './providers.js'
 import * as ort from './runtime.js'
@@ -64,6 +64,8 @@ async function run(request: SessionRequest): Promise<Answer<RunResult>> {
   const began = performance.now()
   const feeds: Record<string, ort.Tensor> = {}
   for (const [name, value] of Object.entries(request.inputs)) feeds[name] = toTensor(value)
+  // Copies of ours, and what was given over whole: large enough not to be left to the collector.
+  const used = Object.values(feeds).map(({ data }) => (data as Uint8Array).buffer)
   const results = await (request.fetches ? session.run(feeds, request.fetches) : session.run(feeds))
   const outputs: Record<string, TensorValue> = {}
   const transfer: ArrayBuffer[] = []
@@ -74,6 +76,7 @@ async function run(request: SessionRequest): Promise<Answer<RunResult>> {
     outputs[name] = { data, dtype: tensor.type, dims: [...tensor.dims] }
     transfer.push(data.buffer as ArrayBuffer)
   }
+  freeBuffers(used.filter((buffer) => !transfer.includes(buffer as ArrayBuffer)))
   return { reply: { outputs, seconds: (performance.now() - began) / 1000 }, transfer }
 }
 

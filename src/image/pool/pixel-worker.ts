@@ -13,21 +13,25 @@ import { unpackRawRgb } from '../raw-rgb.js'
 import { placePictures, type WorkerReply, type WorkerRequest } from './pool.js'
 import { makePictures, partOfViews } from './views.js'
 
-async function answer({ id, bytes, views, limits, place }: WorkerRequest): Promise<WorkerReply> {
+/** The answer, and what nobody needs any more once it is given. */
+async function answer({ id, bytes, views, limits, place }: WorkerRequest): Promise<[WorkerReply, ArrayBufferLike[]]> {
+  const used: ArrayBufferLike[] = [bytes.buffer]
   try {
     const raw = unpackRawRgb(bytes)
     const image = raw?.image ?? (await decodeImage(bytes, limits, 'here', partOfViews(views)))
+    used.push(image.data.buffer)
     const { width, height } = raw?.original ?? (isPart(image) ? image.of : image)
     const pictures = makePictures(image, views)
     const sha256 = raw?.original.sha256 ?? createHash('sha256').update(bytes).digest()
-    if (!place) return { id, width, height, sha256, pictures }
+    if (!place) return [{ id, width, height, sha256, pictures }, used]
     placePictures(pictures, place)
-    return { id, width, height, sha256, pictures: [] }
+    used.push(...pictures.map(({ data }) => data.buffer))
+    return [{ id, width, height, sha256, pictures: [] }, used]
   } catch (error) {
     if (error instanceof RejectError)
-      return { id, reject: { code: error.code, stage: error.stage, message: error.message } }
+      return [{ id, reject: { code: error.code, stage: error.stage, message: error.message } }, used]
     const message = error instanceof Error ? error.message : String(error)
-    return { id, reject: { code: 'corrupt', stage: 'decode', message } }
+    return [{ id, reject: { code: 'corrupt', stage: 'decode', message } }, used]
   }
 }
 
@@ -41,10 +45,10 @@ if (parentPort) {
   serveThread<WorkerRequest, WorkerReply>({
     atOnce: true,
     async handle(request) {
-      const reply = await answer(request)
+      const [reply, used] = await answer(request)
       const transfer = transferable(reply)
-      // Packed pixels may be the picture themselves.
-      if (!transfer.some((buffer) => buffer === request.bytes.buffer)) freeBuffers([request.bytes.buffer])
+      // A decoded image, or packed pixels, may be the picture themselves.
+      freeBuffers(used.filter((buffer) => !transfer.includes(buffer as ArrayBuffer)))
       return { reply, transfer }
     },
   })
@@ -53,7 +57,7 @@ if (parentPort) {
   process.on('SIGINT', () => {})
   process.on('SIGTERM', () => {})
   process.on('message', (request: WorkerRequest) => {
-    void answer(request).then((reply) => process.send?.(reply))
+    void answer(request).then(([reply]) => process.send?.(reply))
   })
   process.on('disconnect', () => process.exit(0))
 }
