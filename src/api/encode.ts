@@ -172,7 +172,7 @@ export interface EncodeJob {
 /** The options as a request, on the device that they ask for. Throws usage errors. */
 export function encodeJob(options: EncodeOptions): EncodeJob {
   const { device: name = 'auto', precision = 'auto', requireGpu = false, workers, batchSize, signal } = options
-  const device = chooseDevice({ device: name, precision, requireGpu })
+  const device = chooseDevice({ device: name, precision, requireGpu, autoWebGpu: true })
   const worker = options.worker ?? { index: 0, count: 1 }
   if (options.overwrite && (worker.count > 1 || options.units)) {
     throw usageError(

@@ -18,7 +18,7 @@ export function needsCheck(provider: string): boolean {
   return !/^(cpu|cuda)/.test(provider)
 }
 
-function checkGraph(): Uint8Array {
+function checkGraph(fused: boolean): Uint8Array {
   const graph = new GraphBuilder()
   const shape = ['N', TOKENS, WIDTH]
   const x = graph.input({ name: 'x', dtype: 'float32', shape })
@@ -32,7 +32,8 @@ function checkGraph(): Uint8Array {
   const attributes = { num_heads: HEADS, scale: { float: 1 / Math.sqrt(WIDTH / HEADS) } }
   const y = graph.op('MultiHeadAttention', [q!, k!, v!], attributes, 'com.microsoft')
   graph.output(y, { name: 'y', dtype: 'float32', shape })
-  return writeOutAttention(graph.encode(''))!
+  const bytes = graph.encode('')
+  return fused ? bytes : writeOutAttention(bytes)!
 }
 
 async function run(graph: Uint8Array, provider: ProviderOption): Promise<Float32Array> {
@@ -57,9 +58,9 @@ export function relativeError(expected: Float32Array, found: Float32Array): numb
   return Math.sqrt(difference / size)
 }
 
-/** Throws where the provider's attention is not the CPU's. */
-export async function checkAttention(provider: string): Promise<void> {
-  const graph = checkGraph()
+/** Throws where the provider's attention, as sessions run it or by the `fused` kernel, is not the CPU's. */
+export async function checkAttention(provider: string, { fused = false } = {}): Promise<void> {
+  const graph = checkGraph(fused)
   const error = relativeError(await run(graph, 'cpu'), await run(graph, providerOption(provider)))
   if (error <= TOLERANCE) return
   const size = Number.isNaN(error) ? 'not a number' : `${(100 * error).toFixed(1)} % off`

@@ -1,17 +1,18 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { chooseDevice, type DeviceProbes } from './choose-device.js'
 import { countGpus, hasCudnn } from './cuda.js'
 import { providerOption } from './providers.js'
 
-const machine = (gpus: number, hasCuda: boolean, bundled = ['cpu'], cudnn = true): DeviceProbes => ({
+const machine = (gpus: number, hasCuda: boolean, bundled = ['cpu'], problem: string | null = null): DeviceProbes => ({
   bundled: () => bundled,
   hasCuda: () => hasCuda,
-  hasCudnn: () => cudnn,
+  cudaProblem: () => problem,
   gpus: () => gpus,
+  webgpu: () => null,
   cores: () => 4,
 })
 const choose = (device: string, probes: DeviceProbes, precision = 'auto', requireGpu = false) =>
-  chooseDevice({ device, precision, requireGpu }, probes)
+  chooseDevice({ device, precision, requireGpu, autoWebGpu: true }, probes)
 
 describe('auto', () => {
   it('is fp32 on a CPU and never int8', () => {
@@ -31,7 +32,7 @@ describe('auto', () => {
 })
 
 describe('a GPU without cuDNN', () => {
-  const lacking = machine(1, true, ['cpu'], false)
+  const lacking = machine(1, true, ['cpu'], 'cuDNN 9 is missing')
   it('is left out by auto, which says so', () => {
     const device = choose('auto', lacking)
     expect(device).toMatchObject({ kind: 'cpu', precision: 'fp32', lanes: [['cpu']] })
@@ -44,6 +45,44 @@ describe('a GPU without cuDNN', () => {
   it('cuDNN is found by the loader’s cache', () => {
     expect(hasCudnn([], () => '\tlibcudnn.so.9 (libc6,x86-64) => /usr/lib/libcudnn.so.9\n')).toBe(true)
     expect(hasCudnn(['/nonexistent'], () => '')).toBe(false)
+  })
+})
+
+describe('a WebGPU adapter that is a real GPU and computes right', () => {
+  const before = process.env.VK_LOADER_DRIVERS_DISABLE
+  afterEach(() => {
+    if (before === undefined) delete process.env.VK_LOADER_DRIVERS_DISABLE
+    else process.env.VK_LOADER_DRIVERS_DISABLE = before
+  })
+  const radeon = (fp16: boolean, changes: Partial<DeviceProbes> = {}): DeviceProbes => ({
+    ...machine(0, false, ['cpu', 'webgpu']),
+    webgpu: () => ({ usable: true, fp16, problem: null, adapter: { name: 'AMD 1002:744c (amdgpu)', kind: 'gpu' } }),
+    ...changes,
+  })
+
+  it('is taken by auto where CUDA is not, and named', () => {
+    expect(choose('auto', radeon(true))).toMatchObject({
+      kind: 'webgpu',
+      lanes: [['webgpu', 'cpu']],
+      summary: 'webgpu (AMD 1002:744c (amdgpu)), fp16',
+    })
+    expect(process.env.VK_LOADER_DRIVERS_DISABLE).toContain('*swiftshader*')
+    expect(choose('auto', radeon(true, { hasCuda: () => true, gpus: () => 1 })).kind).toBe('cuda')
+    expect(choose('auto', radeon(true), 'auto', true).kind).toBe('webgpu')
+  })
+  it('computes in fp32 where it has no halves', () => {
+    expect(choose('auto', radeon(false))).toMatchObject({ kind: 'webgpu', precision: 'fp32' })
+    expect(choose('auto', radeon(true), 'fp32')).toMatchObject({ kind: 'webgpu', precision: 'fp32' })
+  })
+  it('is taken where CUDA does not compute, and the reason is said', () => {
+    const changes = { hasCuda: () => true, gpus: () => 1, cudaProblem: () => 'cuDNN 9 is missing' }
+    const device = choose('auto', radeon(true, changes))
+    expect(device.kind).toBe('webgpu')
+    expect(device.summary).toContain('not CUDA: cuDNN 9 is missing')
+  })
+  it('is left where it does not have the precision, and for networks that were not compared on it', () => {
+    expect(choose('auto', radeon(true), 'int8')).toMatchObject({ kind: 'cpu', precision: 'int8' })
+    expect(chooseDevice({ device: 'auto', precision: 'fp32', requireGpu: false }, radeon(true)).kind).toBe('cpu')
   })
 })
 

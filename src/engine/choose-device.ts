@@ -1,22 +1,29 @@
 /**
- * From `--device` and `--precision` to what the engine is opened with. `auto` takes the GPUs when they can
- * be used, at fp16, and else the CPU at fp32; nobody gets int8 unasked. A device that this build cannot use
- * is a clear error, never a silent fallback.
+ * From `--device` and `--precision` to what the engine is opened with. `auto` takes NVIDIA's GPUs by CUDA when they
+ * can be used, at fp16; else, for the networks of image models, a WebGPU adapter that is shown to be a real GPU and
+ * computes right; else the CPU at fp32; nobody gets int8 unasked. It tries what it takes and says what it passed over. A device
+ * that is asked for by name and cannot be used is a clear error, never a silent fallback.
  */
 
 import { usageError, VtpError } from '../errors.js'
 import type { Precision } from '../model/index.js'
 import { effectiveCores } from './cores.js'
-import { countGpus, hasCudnn } from './cuda.js'
+import { countGpus, cudaProblem } from './cuda.js'
 import { cpuBatch, type Device } from './device.js'
 import { GPU_BATCH, LANES_PER_GPU } from './gpu-memory.js'
 import { loadRuntime } from './load-runtime.js'
 import { type DeviceKind, hasCudaProvider } from './providers.js'
+import { findGpuAdapter, useHardwareOnly, type WebGpuReport } from './webgpu.js'
 
 export interface DeviceRequest {
   device: string
   precision: string
   requireGpu: boolean
+  /**
+   * Whether `auto` may take WebGPU: for encoders, decoders and text towers, which were compared with the reference
+   * there. Default false: training, samplers and the networks of metrics were not.
+   */
+  autoWebGpu?: boolean
 }
 
 /** What the machine offers; tests bring a made one. */
@@ -24,8 +31,11 @@ export interface DeviceProbes {
   /** Backends whose libraries are inside the npm package. */
   bundled: () => string[]
   hasCuda: () => boolean
-  hasCudnn: () => boolean
+  /** Why CUDA cannot compute although provider and GPU are there; null where it does. Asked by `auto` only. */
+  cudaProblem: () => string | null
   gpus: () => number
+  /** A WebGPU adapter that is a real GPU and computes right. Asked by `auto` only. */
+  webgpu: () => WebGpuReport | null
   cores: () => number
 }
 
@@ -36,8 +46,9 @@ const thisMachine: DeviceProbes = {
       .filter((backend) => backend.bundled)
       .map((backend) => backend.name),
   hasCuda: hasCudaProvider,
-  hasCudnn,
+  cudaProblem,
   gpus: countGpus,
+  webgpu: findGpuAdapter,
   cores: effectiveCores,
 }
 
@@ -60,28 +71,53 @@ export function chooseDevice(request: DeviceRequest, probes: DeviceProbes = this
   }
   const gpus = probes.hasCuda() ? probes.gpus() : 0
   const [, named, id] = match
-  // Without cuDNN the provider fails when it opens: `auto` works on, and says what is missing.
-  const lacksCudnn = named === 'auto' && !request.requireGpu && gpus > 0 && !probes.hasCudnn()
-  const usable = gpus > 0 && !lacksCudnn
-  const kind: DeviceKind =
-    named === 'auto' ? (usable || request.requireGpu ? 'cuda' : 'cpu') : ((named as DeviceKind | undefined) ?? 'cuda')
+  const found = named === 'auto' ? autoKind(request, probes, gpus) : undefined
+  const kind: DeviceKind = found?.kind ?? (named as DeviceKind | undefined) ?? 'cuda'
   assertUsable(kind, request, probes, id === undefined ? undefined : Number(id), gpus)
-  const precision = choosePrecision('--precision', request.precision, kind)
+  const wanted = request.precision === 'auto' ? (found?.precision ?? 'auto') : request.precision
+  const precision = choosePrecision('--precision', wanted, kind)
   const cores = probes.cores()
   const ids = id === undefined ? Array.from({ length: gpus }, (_, i) => i) : [Number(id)]
   const names = kind === 'cuda' ? ids.map((i) => `cuda:${i}`) : [kind]
   const lanes = names.flatMap((name) =>
     Array.from({ length: kind === 'cuda' ? LANES_PER_GPU : 1 }, () => (kind === 'cpu' ? ['cpu'] : [name, 'cpu'])),
   )
-  const what = kind === 'cpu' ? `cpu (${cores} core${cores === 1 ? '' : 's'})` : names.join(', ')
+  const { passedOver } = found ?? {}
+  const what = kind === 'cpu' ? `cpu (${cores} core${cores === 1 ? '' : 's'})` : (found?.what ?? names.join(', '))
   return {
     kind,
     precision,
     lanes,
     cores,
     batchSize: kind === 'cpu' ? cpuBatch(cores) : GPU_BATCH,
-    summary: `${what}, ${precision}${lacksCudnn ? ' (not the GPU: cuDNN 9 is missing, see `vtp doctor`)' : ''}`,
+    summary: `${what}, ${precision}${passedOver ? ` (${passedOver}, see \`vtp doctor\`)` : ''}`,
+    passedOver,
   }
+}
+
+interface AutoChoice {
+  kind: DeviceKind
+  /** What `auto` means for the precision, where that is not the kind's first. */
+  precision?: Precision
+  /** What the summary calls the device, where that is not its name. */
+  what?: string
+  passedOver?: string
+}
+
+/** CUDA where it computes, else a real GPU by WebGPU, else the CPU. With --require-gpu the CPU is no answer: the reason is. */
+function autoKind(request: DeviceRequest, probes: DeviceProbes, gpus: number): AutoChoice {
+  const problem = gpus > 0 && !request.requireGpu ? probes.cudaProblem() : null
+  if (gpus > 0 && problem === null) return { kind: 'cuda' }
+  const passedOver = problem === null ? undefined : `not CUDA: ${problem}`
+  const asked = request.precision
+  const offered = asked === 'auto' || KNOWN_PRECISIONS.webgpu.some((precision) => precision === asked)
+  const report = request.autoWebGpu && offered && probes.bundled().includes('webgpu') ? probes.webgpu() : null
+  if (report && (report.fp16 || asked !== 'fp16')) {
+    useHardwareOnly()
+    const what = `webgpu (${report.adapter?.name ?? 'a GPU'})`
+    return { kind: 'webgpu', precision: report.fp16 ? 'fp16' : 'fp32', what, passedOver }
+  }
+  return { kind: request.requireGpu ? 'cuda' : 'cpu', passedOver }
 }
 
 function assertUsable(

@@ -28,10 +28,16 @@ export function missingProvider(absent: string[], folder: string): MissingPiece 
   }
 }
 
-export function missingLibraries(version: CudaVersion, isThere: (file: string) => boolean): MissingPiece[] {
+/** What is missing of the libraries that the provider is linked to (`needed`; of all where it does not say), and cuDNN. */
+export function missingLibraries(
+  version: CudaVersion,
+  needed: readonly string[],
+  isThere: (file: string) => boolean,
+): MissingPiece[] {
   const { major, cudnn } = version
   const missing: MissingPiece[] = []
-  const cuda = version.libraries.filter(({ file }) => !isThere(file))
+  const linked = version.libraries.filter(({ file }) => needed.length === 0 || needed.includes(file))
+  const cuda = linked.filter(({ file }) => !isThere(file))
   if (cuda.length > 0) {
     const packages = [...new Set(cuda.map(({ pip }) => pip))].join(' ')
     missing.push({

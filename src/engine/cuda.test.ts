@@ -21,7 +21,7 @@ function machine(changes: Partial<CudaProbes> = {}): CudaProbes {
     gpuCount: () => 1,
     runtimeFolder: '/ort/bin/napi-v6/linux/x64',
     fileExists: () => true,
-    neededLibraries: () => ['libcublas.so.12', 'libcudart.so.12', 'libc.so.6'],
+    neededLibraries: () => [...LIBRARIES.slice(0, 5), 'libc.so.6'],
     libraryFolders: () => ['/usr/lib64'],
     listFolder: () => [],
     loaderCache: async () => LIBRARIES.map((name) => `\t${name} (libc6,x86-64) => /usr/lib/${name}`).join('\n'),
@@ -95,7 +95,7 @@ describe('inspectCuda', () => {
     const probes = (version: string, names: string[]) =>
       machine({
         nvidiaSmi: async () => `NVIDIA L4, 23034, 22500, ${version}\n`,
-        neededLibraries: () => ['libcudart.so.13'],
+        neededLibraries: () => files,
         loaderCache: async () => names.map((name) => `\t${name} => /usr/lib/${name}`).join('\n'),
       })
     expect(await inspectCuda(probes('580.95.05', [...files, 'libcudnn.so.9']))).toMatchObject({
@@ -109,6 +109,13 @@ describe('inspectCuda', () => {
     ])
     const unknown = await inspectCuda(machine({ neededLibraries: () => ['libcudart.so.14'] }))
     expect(unknown.missing.map(({ what }) => what).join()).toMatch(/CUDA 12 or 13 .* for CUDA 14/)
+  })
+
+  it('does not ask for a library that the provider is not linked to', async () => {
+    const without = LIBRARIES.filter((name) => name !== 'libcufft.so.11')
+    const loaderCache = async () => without.map((name) => `\t${name} => /usr/lib/${name}`).join('\n')
+    const report = await inspectCuda(machine({ loaderCache, neededLibraries: () => without.slice(0, 4) }))
+    expect(report).toMatchObject({ usable: true, missing: [] })
   })
 
   it('offers nothing on platforms without CUDA', async () => {

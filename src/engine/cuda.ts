@@ -12,6 +12,7 @@ import { promisify } from 'node:util'
 import { type MissingPiece, missingLibraries, missingProvider } from './cuda-pieces.js'
 import { CUDA_VERSIONS, type CudaVersion, cudaMajor } from './cuda-versions.js'
 import { neededLibraries } from './elf.js'
+import { probeProvider } from './provider-probe.js'
 
 export interface Gpu {
   name: string
@@ -139,6 +140,15 @@ export function hasCudnn(
   return folders.some(inFolder) || names.some((name) => cache().includes(name))
 }
 
+/**
+ * Why CUDA cannot compute here although a GPU and the provider are there, in words; null where it does. A child process
+ * loads the provider and computes, so that libraries that are missing, a driver that is too old and a GPU that is
+ * broken all show. Takes seconds.
+ */
+export function cudaProblem(): string | null {
+  return hasCudnn() ? probeProvider('cuda:0').problem : 'cuDNN 9 is missing'
+}
+
 /** Looks for every piece; loads nothing and changes nothing. */
 export async function inspectCuda(probes: CudaProbes = thisMachine()): Promise<CudaReport> {
   const { platform, arch, runtimeFolder } = probes
@@ -153,14 +163,14 @@ export async function inspectCuda(probes: CudaProbes = thisMachine()): Promise<C
   const isThere = (file: string): boolean => seen.has(file) || new RegExp(`(^|\\s|/)${file}(\\s|$)`, 'm').test(cache)
 
   const absent = PROVIDER_LIBRARIES.filter((name) => !probes.fileExists(path.join(runtimeFolder, name)))
-  if (absent.length === 0)
-    report.cudaMajor = cudaMajor(probes.neededLibraries(path.join(runtimeFolder, PROVIDER_LIBRARIES[0]!)))
+  const needed = absent.length > 0 ? [] : probes.neededLibraries(path.join(runtimeFolder, PROVIDER_LIBRARIES[0]!))
+  report.cudaMajor = cudaMajor(needed)
   // A provider that does not say is taken for that of the libraries that are there, or of CUDA 12.
   const major = report.cudaMajor ?? (isThere('libcudart.so.13') ? 13 : 12)
   const version = CUDA_VERSIONS.find((known) => known.major === major)
   await inspectDriver(probes, report, version)
   if (absent.length > 0) report.missing.push(missingProvider(absent, runtimeFolder))
-  if (version) report.missing.push(...missingLibraries(version, isThere))
+  if (version) report.missing.push(...missingLibraries(version, needed, isThere))
   else {
     const known = CUDA_VERSIONS.map((one) => one.major).join(' or ')
     const what = `a provider for CUDA ${known} (the one in ${runtimeFolder} is for CUDA ${major})`

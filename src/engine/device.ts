@@ -21,6 +21,8 @@ export interface Device {
   readonly batchSize: number
   /** One line for people, e.g. "cpu (2 cores), fp32". */
   readonly summary: string
+  /** What `--device auto` passed over, and why, e.g. "not CUDA: cuDNN 9 is missing". */
+  readonly passedOver?: string
   /** Free bytes of every GPU, in CUDA's order; null where nobody says. Default: nvidia-smi's answer. */
   freeMemory?(): Promise<(number | null)[]>
 }

@@ -109,11 +109,8 @@ export async function inspectMachine(): Promise<MachineReport> {
   const limitBytes = limits.memoryBytes ?? null
   const runtime = await attempt(inspectRuntime)
   const hasWebGpu = runtime.ok && runtime.value.backends.some(({ name, bundled }) => name === 'webgpu' && bundled)
-  const [images, cuda, webgpu] = await Promise.all([
-    attempt(inspectImageLibrary),
-    inspectCuda(),
-    hasWebGpu ? inspectWebGpu() : null,
-  ])
+  const [images, cuda] = await Promise.all([attempt(inspectImageLibrary), inspectCuda()])
+  const webgpu = hasWebGpu ? inspectWebGpu() : null
   return {
     platform: `${process.platform}-${process.arch}`,
     node: process.version,

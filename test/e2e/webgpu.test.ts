@@ -2,29 +2,17 @@
  * The WebGPU provider without a GPU: on SwiftShader, a Vulkan driver in software that comes with Chromium. One small
  * model of the reference data, since every shader is compiled on the way.
  */
-import { existsSync, realpathSync } from 'node:fs'
 import path from 'node:path'
 import { expect, it } from 'vitest'
 import type { DoctorJson } from '../../src/cli/run/doctor.js'
 import { relativeError } from '../../src/engine/attention-check.js'
 import { openShard } from '../../src/io/shards/index.js'
 import { goldenPath } from '../golden.js'
-import { findChromium } from '../support/chromium.js'
 import { repoRoot, runCli, sharedTempDir } from '../support/cli.js'
+import { softwareGpu } from '../support/software-gpu.js'
 
 const OUTPUTS = ['latents', 'clip', 'cls', 'patches']
 const dir = sharedTempDir()
-
-function softwareDriver(): Record<string, string> {
-  const folders = [path.dirname(realpathSync(findChromium())), '/usr/lib/chromium', '/opt/google/chrome']
-  const folder = folders.find((name) => existsSync(path.join(name, 'vk_swiftshader_icd.json')))
-  if (!folder) throw new Error(`no vk_swiftshader_icd.json in ${folders.join(', ')}`)
-  return {
-    VK_ICD_FILENAMES: path.join(folder, 'vk_swiftshader_icd.json'),
-    LD_LIBRARY_PATH: folder,
-    XDG_RUNTIME_DIR: dir,
-  }
-}
 
 async function encodeOn(device: string, env?: Record<string, string>): Promise<Record<string, Float32Array>> {
   const out = path.join(dir, device)
@@ -53,13 +41,18 @@ async function encodeOn(device: string, env?: Record<string, string>): Promise<R
 }
 
 it('--device webgpu gives the numbers of the CPU, and doctor says what the adapter has', async () => {
-  const driver = softwareDriver()
+  const driver = softwareGpu(dir)
   const [found, expected] = [await encodeOn('webgpu', driver), await encodeOn('cpu')]
   for (const name of OUTPUTS) expect(relativeError(expected[name]!, found[name]!), name).toBeLessThan(1e-3)
 
   const { stdout } = await runCli(['doctor', '--json'], { env: driver })
   const { webgpu } = JSON.parse(stdout) as DoctorJson
-  expect(webgpu).toEqual({ usable: true, fp16: false, problem: null })
+  expect(webgpu).toEqual({
+    usable: true,
+    fp16: false,
+    problem: null,
+    adapter: { name: 'SwiftShader', kind: 'software' },
+  })
   const without = await runCli(['doctor'], { env: { VK_ICD_FILENAMES: '/nowhere', VK_DRIVER_FILES: '/nowhere' } })
   expect(without.stdout).toMatch(/^webgpu +not usable: .*adapter/m)
 }, 600_000)

@@ -55,7 +55,7 @@ export const RUN_FLAGS = {
     default: 'auto',
     summary: 'auto, cpu, cuda (all GPUs) or cuda:1 (one).',
     description:
-      'auto takes the NVIDIA GPUs if `vtp doctor` finds everything that they need, else the CPU. webgpu, coreml and dml are passed on to ONNX Runtime where it has them, and checked with one small attention when they open.',
+      'auto tries what it takes: the NVIDIA GPUs by CUDA; else, for encoding and decoding, a WebGPU adapter that is shown to be a real GPU; else the CPU. It says what it passes over, and `vtp doctor` what is missing. webgpu, coreml and dml are passed on to ONNX Runtime where it has them, and checked with one small attention when they open.',
     helpValue: 'DEVICE',
   }),
   precision: Flags.string({

@@ -72,7 +72,7 @@ export async function runClassifyCommand(context: CommandContext, flags: Classif
       context.terminal.note(`left out: ${plural(told.rejects, 'image')} (${formatCounts(told.rejectsByCode)})`)
     if (embedded?.interrupted) return { images: 0, labels, counts: {}, out: null, ...told }
     // Labels are embedded as the images are.
-    const device = chooseDevice({ ...flags, requireGpu: flags['require-gpu'] })
+    const device = chooseDevice({ ...flags, requireGpu: flags['require-gpu'], autoWebGpu: true })
     const embedder = await openEmbedder({ model: flags.model, device })
     try {
       const set = await embedLabels(embedder, labels, templates)

@@ -30,7 +30,7 @@ export interface DecodeJson extends ListingFacts {
 const MAX_BAD = 0.01
 
 export async function runDecodeCommand(context: CommandContext, flags: DecodeFlags): Promise<DecodeJson> {
-  const device = chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
+  const device = chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false, autoWebGpu: true })
   const progress = context.terminal
   const stop = onStopSignals(progress.note)
   try {

@@ -37,6 +37,8 @@ export interface DoctorJson extends MachineReport {
   /** What `--device auto` uses. */
   device: string
   precision: string
+  /** What it passes over, and why; null where nothing. */
+  passedOver: string | null
   threads: ThreadPlan & { pool: number }
   cache: FolderReport
   hub: { endpoint: string; cache: FolderReport; token: boolean; offline: boolean }
@@ -51,13 +53,14 @@ export async function runDoctor(context: CommandContext): Promise<DoctorJson> {
   const machine = await inspectMachine()
   const hub = await hubSettings()
   const [cache, hubCache] = await Promise.all([inspectFolder(namedCacheDir()), inspectFolder(hub.cacheDir)])
-  const chosen = machine.runtime.ok ? await autoDevice() : ({ kind: 'cpu', precision: 'fp32' } as const)
+  const chosen: AutoDevice = machine.runtime.ok ? await autoDevice() : { kind: 'cpu', precision: 'fp32' }
   const findings = findProblems(machine, cache, hubCache)
   const report: DoctorJson = {
     vtp: vtpVersion(),
     ...machine,
     device: chosen.kind,
     precision: chosen.precision,
+    passedOver: chosen.passedOver ?? null,
     threads: {
       ...planThreads({ cores: machine.cpu.cores, device: chosen.kind }),
       pool: Number(process.env.UV_THREADPOOL_SIZE ?? 4),
@@ -94,10 +97,16 @@ async function folderBytes(folder: string): Promise<number> {
   return bytes
 }
 
+interface AutoDevice {
+  kind: DeviceKind
+  precision: string
+  passedOver?: string
+}
+
 /** What `--device auto --precision auto` means here. Loaded late: it needs ONNX Runtime. */
-async function autoDevice(): Promise<{ kind: DeviceKind; precision: string }> {
+async function autoDevice(): Promise<AutoDevice> {
   const { chooseDevice } = await import('../../engine/choose-device.js')
-  return chooseDevice({ device: 'auto', precision: 'auto', requireGpu: false })
+  return chooseDevice({ device: 'auto', precision: 'auto', requireGpu: false, autoWebGpu: true })
 }
 
 function findProblems(machine: MachineReport, cache: FolderReport, hubCache: FolderReport): Finding[] {
@@ -146,7 +155,10 @@ export function describeDoctor(report: DoctorJson): string[] {
     `${path} (${formatBytes(bytes)}, ${freeBytes === null ? 'free space unknown' : `${formatBytes(freeBytes)} free`})`
   const rows = [
     ['vtp', `${report.vtp} on Node ${report.node} (${report.platform})`],
-    ['will use', `${report.device}, ${report.precision}, ${cores}`],
+    [
+      'will use',
+      `${report.device}, ${report.precision}, ${cores}${report.passedOver === null ? '' : ` (${report.passedOver})`}`,
+    ],
     ['threads', `${threads.encode} encode, ${threads.preprocess} preprocess, ${threads.pool} in the I/O pool`],
     ['processor', `${cpu.model}: ${cpu.features.join(' ') || 'no known vector extensions'}`],
     ['int8', describeInt8(cpu)],
@@ -194,8 +206,12 @@ function describeCuda({ usable, driver, cudaMajor, missing }: CudaReport): strin
 
 function describeWebGpu(webgpu: DoctorJson['webgpu']): string {
   if (webgpu === null) return 'not in this build of ONNX Runtime'
-  if (!webgpu.usable) return `not usable: ${webgpu.problem}`
-  return webgpu.fp16 ? 'ready: --device webgpu' : 'ready, an adapter without fp16: --device webgpu --precision fp32'
+  const { usable, fp16, problem, adapter } = webgpu
+  const name = adapter?.name ?? 'an adapter whose name is not known'
+  const halves = fp16 ? 'fp16' : 'no fp16'
+  if (!usable) return `not usable: ${problem}${adapter ? ` (${name}, ${halves})` : ''}`
+  const what = adapter?.kind === 'software' ? `${name}, a driver in software` : name
+  return `ready: ${what}, ${halves}: --device webgpu${fp16 ? '' : ' --precision fp32'}`
 }
 
 /** Ratios are those of docs/performance.md. */

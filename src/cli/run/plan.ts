@@ -33,7 +33,7 @@ function plannedDevice(flags: PlanFlags): Pick<Device, 'kind' | 'precision'> {
     const precision = flags.precision === 'auto' ? known[0] : known.find((name) => name === flags.precision)
     if (precision) return { kind, precision }
   }
-  return chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
+  return chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false, autoWebGpu: true })
 }
 
 const NOTE_EVERY_MS = 10_000

@@ -23,7 +23,7 @@ const TITLES: Record<ShowColumn, string> = {
 }
 
 export async function runShow(context: CommandContext, flags: ShowFlags): Promise<ShowJson> {
-  const device = chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false })
+  const device = chooseDevice({ device: flags.device, precision: flags.precision, requireGpu: false, autoWebGpu: true })
   const progress = context.terminal
   const stop = onStopSignals(progress.note)
   try {
