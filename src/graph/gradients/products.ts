@@ -88,10 +88,16 @@ const attention: GradientRule = (back) => {
   if (scoreBias) scores = back.add(scores, scoreBias)
   if (back.int('unidirectional', 0)) scores = back.add(scores, causalMask(back, q.shape[1]!, k.shape[1]!))
   const p = back.op('Softmax', [scores], { axis: -1 })
+  const dP = fused(back, D, V, false, true)
   const [n, l, size] = d.shape as [Dim, Dim, number]
-  const perHead = back.reshape(back.mul(d, back.y()), [n, l, heads, size / heads])
-  const dots = back.transpose(back.sum(perHead, [3]), [0, 2, 1, 3]) // [N, H, Lq, 1]
-  const dS = back.mul(p, back.sub(fused(back, D, V, false, true), dots))
+  const overWidth = (): Value => {
+    const perHead = back.reshape(back.mul(d, back.y()), [n, l, heads, size / heads])
+    return back.transpose(back.sum(perHead, [3]), [0, 2, 1, 3])
+  }
+  // The same sum over keys is exactly dP where a query sees one key, as the first of a causal row does: dS is 0 there,
+  // not a rounding error that AdamW would make a step of.
+  const dots = back.int('unidirectional', 0) ? back.sum(back.mul(p, dP), [3]) : overWidth() // [N, H, Lq, 1]
+  const dS = back.mul(p, back.sub(dP, dots))
   return [
     back.needs(0) ? flat(fused(back, dS, K, false, false, scale), q) : undefined,
     back.needs(1) ? flat(fused(back, dS, Q, true, false, scale), k) : undefined,
