@@ -46,6 +46,10 @@ export async function openReplay(
   recipe: PretrainRecipe,
   steps: number,
 ): Promise<Replay> {
+  if (recipe.config.identical_captions === 'positives' && recipe.hyper_parameters.w_clip > 0)
+    throw usageError('bad_replay', 'Given batches do not say which captions are the same', [
+      'set config.identical_captions to negatives: --set config.identical_captions=negatives',
+    ])
   const file = await openSafetensors(path)
   try {
     const shapes = new Map<string, readonly number[]>()
@@ -97,6 +101,32 @@ function checkStep(
       throw bad(file, `${prefix}tokens has ${length} positions; the model has ${textLength(config)}`)
   }
   if (given.w_ssl > 0) checkMasks(file, config, given, prefix, shapeOf)
+  checkKept(file, config, recipe, prefix)
+}
+
+/** Kept rows are there exactly where the recipe has stochastic depth. */
+function checkKept(
+  file: SafetensorsFile,
+  config: VtpConfig,
+  { config: given, hyper_parameters: weights }: PretrainRecipe,
+  prefix: string,
+): void {
+  for (const branch of ['clip', 'ssl', 'rec'] as const) {
+    if (weights[`w_${branch}`] === 0) continue
+    const rate = given.drop[`${branch}_drop_rate`]
+    const views = branch !== 'ssl' ? [''] : weights.local_crops > 0 ? ['.global', '.local'] : ['.global']
+    for (let block = 0; block < config.vision_depth; block++)
+      for (const part of ['attn', 'ffn'])
+        for (const view of views) {
+          const name = `${prefix}keep.${branch}.block${block}.${part}${view}`
+          if (file.tensors.has(name) === rate > 0) continue
+          throw bad(
+            file,
+            `${rate > 0 ? `it has no ${name}` : `it has ${name}`}, but the recipe's ${branch}_drop_rate is ${rate}`,
+            `set config.drop.${branch}_drop_rate to what the batches were made with`,
+          )
+        }
+  }
 }
 
 function checkView(file: SafetensorsFile, name: string, shape: readonly number[], config: VtpConfig): void {

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { usageError, VtpError } from '../errors.js'
 import { openTensorFile, type TensorFile } from '../io/tensor-file.js'
 import { openWeights } from '../io/weights.js'
-import { parseConfig, type VtpConfig } from '../model/vtp/config.js'
+import { DECODER_UPSCALE, parseConfig, type VtpConfig } from '../model/vtp/config.js'
 import { checkTensors, decoderShape, expectedTensors, visionShape } from '../model/vtp/tensors.js'
 import type { TrainingModel } from '../model/vtp/training.js'
 import { freshTensor, headShapes, ropePeriods } from './init.js'
@@ -171,6 +171,12 @@ function assertParts(config: VtpConfig, { hyper_parameters: given }: PretrainRec
     ])
   if (given.w_clip > 0 && !config.train_clip) throw lacks('w_clip', 'train_clip')
   if (given.w_rec > 0 && !config.train_reconstruction) throw lacks('w_rec', 'train_reconstruction')
+  if (given.w_rec > 0 && config.vision_patch_size !== DECODER_UPSCALE)
+    throw usageError(
+      'bad_recipe',
+      `w_rec has a weight, but ${place} has patches of ${config.vision_patch_size}: the decoder makes ${DECODER_UPSCALE} pixels of each`,
+      [`set vision_patch_size: ${DECODER_UPSCALE}, or give w_rec the weight 0`],
+    )
 }
 
 /** Undefined where there is none, and it need not be. */

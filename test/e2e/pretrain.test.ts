@@ -165,6 +165,7 @@ describe('refused before the first step', () => {
     ['a crop that is no whole number of patches', 'config.local_size=20', 'local_size 20 is not a multiple'],
     ['a key that is not known', 'config.imagesize=64', 'unknown keys: imagesize'],
     ['a setting that is none', 'w_clip', '--set w_clip is not KEY=VALUE'],
+    ['patches that the decoder cannot fill', 'model.vision_patch_size=8', 'has patches of 8: the decoder makes 16'],
     ['a loss whose part the model lacks', 'model.train_clip=false', 'w_clip has a weight'],
   ])('%s', async (_, setting, message) => {
     await expect(run(images, [setting])).rejects.toThrow(message)

@@ -185,6 +185,8 @@ describe('vtp pretrain --replay', () => {
 
   it.each([
     ['more steps than batches', { steps: '4' }, /it has no step3\.clip_u8/],
+    ['kept rows without stochastic depth', { set: 'config.drop.clip_drop_rate=0' }, /clip_drop_rate is 0/],
+    ['captions that may be the same', { set: 'config.identical_captions=positives' }, /which captions are the same/],
     ['a recipe that is none', { recipe: path.join(folderOf(CASES[0]!), 'config.json') }, /hyper_parameters/],
     [
       'a folder without training.safetensors',
