@@ -8,8 +8,8 @@ import type { VtpConfig } from '../model/vtp/config.js'
 import type { TrainingModel } from '../model/vtp/training.js'
 import { globalNorm, updateTensor } from '../train/adamw.js'
 import { buildGanGraph, type GanGraph, type GanSettings } from './gan-graph.js'
-import { assertFinite, openTrainingSession } from './joint.js'
-import { NORM_MOMENTUM, patchGanNorms, patchGanShapes } from './patchgan.js'
+import { assertFinite, fetchesInto, openTrainingSession } from './joint.js'
+import { NORM_MOMENTUM, type PatchGanShape, patchGanNorms, patchGanShapes } from './patchgan.js'
 import type { Shapes } from './state.js'
 
 export interface GanHyperParameters extends GanSettings {
@@ -89,40 +89,27 @@ export async function openGanTrainer(
   { latents, threads, perceptual }: GanOptions,
 ): Promise<GanTrainer> {
   const built = buildGanGraph({ ...initial, settings: given, latents })
-  const load = async (shapes: Shapes): Promise<GanTensor[]> => {
-    const tensors: GanTensor[] = []
-    for (const [name, shape] of shapes) {
-      const parameter = (await initial.read(name)).slice()
-      const zeros = (): Float32Array => new Float32Array(parameter.length)
-      const moment = async (kind: 'exp_avg' | 'exp_avg_sq'): Promise<Float32Array> =>
-        (await initial.moment?.(kind, name)) ?? zeros()
-      const moments = { expAvg: await moment('exp_avg'), expAvgSq: await moment('exp_avg_sq') }
-      tensors.push({ name, shape, parameter, ...moments, gradient: zeros() })
-    }
-    return tensors
-  }
-  const decoder = await load(initial.decoder)
-  const discriminator = await load(patchGanShapes(given))
-  const statistics = new Map<string, Float32Array>()
-  for (const name of patchGanNorms(given).keys())
-    for (const part of ['running_mean', 'running_var'])
-      statistics.set(`${name}.${part}`, (await initial.read(`${name}.${part}`)).slice())
+  const state = await loadState(initial, given)
+  const { decoder, discriminator, statistics } = state
   const session = await openTrainingSession(built.graph, threads)
   const all = [...decoder, ...discriminator]
+  const gradients = new Map([...built.decoderGradients, ...built.discriminatorGradients])
+  const fetches = fetchesInto(
+    session,
+    all.map(({ name, shape, gradient }) => [gradients.get(name)!, shape, gradient]),
+  )
   const scratch = new Float32Array(Math.max(...all.map((t) => t.parameter.length)))
   const { lr, betas, eps } = given
   const optimizer = { beta1: betas[0], beta2: betas[1], epsilon: eps, weightDecay: 0, emaDecay: 0 }
 
   return {
-    state: { decoder, discriminator, statistics },
+    state,
     async step({ latents: values, target }, step) {
       const began = performance.now()
       const isOn = step >= given.disc_start ? 1 : 0
       const feeds = feedsOf(built, { values, target, isOn, decoder, discriminator, perceptual, latents })
-      const results = await session.run(feeds)
+      const results = await session.run(feeds, fetches)
       const output = (name: string): Float32Array => results[name]!.data as Float32Array
-      for (const tensor of decoder) tensor.gradient = output(built.decoderGradients.get(tensor.name)!)
-      for (const tensor of discriminator) tensor.gradient = output(built.discriminatorGradients.get(tensor.name)!)
       const logged = Object.fromEntries([...built.logged].map(([name, from]) => [name, output(from)[0]!]))
       const norm = (tensors: readonly GanTensor[]): number => globalNorm(tensors.map(({ gradient }) => gradient))
       const log = {
@@ -134,7 +121,7 @@ export async function openGanTrainer(
       }
       assertFinite(log, `Step ${step + 1}`, [
         'lower the learning rate (hyper_parameters.lr)',
-        'look at the images of this step',
+        'nothing of this step was applied: the newest state of the run is good',
       ])
       const computed = performance.now()
       for (const tensor of all)
@@ -147,6 +134,26 @@ export async function openGanTrainer(
     },
     close: () => session.release(),
   }
+}
+
+async function loadState(initial: GanInitial, disc: PatchGanShape): Promise<GanState> {
+  const load = async (shapes: Shapes): Promise<GanTensor[]> => {
+    const tensors: GanTensor[] = []
+    for (const [name, shape] of shapes) {
+      const parameter = (await initial.read(name)).slice()
+      const zeros = (): Float32Array => new Float32Array(parameter.length)
+      const moment = async (kind: 'exp_avg' | 'exp_avg_sq'): Promise<Float32Array> =>
+        (await initial.moment?.(kind, name)) ?? zeros()
+      const moments = { expAvg: await moment('exp_avg'), expAvgSq: await moment('exp_avg_sq') }
+      tensors.push({ name, shape, parameter, ...moments, gradient: zeros() })
+    }
+    return tensors
+  }
+  const statistics = new Map<string, Float32Array>()
+  for (const name of patchGanNorms(disc).keys())
+    for (const part of ['running_mean', 'running_var'])
+      statistics.set(`${name}.${part}`, (await initial.read(`${name}.${part}`)).slice())
+  return { decoder: await load(initial.decoder), discriminator: await load(patchGanShapes(disc)), statistics }
 }
 
 interface Fed {

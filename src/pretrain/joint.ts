@@ -139,15 +139,14 @@ export async function openJointTrainer(
   for (const name of built.centres.keys())
     centres.set(name, (await initial.centre(name)) ?? new Float32Array(prototypes(initial.head)))
   const scratch = new Float32Array(Math.max(...trained.map(({ parameter }) => parameter.length)))
-  // Gradients go into the same memory at every step: fresh pages would cost a few percent of it.
-  const fetches: Record<string, ort.Tensor | null> = Object.fromEntries(session.outputNames.map((name) => [name, null]))
-  const gradients = new Map<string, Float32Array>()
-  for (const { name, shape, parameter } of trained) {
-    const gradient = new Float32Array(parameter.length)
-    gradients.set(name, gradient)
-    const output = built.gradients.get(name)
-    if (output) fetches[output] = new ort.Tensor('float32', gradient, shape)
-  }
+  const gradients = new Map(trained.map(({ name, parameter }) => [name, new Float32Array(parameter.length)]))
+  const fetches = fetchesInto(
+    session,
+    trained.flatMap(({ name, shape }) => {
+      const output = built.gradients.get(name)
+      return output ? [[output, shape, gradients.get(name)!] as const] : []
+    }),
+  )
   let updates = done
 
   const feedsOf = (tensors: JointBatch, temperature: number): Record<string, ort.Tensor> => {
@@ -244,6 +243,18 @@ async function openFollowers({ teacher, read }: JointInitial, trained: Shapes): 
 function prototypes(head: Shapes): number {
   const last = head.get(`${HEAD}last_layer.weight_v`) ?? head.get(`${HEAD}last_layer.weight`)
   return last?.[0] ?? 0
+}
+
+/**
+ * What a run of a session is to give: all outputs, and the named ones into the same memory at every step. For gradients: fresh pages would cost a few percent of a step.
+ */
+export function fetchesInto(
+  session: ort.InferenceSession,
+  outputs: readonly (readonly [name: string, shape: readonly number[], values: Float32Array])[],
+): Record<string, ort.Tensor | null> {
+  const fetches: Record<string, ort.Tensor | null> = Object.fromEntries(session.outputNames.map((name) => [name, null]))
+  for (const [name, shape, values] of outputs) fetches[name] = new ort.Tensor('float32', values, shape)
+  return fetches
 }
 
 /** Throws VtpError `engine_open_failed`. */

@@ -2,7 +2,9 @@
  * kill -9 at random moments of a pre-training: every killed run is taken up again, and ends with the bytes of an
  * undisturbed one. The recipe is as small as it goes, so that there are many steps to be killed in.
  *
- *   npx tsx test/trials/pretrain-kills.ts IMAGES RECIPE WORK [KILLS]
+ *   npx tsx test/trials/pretrain-kills.ts IMAGES RECIPE WORK [KILLS [FLAGS …]]
+ *
+ * FLAGS go to every run, e.g. `--stage decoder --init nano --set config.image_size=32 --set config.batch=2`.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -11,14 +13,14 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
-const [images, recipe, work, kills = '10'] = process.argv.slice(2)
+const [images, recipe, work, kills = '10', ...flags] = process.argv.slice(2)
 if (!images || !recipe || !work) throw new Error('give IMAGES RECIPE WORK')
 
 const STEPS = 12
 const program = fileURLToPath(new URL('../../bin/run.js', import.meta.url))
 const argsFor = (out: string, threads: number): string[] => [
   ...[program, 'pretrain', images, '--recipe', recipe, '--out', out, '--steps', String(STEPS), '--save-every', '4'],
-  ...['--checkpoint-seconds', '0', '--threads', String(threads)],
+  ...['--checkpoint-seconds', '0', '--threads', String(threads), ...flags],
 ]
 
 function digest(out: string): string {
