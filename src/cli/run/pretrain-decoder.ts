@@ -81,7 +81,9 @@ function describeResult(result: DecoderResult, out: string): string[] {
         ]
       : []),
     ...(evaluation ? [`${judgedText(evaluation)}${before ? ` · before: ${judgedText(before)}` : ''}`] : []),
-    ...(best ? [`Best by ${best.by === 'rfid' ? 'rFID' : 'PSNR'}: ${out}/${best.checkpoint}`] : []),
+    ...(best
+      ? [`Best by ${best.by === 'rfid' ? 'rFID' : 'PSNR'} (${best.value.toFixed(2)}): ${out}/${best.checkpoint}`]
+      : []),
     ...(checkpoint ? [`${out}/${checkpoint} · ${out}/report.html`] : []),
     ...(result.interrupted ? ['Interrupted. Run the same command again to continue.'] : []),
   ]

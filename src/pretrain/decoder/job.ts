@@ -36,7 +36,7 @@ export async function runDecoderStage(request: DecoderRequest): Promise<DecoderR
   const { dest, overwrite, onNote } = request
   return inRunFolder({ dest, overwrite, onNote, ending: ENDING, loadPlan: loadDecoderPlan }, async (store) => {
     const prepared = await prepareDecoder(request)
-    if (!prepared) return stoppedEarly(request)
+    if (!('pairs' in prepared)) return stoppedEarly(prepared.steps)
     try {
       return await trainIn(store, prepared, request)
     } finally {
@@ -46,7 +46,7 @@ export async function runDecoderStage(request: DecoderRequest): Promise<DecoderR
 }
 
 /** While latents were made. */
-function stoppedEarly({ steps = 0 }: DecoderRequest): DecoderResult {
+function stoppedEarly(steps: number): DecoderResult {
   return {
     ...{ step: 0, steps, newSteps: 0, images: 0, rejects: {}, seconds: 0, total: null, before: null },
     ...{ evaluation: null, best: null, checkpoint: null, parameters: 0, interrupted: true, complete: false },

@@ -47,13 +47,13 @@ interface Given {
   steps: number
 }
 
-/** Opens and checks everything; undefined when stopped while latents were made. Throws usage errors. */
-export async function prepareDecoder(request: DecoderRequest): Promise<PreparedDecoder | undefined> {
+/** Opens and checks everything; no more than the number of steps when stopped while latents were made. Throws usage errors. */
+export async function prepareDecoder(request: DecoderRequest): Promise<PreparedDecoder | { steps: number }> {
   const given = await readGiven(request)
   const { recipe, model, config, steps } = given
   try {
     const made = await latentsOf(request, recipe)
-    if (!made) return undefined
+    if (!made) return { steps }
     const known = { model, init: request.init, given: request.latents !== undefined }
     const latents = await readLatentPlan(made.folder, known)
     assertSize(request, recipe, latents)
