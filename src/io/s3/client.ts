@@ -8,6 +8,7 @@
  */
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { backoff, jittered, retry } from '../../async/retry.js'
+import { type DirectReads, openDirectReads } from './direct-get.js'
 import { classifyFailure, hasRole, isUncertain, isUnreachable, isWithoutCredentials, s3Error } from './errors.js'
 import { createPacer } from './pacer.js'
 
@@ -24,7 +25,12 @@ const BASE_TIMEOUT_MS = 60_000
 const SLOWEST_BYTES_PER_MS = 250
 
 const pacer = createPacer({ initial: 64, max: MAX_CONNECTIONS })
-let opened: Promise<S3Client> | undefined
+/** The client, and the reads that do without most of it. */
+interface Opened {
+  client: S3Client
+  direct: DirectReads
+}
+let opened: Promise<Opened> | undefined
 let everReached = false
 
 /** What this process has asked of object storage so far; for metrics. */
@@ -43,11 +49,15 @@ export function requestPayer(): { RequestPayer?: 'requester' } {
   return process.env.AWS_REQUEST_PAYER === 'requester' ? { RequestPayer: 'requester' } : {}
 }
 
+/** Whether requests to public buckets go without a signature. */
+export function isAnonymous(): boolean {
+  return /^(yes|true|1)$/i.test(process.env.AWS_NO_SIGN_REQUEST ?? '')
+}
+
 async function openClient(): Promise<S3Client> {
   // A notice about future versions of the SDK is of no use to users of this program.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
   const endpoint = process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL
-  const anonymous = /^(yes|true|1)$/i.test(process.env.AWS_NO_SIGN_REQUEST ?? '')
   const agent = { keepAlive: true, maxSockets: MAX_CONNECTIONS }
   const config: S3ClientConfig = {
     maxAttempts: 1,
@@ -56,7 +66,7 @@ async function openClient(): Promise<S3Client> {
     requestHandler: { connectionTimeout: 10_000, socketTimeout: 60_000, httpAgent: agent, httpsAgent: agent },
     logger: { debug() {}, info() {}, warn() {}, error() {} },
   }
-  if (anonymous) config.signer = { sign: async (request) => request }
+  if (isAnonymous()) config.signer = { sign: async (request) => request }
   if (!process.env.AWS_REGION && process.env.AWS_DEFAULT_REGION) config.region = process.env.AWS_DEFAULT_REGION
   const client = new S3Client(config)
   try {
@@ -69,16 +79,17 @@ async function openClient(): Promise<S3Client> {
 }
 
 /** The client of this process. */
-export function s3Client(): Promise<S3Client> {
-  opened ??= openClient()
+function s3Client(): Promise<Opened> {
+  opened ??= openClient().then((client) => ({ client, direct: openDirectReads(client, MAX_CONNECTIONS) }))
   return opened
 }
 
 /** Closes the connections; the next request opens a new client, which reads credentials anew. */
 export async function closeS3(): Promise<void> {
-  const client = await opened?.catch(() => undefined)
+  const closing = await opened?.catch(() => undefined)
   opened = undefined
-  client?.destroy()
+  closing?.client.destroy()
+  closing?.direct.close()
 }
 
 function maxAttempts(): number {
@@ -86,8 +97,7 @@ function maxAttempts(): number {
   return Number.isInteger(value) && value > 0 ? value : DEFAULT_ATTEMPTS
 }
 
-export interface S3Attempt {
-  client: S3Client
+export interface S3Attempt extends Opened {
   /** Aborts when the attempt takes too long. */
   signal: AbortSignal
   /** Gives the attempt the time that so many bytes may take, from now on. */
@@ -144,7 +154,7 @@ export async function callS3<T>(call: S3Call, send: (attempt: S3Attempt) => Prom
         counters.requests[call.operation] = (counters.requests[call.operation] ?? 0) + 1
         limit.expect(call.sizeBytes ?? 0)
         const signal = call.stop ? AbortSignal.any([limit.signal, call.stop]) : limit.signal
-        return send({ client: await s3Client(), signal, expect: limit.expect, uncertain })
+        return send({ ...(await s3Client()), signal, expect: limit.expect, uncertain })
       })
       pacer.succeeded()
       everReached = true

@@ -10,7 +10,7 @@ import {
   PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import { VtpError } from '../../errors.js'
-import { callS3, requestPayer } from './client.js'
+import { callS3, isAnonymous, requestPayer } from './client.js'
 import { failureName, failureStatus } from './errors.js'
 import { type S3Place, s3Uri } from './uri.js'
 
@@ -58,24 +58,40 @@ export async function getObject(
   const { bucket, key } = place
   const call = { action: 'Cannot read', operation: 'GetObject', uri: s3Uri(place), sizeBytes: range?.size, stop }
   if (range?.size === 0) return { bytes: Buffer.alloc(0) }
-  return callS3(call, async ({ client, signal, expect }) => {
+  const rangeHeader = range ? `bytes=${range.offset}-${range.offset + range.size - 1}` : undefined
+  const headers = {
+    ...(rangeHeader ? { range: rangeHeader } : {}),
+    ...(etag ? { 'if-match': etag } : {}),
+    ...(requestPayer().RequestPayer ? { 'x-amz-request-payer': 'requester' } : {}),
+  }
+  const assertSize = (announced: number, body: Readable): void => {
+    if (maxBytes === undefined || announced <= maxBytes) return
+    body.destroy()
+    throw new VtpError(`${announced} bytes are more than the limit of ${maxBytes}`, { code: 'too_many_bytes' })
+  }
+  return callS3(call, async ({ client, direct, signal, expect }) => {
     try {
+      const answer = await direct.read(client, bucket, { key, headers, anonymous: isAnonymous(), signal })
+      if (answer) {
+        const length = answer.response.headers['content-length']
+        assertSize(Number(length ?? 0), answer.response)
+        expect(Number(length ?? 0))
+        const bytes = await readBody(answer.response, length === undefined ? undefined : Number(length), signal)
+        answer.check(bytes)
+        return { bytes, etag: answer.response.headers.etag }
+      }
       const response = await client.send(
         new GetObjectCommand({
           Bucket: bucket,
           Key: key,
-          ...(range ? { Range: `bytes=${range.offset}-${range.offset + range.size - 1}` } : {}),
+          ...(rangeHeader ? { Range: rangeHeader } : {}),
           ...(etag ? { IfMatch: etag } : {}),
           ...requestPayer(),
         }),
         { abortSignal: signal },
       )
       const announced = response.ContentLength ?? 0
-      if (maxBytes !== undefined && announced > maxBytes) {
-        ;(response.Body as Readable).destroy()
-        const message = `${announced} bytes are more than the limit of ${maxBytes}`
-        throw new VtpError(message, { code: 'too_many_bytes' })
-      }
+      assertSize(announced, response.Body as Readable)
       expect(announced)
       return {
         bytes: await readBody(response.Body as Readable, response.ContentLength, signal),
