@@ -3,12 +3,14 @@ import path from 'node:path'
 import { processorKind } from '../engine/processor.js'
 import { usageError } from '../errors.js'
 import { fileDigest } from '../io/file-digest.js'
+import { openListingIndex } from '../metrics/probe/listing-index.js'
+import { readPrompts } from '../metrics/zeroshot/prompts.js'
 import type { VtpConfig } from '../model/vtp/config.js'
 import { engineVersion, vtpVersion } from '../version.js'
 import { openPretrainData, type PretrainData } from './data.js'
 import { lookForLpips } from './perceptual.js'
 import { makePretrainPlan, type PretrainPlan, plannedConfig } from './plan.js'
-import { CONFIG_KEYS, type PretrainRecipe, readPretrainRecipe } from './recipe.js'
+import { assertKnownKeys, type PretrainRecipe, readPretrainRecipe } from './recipe.js'
 import type { PretrainRequest } from './request.js'
 import { openStart } from './start.js'
 import { trainedTensors } from './state.js'
@@ -31,7 +33,7 @@ const DEFAULT_SAVE_EVERY = 1000
 export async function preparePretrain(request: PretrainRequest): Promise<PreparedPretrain> {
   const { settings, steps: last, seed, init, exported } = request
   const recipe = await withPixelLoss(await readPretrainRecipe(request.recipe, { settings, steps: last }), request)
-  assertKnown(recipe, request.recipe)
+  assertKnownKeys(recipe, request.recipe)
   const steps = last ?? recipe.config.n_steps
   if (steps === undefined)
     throw usageError('steps_missing', 'How many steps are to be trained is not said', [
@@ -41,6 +43,8 @@ export async function preparePretrain(request: PretrainRequest): Promise<Prepare
   const start = await openStart(recipe, init === undefined ? { seed } : { folder: init, seed })
   await start.close()
   const { config, head } = start
+  if (init !== undefined) tellOtherModel(recipe, config, request)
+  await assertJudgeable(config, request)
   const trained = [...trainedTensors(config, head, recipe.hyper_parameters).values()]
   const data = await openPretrainData(recipe, config, { ...request, source: request.source })
   try {
@@ -81,6 +85,30 @@ export function assertHasTeacher({ hyper_parameters: given }: PretrainRecipe): v
   throw usageError('no_teacher', '--export teacher: there is no teacher without the self-supervised loss (w_ssl is 0)')
 }
 
+/** The model is that of --init: a recipe that describes another one is obeyed in everything else. */
+function tellOtherModel({ model = {} }: PretrainRecipe, config: VtpConfig, { init, onNote }: PretrainRequest): void {
+  const other = Object.entries(model).filter(
+    ([key, value]) => key in config && config[key as keyof VtpConfig] !== value && key !== 'image_size',
+  )
+  if (other.length === 0) return
+  const told = other.map(([key, value]) => `${key} ${config[key as keyof VtpConfig]} (the recipe says ${value})`)
+  onNote?.(`The model is that of --init ${init}: ${told.join(', ')}.`)
+}
+
+/** Held-out images without classes would end the run only at its first evaluation. */
+async function assertJudgeable(config: VtpConfig, request: PretrainRequest): Promise<void> {
+  const { evaluation, onNote, stop } = request
+  if (!evaluation) return
+  const zeroshot = config.train_clip && evaluation.classnames !== undefined
+  const { source, probeTrain, limit } = evaluation
+  for (const set of probeTrain === undefined ? [source] : [source, probeTrain]) {
+    const unlabelled = !zeroshot && probeTrain === undefined
+    const index = await openListingIndex(set, { limit, onNote, signal: stop, unlabelled })
+    await index.close()
+    if (set === source && zeroshot) (await readPrompts(evaluation.classnames, evaluation.templates))(index.names)
+  }
+}
+
 /** L1 on a Laplacian pyramid takes the place of L1 + LPIPS where the weights of LPIPS are not there. */
 async function withPixelLoss(recipe: PretrainRecipe, request: PretrainRequest): Promise<PretrainRecipe> {
   const { hyper_parameters: given, config } = recipe
@@ -91,13 +119,4 @@ async function withPixelLoss(recipe: PretrainRecipe, request: PretrainRequest): 
     config: { ...config, pixel_loss: 'laplacian' },
     hyper_parameters: { ...given, w_lpips: 0 },
   }
-}
-
-/** A key that nobody obeys is a mistake, where it is no note of reference data. */
-function assertKnown({ config }: PretrainRecipe, file: string): void {
-  const unknown = Object.keys(config).filter((key) => !CONFIG_KEYS.includes(key))
-  if (unknown.length === 0) return
-  throw usageError('bad_recipe', `${file}: config has unknown keys: ${unknown.join(', ')}`, [
-    `known ones are ${CONFIG_KEYS.join(', ')}`,
-  ])
 }

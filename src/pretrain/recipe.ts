@@ -6,6 +6,7 @@
 import * as z from 'zod'
 import { usageError } from '../errors.js'
 import { FILTERS } from '../image/resample-weights.js'
+import { configSchema as modelSchema } from '../model/vtp/config.js'
 import { parseRecipe, readRecipeText } from './recipe-text.js'
 import type { CosineSchedule } from './schedules.js'
 
@@ -78,7 +79,7 @@ const configSchema = z.looseObject({
   identical_captions: z.enum(['negatives', 'positives']).default('negatives'),
 })
 
-const schema = z.object({
+const schema = z.looseObject({
   /** `config.json` of the model that is made; absent where a run begins from one. */
   model: z.record(z.string(), z.unknown()).optional(),
   config: configSchema,
@@ -106,7 +107,7 @@ const schema = z.object({
   }),
 })
 
-type Parsed = z.infer<typeof schema>
+type Parsed = Pick<z.infer<typeof schema>, keyof typeof schema.shape>
 type Given = Parsed['hyper_parameters']
 export type HyperParameters = Omit<Given, 'schedules'> & {
   schedules: Record<keyof Given['schedules'], CosineSchedule>
@@ -115,6 +116,25 @@ export type PretrainRecipe = Omit<Parsed, 'hyper_parameters'> & { hyper_paramete
 
 /** Keys of `config` that a run obeys; others are notes of reference data. */
 export const CONFIG_KEYS: readonly string[] = Object.keys(configSchema.shape)
+
+/** What a published config.json has besides what describes the model. */
+const MODEL_NOTES = ['model_type', 'architectures', 'auto_map', 'dtype', 'torch_dtype', 'transformers_version']
+
+/** A key that nobody obeys is a mistake, where it is no note of reference data. Throws usage error `bad_recipe`. */
+export function assertKnownKeys(recipe: PretrainRecipe, file: string): void {
+  const places: [string, object, readonly string[]][] = [
+    ['the recipe', recipe, Object.keys(schema.shape)],
+    ['config', recipe.config, CONFIG_KEYS],
+    ['model', recipe.model ?? {}, [...Object.keys(modelSchema.shape), ...MODEL_NOTES]],
+  ]
+  for (const [place, value, known] of places) {
+    const unknown = Object.keys(value).filter((key) => !known.includes(key))
+    if (unknown.length > 0)
+      throw usageError('bad_recipe', `${file}: ${place} has unknown keys: ${unknown.join(', ')}`, [
+        `known ones are ${known.filter((key) => !MODEL_NOTES.includes(key)).join(', ')}`,
+      ])
+  }
+}
 
 export interface RecipeChanges {
   /** `KEY=VALUE` each. */

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { cpuDevice } from '../../src/engine/device.js'
 import { openTensorFile } from '../../src/io/tensor-file.js'
 import { runPretrain } from '../../src/pretrain/job.js'
+import type { PretrainRequest } from '../../src/pretrain/request.js'
 import { runCli, sharedTempDir, tempDir } from '../support/cli.js'
 import { signalWhen } from '../support/signal-when.js'
 import { writeSmallPictures } from '../support/small-images.js'
@@ -128,8 +129,9 @@ describe('a pre-training', () => {
     for (const name of ['config.json', 'model.safetensors'])
       writeFileSync(path.join(init, name), readFileSync(path.join(whole, 'checkpoints', '0000004', name)))
     const off = ['--set', 'hyper_parameters.w_ssl=0', '--set', 'hyper_parameters.w_clip=0', '--steps', '2']
-    const run = await pretrain(out, '--init', init, ...off)
+    const run = await pretrain(out, '--init', init, ...off, '--set', 'model.decoder_depth=2')
     expect(run.code, run.stderr).toBe(0)
+    expect(run.stderr).toContain('decoder_depth 1 (the recipe says 2)')
     expect(Object.keys(logOf(out)[0]!).filter((key) => /clip|dino|ibot|koleo|entropy/.test(key))).toEqual([])
     const [before, after] = await Promise.all(
       [init, path.join(out, 'checkpoints', '0000002')].map((folder) =>
@@ -153,8 +155,9 @@ describe('a pre-training', () => {
 })
 
 describe('refused before the first step', () => {
-  const run = (source: string, settings: string[] = []) =>
+  const run = (source: string, settings: string[] = [], more: Partial<PretrainRequest> = {}) =>
     runPretrain({
+      ...more,
       ...{ source, recipe, settings, seed: 0, dest: path.join(tempDir(), 'out'), exported: 'student' },
       ...{ maxPixels: 1e8, workers: 1, threads: 1, device: cpuDevice(), cacheDir: tempDir(), overwrite: false },
     })
@@ -164,11 +167,18 @@ describe('refused before the first step', () => {
     ['fewer images than a batch', 'config.batch.clip=60', 'has 21 images; a batch has 60'],
     ['a crop that is no whole number of patches', 'config.local_size=20', 'local_size 20 is not a multiple'],
     ['a key that is not known', 'config.imagesize=64', 'unknown keys: imagesize'],
+    ['a key of the model that is not known', 'model.vision_width=64', 'model has unknown keys: vision_width'],
+    ['a part of a recipe that is not known', 'confg.image_size=64', 'the recipe has unknown keys: confg'],
     ['a setting that is none', 'w_clip', '--set w_clip is not KEY=VALUE'],
     ['patches that the decoder cannot fill', 'model.vision_patch_size=8', 'has patches of 8: the decoder makes 16'],
     ['a loss whose part the model lacks', 'model.train_clip=false', 'w_clip has a weight'],
   ])('%s', async (_, setting, message) => {
     await expect(run(images, [setting])).rejects.toThrow(message)
+  })
+
+  it('held-out images without classes', async () => {
+    const evaluation = { source: path.join(images, 'class 0'), classnames: 'folder' }
+    await expect(run(images, [], { evaluation, evalEvery: 100 })).rejects.toThrow('has no label')
   })
 
   it('images without captions or classes', async () => {
