@@ -1,5 +1,5 @@
 /** An index, open for searching. */
-import { stat } from 'node:fs/promises'
+import { access } from 'node:fs'
 import path from 'node:path'
 import { nativePath } from '../io/sources/read-file.js'
 import { type ExactSearch, openExact } from './exact.js'
@@ -95,10 +95,15 @@ function imageFile({ at, uri }: IndexRow): string | Buffer | undefined {
   return path.isAbsolute(file) ? file : undefined
 }
 
+/** In another thread, since the images may lie on a slow store; by a callback, which costs half of a promise of Node's. */
+function exists(file: string | Buffer): Promise<boolean> {
+  return new Promise((resolve) => access(file, (error) => resolve(!error)))
+}
+
 /** Whether the file of a row's image is gone. Rows without a local file are not looked after. */
 export async function isMissing(row: IndexRow): Promise<boolean> {
   const file = imageFile(row)
-  return file !== undefined && (await stat(file).catch(() => undefined)) === undefined
+  return file !== undefined && !(await exists(file))
 }
 
 /** The shard and its row that a row id stands for. */

@@ -9,6 +9,8 @@ import type { IndexRow } from './segments.js'
 /** Rows that an open index remembers, and the longest caption among them (characters): some megabytes. */
 const RECENT_ROWS = 4096
 const RECENT_CAPTION = 2000
+/** Reads of an index, which lies on this machine, that are not worth a thread. */
+const SMALL_BYTES = 16 * 1024
 
 /** Rows and vectors of an index by row id. Close it. */
 export interface RowReader {
@@ -35,8 +37,13 @@ export function openRows(folder: string, dim: number, segments: readonly Segment
     return found
   }
   const readAt = async (name: string, offset: number, bytes: number): Promise<Buffer> => {
+    const file = await handle(name)
     const out = Buffer.alloc(bytes)
-    const { bytesRead } = await (await handle(name)).read(out, 0, bytes, offset)
+    // A few kilobytes, mostly of the page cache: a trip through the thread pool would cost more.
+    const isSmall = bytes <= SMALL_BYTES
+    const bytesRead = isSmall
+      ? readSync(file.fd, out, 0, bytes, offset)
+      : (await file.read(out, 0, bytes, offset)).bytesRead
     if (bytesRead !== bytes) throw damaged(folder, `${name} ends early`)
     return out
   }
@@ -97,7 +104,7 @@ export function openRows(folder: string, dim: number, segments: readonly Segment
         ids.map(async (id, i) => {
           const segment = segmentOf(id)
           const { fd } = await handle(segment.vectors.name)
-          // A few kilobytes, mostly of the page cache: a trip through the thread pool would cost more.
+          // As above.
           const bytes = readSync(fd, out, i * dim * 4, dim * 4, (id - segment.first) * dim * 4)
           if (bytes !== dim * 4) throw damaged(folder, `${segment.vectors.name} ends early`)
         }),
