@@ -1,25 +1,31 @@
+import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { buildSync } from 'esbuild'
 import { expect, it } from 'vitest'
 import { repoRoot, tempDir } from '../../test/support/cli.js'
 import { VtpError } from '../errors.js'
-import { haltThreads, openThread } from './thread.js'
+import { haltThreads, openThread, startThreadAhead } from './thread.js'
 
-/** A thread whose worker is this text. */
-function open(service: string, options: { uninterruptible?: boolean; onDeath?: (error: Error) => void } = {}) {
-  const file = path.join(tempDir(), 'worker.mjs')
-  const contents = `import { serveThread, threadData } from './src/async/serve-thread.ts'
+/** The file of a program of this package's parts. */
+function program(contents: string): string {
+  const outfile = path.join(tempDir(), 'program.mjs')
+  const stdin = { contents, resolveDir: repoRoot }
+  buildSync({ stdin, bundle: true, platform: 'node', format: 'esm', outfile })
+  return outfile
+}
+
+/** A worker that serves this. */
+const workerOf = (service: string): URL =>
+  pathToFileURL(
+    program(`import { serveThread, threadData } from './src/async/serve-thread.ts'
 import { VtpError } from './src/errors.ts'
-serveThread(${service})`
-  buildSync({
-    stdin: { contents, resolveDir: repoRoot },
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    outfile: file,
-  })
-  return openThread<unknown, unknown, string>(pathToFileURL(file), {
+serveThread(${service})`),
+  )
+
+/** A thread whose worker serves this. */
+function open(service: string, options: { uninterruptible?: boolean; onDeath?: (error: Error) => void } = {}) {
+  return openThread<unknown, unknown, string>(workerOf(service), {
     data: 'given',
     failed: (why) => new VtpError(`it failed: ${why}`, { code: 'failed' }),
     ...options,
@@ -87,4 +93,54 @@ it('halting lets the call in hand end and begins no other', async () => {
   expect(await first).toBe('done')
   await expect(second).rejects.toThrow('closed')
   expect(begun[0]).toBe(1)
+})
+
+it('one that was started ahead goes to who opens its file next, with its memory; the one after gets another', async () => {
+  const url = workerOf(
+    `{ start: async () => { globalThis.starts = 1 }, handle: (n) => ({ reply: n + globalThis.starts++ }) }`,
+  )
+  const failed = (why: string) => new Error(why)
+  startThreadAhead(url)
+  const first = openThread<number, number>(url, { data: undefined, failed })
+  const second = openThread<number, number>(url, { data: undefined, failed })
+  await Promise.all([first.ready, second.ready])
+  expect(await Promise.all([first.call(10), first.call(10), second.call(20)])).toEqual([11, 12, 21])
+  await Promise.all([first.close(), second.close()])
+})
+
+it('one that died before anybody wanted it is not handed out', async () => {
+  const url = pathToFileURL(
+    program(`if (globalThis.process.env.VTP_TEST_DIE) process.exit(1)
+import { serveThread } from './src/async/serve-thread.ts'
+serveThread({ handle: () => ({ reply: 'alive' }) })`),
+  )
+  process.env.VTP_TEST_DIE = '1'
+  startThreadAhead(url)
+  const died = openThread<number, string>(url, { data: undefined, failed: (why) => new Error(why) })
+  await expect(died.ready).rejects.toThrow()
+  startThreadAhead(url)
+  delete process.env.VTP_TEST_DIE
+  await expect
+    .poll(async () => {
+      const thread = openThread<number, string>(url, { data: undefined, failed: (why) => new Error(why) })
+      return thread
+        .call(1)
+        .finally(() => thread.close())
+        .catch(() => 'dead')
+    })
+    .toBe('alive')
+})
+
+it('one that was started ahead and is not wanted lets its process end, and is ended when it has started', async () => {
+  const worker = workerOf(`{
+    start: () => new Promise((resolve) => setTimeout(resolve, 200)),
+    handle: () => ({ reply: 1 }),
+    close: async () => console.log('closed'),
+  }`)
+  const lines = (end: string): string => `import { endThreadsAhead, startThreadAhead } from './src/async/thread.ts'
+startThreadAhead(new URL(${JSON.stringify(worker.href)}))
+${end}`
+  const run = (end: string) => spawnSync(process.execPath, [program(lines(end))], { timeout: 60_000, encoding: 'utf8' })
+  expect(run('')).toMatchObject({ status: 0, stdout: '' })
+  expect(run("await endThreadsAhead()\nconsole.log('ended')")).toMatchObject({ status: 0, stdout: 'closed\nended\n' })
 })

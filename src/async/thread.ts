@@ -58,19 +58,80 @@ const halts = new Set<() => Promise<void>>()
 
 /**
  * Ends the threads that must not be ended inside a call: the one in hand is answered, those in line never begin. A
- * process must not exit while ONNX Runtime is inside a run in another thread: it would abort.
+ * process must not exit while ONNX Runtime is inside a run in another thread, or being loaded there: it would abort.
  */
 export async function haltThreads(): Promise<void> {
-  await Promise.all([...halts].map((halt) => halt()))
+  await Promise.all([endThreadsAhead(), ...[...halts].map((halt) => halt())])
+}
+
+interface Started {
+  worker: Worker
+  halt: Int32Array
+}
+
+function startWorker(url: URL, data: unknown): Started {
+  const halt = new Int32Array(new SharedArrayBuffer(4))
+  const workerData: ThreadData<unknown> = { data, halt }
+  return { worker: new Worker(url, { workerData, resourceLimits: SMALL_HEAP }), halt }
+}
+
+/** A worker without an owner, and what it has said meanwhile. */
+interface StartedAhead extends Started {
+  said: unknown[]
+  exited: Promise<void>
+  /** Ends the listening for an owner's sake. */
+  release(): void
+}
+
+const startedAhead = new Map<string, StartedAhead[]>()
+
+/**
+ * Starts a worker that is wanted soon, so that it loads its code meanwhile: the next `openThread` of that file that
+ * has no data takes it. Until then it does not keep the process alive. Call `endThreadsAhead` in the end.
+ */
+export function startThreadAhead(url: URL): void {
+  const started = startWorker(url, undefined)
+  const { worker } = started
+  const said: unknown[] = []
+  const hear = (answer: unknown): void => void said.push(answer)
+  const list = startedAhead.get(url.href) ?? []
+  startedAhead.set(url.href, list)
+  // One that dies is not there to be taken.
+  const die = (): void => {
+    const at = list.findIndex((one) => one.worker === worker)
+    if (at >= 0) list.splice(at, 1)
+  }
+  worker.on('message', hear).on('error', die).on('exit', die)
+  worker.unref()
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+  const release = (): void => void worker.off('message', hear).off('error', die).off('exit', die)
+  list.push({ ...started, said, exited, release })
+}
+
+/** Ends the workers that were started ahead and that nobody has taken, as soon as they have started. */
+export async function endThreadsAhead(): Promise<void> {
+  const left = [...startedAhead.values()].flat()
+  startedAhead.clear()
+  for (const { worker } of left) {
+    worker.ref()
+    worker.postMessage('close' satisfies ThreadMessage<never>)
+  }
+  await Promise.all(left.map(({ exited }) => exited))
+}
+
+function takeStarted(url: URL): StartedAhead | undefined {
+  const found = startedAhead.get(url.href)?.shift()
+  found?.release()
+  found?.worker.ref()
+  return found
 }
 
 export function openThread<Request, Reply, Data = undefined>(
   url: URL,
   { data, failed, onDeath, uninterruptible, mayIdle }: ThreadOptions<Data>,
 ): Thread<Request, Reply> {
-  const halt = new Int32Array(new SharedArrayBuffer(4))
-  const workerData: ThreadData<Data> = { data, halt }
-  const worker = new Worker(url, { workerData, resourceLimits: SMALL_HEAP })
+  const ahead = data === undefined ? takeStarted(url) : undefined
+  const { worker, halt } = ahead ?? startWorker(url, data)
   const waiters = new Map<number, Waiter>()
   let nextId = 1
   let workSeconds = 0
@@ -100,7 +161,7 @@ export function openThread<Request, Reply, Data = undefined>(
 
   const ready = wait(0).then(() => {})
   ready.catch(() => {}) // told to whoever asks, or by the first call
-  worker.on('message', (answer: ThreadAnswer<Reply>) => {
+  const hear = (answer: ThreadAnswer<Reply>): void => {
     const waiter = waiters.get(answer.id)
     waiters.delete(answer.id)
     if (mayIdle && waiters.size === 0) worker.unref()
@@ -111,7 +172,9 @@ export function openThread<Request, Reply, Data = undefined>(
       workSeconds += answer.seconds
       waiter?.resolve(answer.reply)
     }
-  })
+  }
+  for (const answer of ahead?.said ?? []) hear(answer as ThreadAnswer<Reply>)
+  worker.on('message', hear)
   worker.on('error', (error) => die(errorText(error)))
   worker.on('exit', (code) => {
     halts.delete(haltThis)

@@ -31,13 +31,16 @@ Like encode, a run is resumable, repeats byte for byte, and turns what cannot be
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Embed)
-    const { embedSource } = await import('../cli/run/embed.js')
-    const { runEncodeCommand } = await import('../cli/run/encode.js')
-    return runEncodeCommand(this.context(), {
-      ...flags,
-      ...embedSource(args.source, flags.text, flags.captions),
-      flip: false,
-      'layers-norm': true,
+    const { withThreadsAhead } = await import('../pipeline/stream/threads-ahead.js')
+    return withThreadsAhead({ images: flags.text === undefined }, async () => {
+      const { embedSource } = await import('../cli/run/embed.js')
+      const { runEncodeCommand } = await import('../cli/run/encode.js')
+      return runEncodeCommand(this.context(), {
+        ...flags,
+        ...embedSource(args.source, flags.text, flags.captions),
+        flip: false,
+        'layers-norm': true,
+      })
     })
   }
 }

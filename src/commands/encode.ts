@@ -44,7 +44,10 @@ Exit codes: 0 done; 1 done, but more rejects than --max-bad; 2 wrong usage; 3 fa
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.input(Encode)
-    const { runEncodeCommand } = await import('../cli/run/encode.js')
-    return runEncodeCommand(this.context(), { ...flags, ...args })
+    const { withThreadsAhead } = await import('../pipeline/stream/threads-ahead.js')
+    return withThreadsAhead({ images: true }, async () => {
+      const { runEncodeCommand } = await import('../cli/run/encode.js')
+      return runEncodeCommand(this.context(), { ...flags, ...args })
+    })
   }
 }

@@ -4,14 +4,13 @@
  * posting the next batch while one runs keeps the session busy.
  */
 import { readFile, writeFile } from 'node:fs/promises'
-import { type Answer, freeBuffers, serveThread, threadData } from '../async/serve-thread.js'
+import { type Answer, freeBuffers, serveThread } from '../async/serve-thread.js'
 import { writeAtomically } from '../io/atomic.js'
 import { providerOption } from './providers.js'
 import * as ort from './runtime.js'
-import type { RunResult, SessionRequest, SessionSettings, TensorValue } from './session.js'
+import type { RunResult, SessionOpening, SessionRequest, SessionSettings, TensorValue } from './session.js'
 
-const settings = threadData<SessionSettings>()
-let session: ort.InferenceSession
+let session: ort.InferenceSession | undefined
 
 /** ONNX Runtime takes no shared memory: a shared input is copied once, here, off the main thread. */
 function toTensor(value: TensorValue): ort.Tensor {
@@ -21,28 +20,33 @@ function toTensor(value: TensorValue): ort.Tensor {
 }
 
 /** Whether the graph has products of bytes that would overflow here; only then is the trial worth its imports. */
-async function needsExactInt8(): Promise<boolean> {
-  if (!(await readFile(settings.path)).includes('MatMulInteger')) return false
+async function needsExactInt8(path: string): Promise<boolean> {
+  if (!(await readFile(path)).includes('MatMulInteger')) return false
   const { overflowsInt8 } = await import('./int8-kernels.js')
   return overflowsInt8()
 }
 
 /** The file that the provider runs: where its fused attention is not trusted, one with attention written out. */
-async function fileFor(provider: string): Promise<string> {
+async function fileFor(path: string, provider: string): Promise<string> {
   const { checkAttention, needsCheck } = await import('./attention-check.js')
-  if (!needsCheck(provider)) return settings.path
+  if (!needsCheck(provider)) return path
   await checkAttention(provider)
   const { writeOutAttention } = await import('../graph/explicit-attention.js')
-  const bytes = writeOutAttention(await readFile(settings.path))
-  if (!bytes) return settings.path
-  const file = settings.path.replace(/(\.onnx)?$/, '.plain.onnx')
+  const bytes = writeOutAttention(await readFile(path))
+  if (!bytes) return path
+  const file = path.replace(/(\.onnx)?$/, '.plain.onnx')
   await writeAtomically(file, (tmp) => writeFile(tmp, bytes))
   return file
 }
 
+/** Sets the library up before the graph is known: opening what is no graph does that and no more. */
 async function start(): Promise<void> {
+  await ort.InferenceSession.create(new Uint8Array()).catch(() => {})
+}
+
+async function open(settings: SessionSettings): Promise<void> {
   const [first = 'cpu'] = settings.providers
-  const file = first === 'cpu' ? settings.path : await fileFor(first)
+  const file = first === 'cpu' ? settings.path : await fileFor(settings.path, first)
   session = await ort.InferenceSession.create(file, {
     executionProviders: settings.providers.map(providerOption),
     intraOpNumThreads: settings.threads,
@@ -52,7 +56,7 @@ async function start(): Promise<void> {
     enableCpuMemArena: true,
     extra: {
       session: {
-        x64quantprecision: (await needsExactInt8()) ? '1' : '0',
+        x64quantprecision: (await needsExactInt8(settings.path)) ? '1' : '0',
         disable_prepacking: settings.mapped ? '1' : '0',
         intra_op: { allow_spinning: settings.spinning ? '1' : '0' },
       },
@@ -66,7 +70,7 @@ async function run(request: SessionRequest): Promise<Answer<RunResult>> {
   for (const [name, value] of Object.entries(request.inputs)) feeds[name] = toTensor(value)
   // Copies of ours, and what was given over whole: large enough not to be left to the collector.
   const used = Object.values(feeds).map(({ data }) => (data as Uint8Array).buffer)
-  const results = await (request.fetches ? session.run(feeds, request.fetches) : session.run(feeds))
+  const results = await (request.fetches ? session!.run(feeds, request.fetches) : session!.run(feeds))
   const outputs: Record<string, TensorValue> = {}
   const transfer: ArrayBuffer[] = []
   for (const [name, tensor] of Object.entries(results)) {
@@ -80,4 +84,12 @@ async function run(request: SessionRequest): Promise<Answer<RunResult>> {
   return { reply: { outputs, seconds: (performance.now() - began) / 1000 }, transfer }
 }
 
-serveThread({ start, handle: run, close: () => session.release() })
+serveThread<SessionOpening | SessionRequest, RunResult | undefined>({
+  start,
+  async handle(request) {
+    if ('inputs' in request) return run(request)
+    await open(request.open)
+    return { reply: undefined }
+  },
+  close: async () => session?.release(),
+})

@@ -2,7 +2,7 @@
  * ONNX Runtime sessions, each in a worker thread of its own (session-worker.ts). A `Session` is a
  * resource: close it. Runs may be posted ahead; results come back in order.
  */
-import { openThread } from '../async/thread.js'
+import { openThread, startThreadAhead } from '../async/thread.js'
 import { workerUrl } from '../async/worker-url.js'
 import { errorText, VtpError } from '../errors.js'
 import { switchTelemetryOff } from './telemetry-off.js'
@@ -29,6 +29,11 @@ export interface SessionSettings {
   mapped?: boolean
 }
 
+/** The first request to a session's thread. */
+export interface SessionOpening {
+  open: SessionSettings
+}
+
 export interface SessionRequest {
   inputs: Record<string, TensorValue>
   fetches?: string[]
@@ -47,6 +52,14 @@ export interface Session {
   close(): Promise<void>
 }
 
+const WORKER = workerUrl('engine/session-worker')
+
+/** Starts the thread of a session that is opened soon: it loads ONNX Runtime meanwhile. */
+export function startSessionAhead(): void {
+  switchTelemetryOff()
+  startThreadAhead(WORKER)
+}
+
 /** Opens a session in a worker thread. Throws VtpError `engine_open_failed` with ONNX Runtime's reason. */
 export async function openSession(settings: SessionSettings): Promise<Session> {
   switchTelemetryOff()
@@ -55,13 +68,13 @@ export async function openSession(settings: SessionSettings): Promise<Session> {
       code: 'engine_run_failed',
       suggestions: ['try a smaller --batch-size'],
     })
-  const thread = openThread<SessionRequest, RunResult, SessionSettings>(workerUrl('engine/session-worker'), {
-    data: settings,
+  const thread = openThread<SessionOpening | SessionRequest, RunResult | undefined>(WORKER, {
+    data: undefined,
     failed: runFailed,
     uninterruptible: true,
   })
   try {
-    await thread.ready
+    await thread.call({ open: settings })
   } catch (error) {
     await thread.terminate()
     const why = errorText(error).replace(/^The engine failed: /, '')
@@ -73,12 +86,12 @@ export async function openSession(settings: SessionSettings): Promise<Session> {
   }
   return {
     settings,
-    run(inputs, fetches) {
+    async run(inputs, fetches) {
       const transfer: ArrayBuffer[] = []
       for (const value of Object.values(inputs)) {
         if (value.data.buffer instanceof ArrayBuffer) transfer.push(value.data.buffer)
       }
-      return thread.call(fetches ? { inputs, fetches } : { inputs }, transfer)
+      return (await thread.call(fetches ? { inputs, fetches } : { inputs }, transfer))!
     },
     close: () => thread.close(),
   }

@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { openThread } from '../../async/thread.js'
+import { openThread, startThreadAhead } from '../../async/thread.js'
 import { workerUrl } from '../../async/worker-url.js'
 import { VtpError } from '../../errors.js'
 import { type RejectCode, RejectError, type Stage } from '../../types.js'
@@ -63,6 +63,11 @@ interface Member {
 
 const IMAGES_PER_THREAD = 2
 const WORKER = 'image/pool/pixel-worker'
+
+/** Starts the first thread of a pool that is opened soon. */
+export function startPixelsAhead(): void {
+  startThreadAhead(workerUrl(WORKER))
+}
 
 export function openPixelPool(size: number, isolated = false): PixelPool {
   const members: Member[] = []
