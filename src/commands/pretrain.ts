@@ -25,6 +25,10 @@ Exit codes: 0 done; 2 wrong usage; 3 failed; 4 interrupted.`
         '<%= config.bin %> <%= command.id %> photos/train --recipe recipes/tiny-cpu.yaml --eval-every 500 --eval-source photos/test --samples-every 500 --out run',
     },
     {
+      description: 'What that would take: memory, time and disk, from one step',
+      command: '<%= config.bin %> <%= command.id %> photos/train --recipe recipes/tiny-cpu.yaml --out run --dry-run',
+    },
+    {
       description: 'The same without the self-supervised branch',
       command:
         '<%= config.bin %> <%= command.id %> photos/train --recipe recipes/tiny-cpu.yaml --set hyper_parameters.w_ssl=0 --out run-2',

@@ -23,26 +23,29 @@ import { renderPretrainReport } from './report.js'
 import type { PretrainRecord, PretrainRequest, PretrainResult } from './request.js'
 
 /** A checkpoint is a folder. */
-const ENDING = ''
+export const CHECKPOINT_ENDING = ''
 
 /** Runs the pre-training; resumable. Throws VtpErrors. */
 export async function runPretrain(request: PretrainRequest): Promise<PretrainResult> {
   const { dest, overwrite, onNote } = request
-  return inRunFolder({ dest, overwrite, onNote, ending: ENDING, loadPlan: loadPretrainPlan }, async (store) => {
-    const prepared = await preparePretrain(request)
-    try {
-      return await pretrainIn(store, prepared, request)
-    } finally {
-      await prepared.data.close()
-    }
-  })
+  return inRunFolder(
+    { dest, overwrite, onNote, ending: CHECKPOINT_ENDING, loadPlan: loadPretrainPlan },
+    async (store) => {
+      const prepared = await preparePretrain(request)
+      try {
+        return await pretrainIn(store, prepared, request)
+      } finally {
+        await prepared.data.close()
+      }
+    },
+  )
 }
 
 async function pretrainIn(store: Store, prepared: PreparedPretrain, request: PretrainRequest): Promise<PretrainResult> {
   const { recipe, data, config, steps, parameters } = prepared
   const { dest, seed, init, threads, weights, cacheDir } = request
   const { plan, resumed } = await settlePretrainPlan(store, prepared.plan, dest)
-  const from = await newestState(dest, ENDING)
+  const from = await newestState(dest, CHECKPOINT_ENDING)
   if (from) await assertStep(dest, from)
   const thread = await openJointThread({
     ...{ recipe, shapes: data.shapes, threads, weights, cacheDir },
@@ -96,7 +99,7 @@ class PretrainRun {
     const transform = `resize(${size},${size},bicubic)`
     const { done, newest, interrupted, seconds } = await runLoop<PretrainBatch, PretrainRecord>(
       {
-        ...{ dest: request.dest, ending: ENDING, log, batch: images, steps, saveEvery },
+        ...{ dest: request.dest, ending: CHECKPOINT_ENDING, log, batch: images, steps, saveEvery },
         ...{ keep: request.keep, checkpointSeconds: request.checkpointSeconds, stop: request.stop },
         read: (step) => data.read(step),
         run: (step, batch) => this.step(step, batch),
@@ -153,7 +156,7 @@ class PretrainRun {
     await log.sync()
     await this.report()
     const { hash, processor, ...settings } = plan
-    const checkpoints = await listCheckpoints(request.dest, ENDING)
+    const checkpoints = await listCheckpoints(request.dest, CHECKPOINT_ENDING)
     const manifest = {
       ...{ version: 1, kind: plan.kind, plan: hash, step: prepared.steps },
       ...{ images: prepared.steps * prepared.data.plan.images, parameters: prepared.parameters },

@@ -7,7 +7,9 @@ import { openListingIndex } from '../metrics/probe/listing-index.js'
 import { readPrompts } from '../metrics/zeroshot/prompts.js'
 import type { VtpConfig } from '../model/vtp/config.js'
 import { engineVersion, vtpVersion } from '../version.js'
+import { planBatch } from './batch-plan.js'
 import { openPretrainData, type PretrainData } from './data.js'
+import { assertFits, type MemoryNeed, memoryNeed } from './memory.js'
 import { lookForLpips } from './perceptual.js'
 import { makePretrainPlan, type PretrainPlan, plannedConfig } from './plan.js'
 import { assertKnownKeys, type PretrainRecipe, readPretrainRecipe } from './recipe.js'
@@ -25,12 +27,21 @@ export interface PreparedPretrain {
   saveEvery: number
   /** Trained ones. */
   parameters: number
+  memory: MemoryNeed
+}
+
+export interface PrepareOptions {
+  /** Goes on where a step cannot fit into memory, for a look. */
+  look?: boolean
 }
 
 const DEFAULT_SAVE_EVERY = 1000
 
 /** Opens and checks everything; the data are the caller's to close. Throws usage errors. */
-export async function preparePretrain(request: PretrainRequest): Promise<PreparedPretrain> {
+export async function preparePretrain(
+  request: PretrainRequest,
+  { look = false }: PrepareOptions = {},
+): Promise<PreparedPretrain> {
   const { settings, steps: last, seed, init, exported } = request
   const recipe = await withPixelLoss(await readPretrainRecipe(request.recipe, { settings, steps: last }), request)
   assertKnownKeys(recipe, request.recipe)
@@ -44,6 +55,8 @@ export async function preparePretrain(request: PretrainRequest): Promise<Prepare
   await start.close()
   const { config, head } = start
   if (init !== undefined) tellOtherModel(recipe, config, request)
+  const memory = memoryNeed(start, recipe, planBatch(recipe, config))
+  if (!look) assertFits(memory)
   await assertJudgeable(config, request)
   const trained = [...trainedTensors(config, head, recipe.hyper_parameters).values()]
   const data = await openPretrainData(recipe, config, { ...request, source: request.source })
@@ -69,7 +82,7 @@ export async function preparePretrain(request: PretrainRequest): Promise<Prepare
       { vtp: vtpVersion(), processor: processorKind() },
     )
     return {
-      ...{ plan, recipe, config, data, steps },
+      ...{ plan, recipe, config, data, steps, memory },
       saveEvery: request.saveEvery ?? recipe.config.save_every ?? DEFAULT_SAVE_EVERY,
       parameters: trained.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0),
     }

@@ -174,7 +174,7 @@ async function expectedDisk(
 }
 
 /** Of the disk that a folder is, or will be, on; null where it does not tell. */
-async function freeBytes(folder: string): Promise<number | null> {
+export async function freeBytes(folder: string): Promise<number | null> {
   let there = path.resolve(folder)
   while (!(await stat(there).catch(() => undefined)) && path.dirname(there) !== there) there = path.dirname(there)
   const disk = await statfs(there).catch(() => undefined)

@@ -4,9 +4,10 @@ import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { cpuDevice } from '../../src/engine/device.js'
 import { openTensorFile } from '../../src/io/tensor-file.js'
+import type { PretrainDryRun } from '../../src/pretrain/dry-run.js'
 import { runPretrain } from '../../src/pretrain/job.js'
 import type { PretrainRequest } from '../../src/pretrain/request.js'
-import { runCli, sharedTempDir, tempDir } from '../support/cli.js'
+import { repoRoot, runCli, sharedTempDir, tempDir } from '../support/cli.js'
 import { signalWhen } from '../support/signal-when.js'
 import { writeSmallPictures } from '../support/small-images.js'
 
@@ -147,6 +148,41 @@ describe('a pre-training', () => {
     await Promise.all([before!.close(), after!.close()])
   })
 
+  it('nothing with --dry-run, which tells memory, time and disk of a step that it computes', async () => {
+    const out = path.join(dir, 'dry')
+    const run = await pretrain(out, '--dry-run')
+    expect(run.code, run.stderr).toBe(0)
+    const { memory, time, disk, ...about } = JSON.parse(run.stdout) as PretrainDryRun
+    expect(about).toMatchObject({ rows: 21, batch: { clip: 6, ssl: 4, rec: 3 }, step: 0, steps: 4 })
+    expect(memory.peakBytes).toBeGreaterThan(memory.stateBytes + memory.activationBytes)
+    expect(time!.expectedSeconds).toBeCloseTo(4 * time!.secondsPerStep, 6)
+    expect(disk.checkpoints).toBe(2)
+    const saved = bytesOf(whole, '0000004').reduce((sum, bytes) => sum + bytes.length, 0)
+    expect(Math.abs(disk.checkpointBytes / saved - 1)).toBeLessThan(0.05)
+    expect(existsSync(out)).toBe(false)
+  })
+
+  it("runs the paper's recipe, cut down", async () => {
+    const out = path.join(dir, 'cut')
+    const small = {
+      ...{ vision_embed_dim: 16, vision_depth: 1, vision_num_heads: 1, vision_feature_bottleneck: 8 },
+      ...{ text_embed_dim: 8, text_depth: 1, text_num_heads: 1 },
+      ...{ decoder_embed_dim: 16, decoder_depth: 1, decoder_num_heads: 1 },
+    }
+    const settings = [
+      ...Object.entries(small).map(([key, value]) => `model.${key}=${value}`),
+      ...['image_size=32', 'global_size=32', 'local_size=16', 'batch={clip: 4, ssl: 2, rec: 2}', 'masks.least=1'].map(
+        (setting) => `config.${setting}`,
+      ),
+      'config.head={K: 16, hidden: 8, bottleneck: 4}',
+    ]
+    const flags = settings.flatMap((setting) => ['--set', setting])
+    const file = path.join(repoRoot, 'recipes', 'vtp-l.yaml')
+    const run = await runCli(['pretrain', images, '--recipe', file, '--steps', '2', '--out', out, ...flags])
+    expect(run.code, run.stderr).toBe(0)
+    expect(logOf(out).map(({ step }) => step)).toEqual([1, 2])
+  })
+
   it('in a folder that holds another one is refused with what differs', async () => {
     const run = await pretrain(whole, '--set', 'hyper_parameters.w_rec=0.5')
     expect(run.code).toBe(2)
@@ -157,8 +193,8 @@ describe('a pre-training', () => {
 describe('refused before the first step', () => {
   const run = (source: string, settings: string[] = [], more: Partial<PretrainRequest> = {}) =>
     runPretrain({
-      ...more,
-      ...{ source, recipe, settings, seed: 0, dest: path.join(tempDir(), 'out'), exported: 'student' },
+      ...{ recipe, ...more },
+      ...{ source, settings, seed: 0, dest: path.join(tempDir(), 'out'), exported: 'student' },
       ...{ maxPixels: 1e8, workers: 1, threads: 1, device: cpuDevice(), cacheDir: tempDir(), overwrite: false },
     })
 
@@ -174,6 +210,13 @@ describe('refused before the first step', () => {
     ['a loss whose part the model lacks', 'model.train_clip=false', 'w_clip has a weight'],
   ])('%s', async (_, setting, message) => {
     await expect(run(images, [setting])).rejects.toThrow(message)
+  })
+
+  it('a step that no memory holds', async () => {
+    const file = path.join(repoRoot, 'recipes', 'vtp-l.yaml')
+    await expect(run(images, ['hyper_parameters.w_lpips=0'], { recipe: file })).rejects.toThrow(
+      /A step needs about [\d,]+ GB of memory/,
+    )
   })
 
   it('held-out images without classes', async () => {

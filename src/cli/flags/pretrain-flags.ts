@@ -110,4 +110,5 @@ export const PRETRAIN_FLAGS = declareFlags({
   workers: RUN_FLAGS.workers,
   'max-pixels': RUN_FLAGS['max-pixels'],
   overwrite: RUN_FLAGS.overwrite,
+  'dry-run': TRAIN_FLAGS['dry-run'],
 })

@@ -52,6 +52,8 @@ function requestOf(flags: PretrainCommandFlags): DecoderRequest {
     throw usageError('bad_stage', `--${other ?? 'export'} does not go with --stage decoder`, [
       'leave it out: neither texts nor the trunk take part in this stage',
     ])
+  if (flags['dry-run'])
+    throw usageError('bad_stage', '--dry-run does not go with --stage decoder', ['try a few steps: --steps 3'])
   const { init, latents } = flags
   if (init === undefined)
     throw usageError('init_missing', '--stage decoder needs --init: the model whose decoder is trained', [

@@ -5,6 +5,7 @@ import { EXIT, usageError } from '../../errors.js'
 import { FOLDER_NAMES } from '../../metrics/zeroshot/prompts.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { Export } from '../../pretrain/checkpoint.js'
+import { dryRunPretrain, type PretrainDryRun } from '../../pretrain/dry-run.js'
 import { runPretrain } from '../../pretrain/job.js'
 import type { Judged } from '../../pretrain/judge.js'
 import type { PretrainInfo, PretrainRequest, PretrainResult } from '../../pretrain/request.js'
@@ -13,9 +14,9 @@ import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { PRETRAIN_FLAGS } from '../flags/pretrain-flags.js'
 import { fieldNames } from '../flags/source-flags.js'
-import { formatCount, formatDuration, formatRate, plural } from '../terminal/format.js'
+import { formatBytes, formatCount, formatDuration, formatRate, plural } from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
-import { progressText } from './train.js'
+import { describeDisk, progressText } from './train.js'
 
 export type PretrainCommandFlags = FlagValues<typeof PRETRAIN_FLAGS> & { source?: string }
 
@@ -28,14 +29,23 @@ export interface PretrainJson extends PretrainResult {
 export async function runPretrainCommand(
   context: CommandContext,
   flags: PretrainCommandFlags,
-): Promise<PretrainJson | ReplayResult> {
+): Promise<PretrainJson | PretrainDryRun | ReplayResult> {
   if (flags.latents !== undefined)
     throw usageError('bad_stage', '--latents goes with --stage decoder', ['add it, or leave --latents out'])
+  if (flags.replay !== undefined && flags['dry-run'])
+    throw usageError('bad_replay', '--dry-run looks at a run on SOURCE, not at given batches', [
+      'leave one of them out',
+    ])
   if (flags.replay !== undefined) return runReplay(context, flags, flags.replay)
   const { terminal } = context
   const stop = onStopSignals(terminal.note)
   try {
     const request = requestOf(flags)
+    if (flags['dry-run']) {
+      const found = await dryRunPretrain({ ...request, stop: stop.signal, onNote: terminal.note })
+      terminal.finish(describeDryRun(found))
+      return found
+    }
     const result = await runPretrain({
       ...request,
       stop: stop.signal,
@@ -134,14 +144,35 @@ async function runReplay(
   return result
 }
 
-function describeStart(info: PretrainInfo): string[] {
-  const { parameters, images, batch, captions } = info
+/** `11,212,353 parameters · 50,000 images, every one once per epoch · images of a step: contrastive 96, …` */
+function describeSize({ parameters, images, batch }: Pick<PretrainInfo, 'parameters' | 'images' | 'batch'>): string {
   const parts = Object.entries({ contrastive: batch.clip, 'self-supervised': batch.ssl, reconstruction: batch.rec })
   const branches = parts.filter(([, count]) => count > 0).map(([name, count]) => `${name} ${count}`)
+  return `${formatCount(parameters)} parameters · ${formatCount(images)} images, every one once per epoch · images of a step: ${branches.join(', ')}`
+}
+
+function describeDryRun({ memory, time, disk, step, steps, rows, ...about }: PretrainDryRun): string[] {
+  const left = steps - step
+  const epochs = (left * Math.max(...Object.values(about.batch))) / rows
+  const parts = `${formatBytes(memory.stateBytes)} of parameters, gradients, moments and teacher, about ${formatBytes(memory.activationBytes)} of activations`
+  const needed = formatBytes(memory.stateBytes + memory.activationBytes)
   const lines = [
-    `${formatCount(parameters)} parameters · ${formatCount(images)} images, every one once per epoch · images of a step: ${branches.join(', ')}`,
-    ...(captions === undefined ? [] : [`Captions: ${captions}.`]),
+    describeSize({ ...about, images: rows }),
+    `steps:  ${formatCount(left)} to do${step > 0 ? ` after step ${formatCount(step)}` : ''}, ${epochs.toFixed(1)} epochs`,
+    memory.peakBytes === null
+      ? `memory: about ${needed} (${parts}) are more than the ${formatBytes(memory.availableBytes)} that are free: no step was tried`
+      : `memory: ${formatBytes(memory.peakBytes)} at most (${parts}); ${formatBytes(memory.availableBytes)} were free`,
+    ...describeDisk(disk),
   ]
+  if (time)
+    lines.push(
+      `time:   ${formatDuration(time.expectedSeconds)} at ${time.secondsPerStep.toFixed(2)} s a step (${formatRate(time.imagesPerSecond, 'images/s')}), where batches are read as fast: the first one took ${time.dataSeconds.toFixed(2)} s; samples and evaluations come on top`,
+    )
+  return [...lines, 'Nothing was written.']
+}
+
+function describeStart(info: PretrainInfo): string[] {
+  const lines = [describeSize(info), ...(info.captions === undefined ? [] : [`Captions: ${info.captions}.`])]
   return [...lines, ...placeLines(info)]
 }
 

@@ -127,21 +127,30 @@ function describeDryRun({ memory, time, disk, ...about }: TrainDryRun, device: s
     memory.peakBytes === null
       ? `the state alone, ${formatBytes(memory.stateBytes)}, is more than the ${formatBytes(memory.availableBytes)} that are free: no step was tried`
       : `${formatBytes(memory.peakBytes)} at most (${formatBytes(memory.stateBytes)} of parameters, moments, averages and gradients); ${formatBytes(memory.availableBytes)} were free`
-  const kept = `${plural(disk.checkpoints, 'checkpoint')} of ${formatBytes(disk.checkpointBytes)}`
-  const free = disk.freeBytes === null ? '' : `; ${formatBytes(disk.freeBytes)} are free`
   const lines = [
     `${model}, ${formatCount(parameters)} parameters · batches of ${batch}${microBatch < batch ? ` (${microBatch} at once)` : ''} · ${device}`,
     `steps:  ${formatCount(left)} to do${step > 0 ? ` after step ${formatCount(step)}` : ''}${epochs}`,
     `memory: ${peak}`,
-    `disk:   ${formatBytes(disk.bytes)} at most: ${kept}, and two in hand${disk.copyBytes > 0 ? `, copies of the latents ${formatBytes(disk.copyBytes)}` : ''}${free}`,
+    ...describeDisk(disk),
   ]
   if (time)
     lines.push(
       `time:   ${formatDuration(time.expectedSeconds)} at ${formatDuration(time.secondsPerStep)} a step (${formatRate(time.imagesPerSecond, 'images/s')}); samples and evaluations come on top`,
     )
-  if (disk.freeBytes !== null && disk.bytes > disk.freeBytes)
-    lines.push('The disk is too small: choose --keep N, a larger --save-every or another --out.')
   return [...lines, 'Nothing was written.']
+}
+
+/** What a training takes of the disk, and whether it has it. */
+export function describeDisk(
+  disk: Omit<TrainDryRun['disk'], 'copyBytes'> & Partial<Pick<TrainDryRun['disk'], 'copyBytes'>>,
+): string[] {
+  const { bytes, checkpoints, checkpointBytes, freeBytes, copyBytes = 0 } = disk
+  const kept = `${plural(checkpoints, 'checkpoint')} of ${formatBytes(checkpointBytes)}`
+  const free = freeBytes === null ? '' : `; ${formatBytes(freeBytes)} are free`
+  const copies = copyBytes > 0 ? `, copies of the latents ${formatBytes(copyBytes)}` : ''
+  const line = `disk:   ${formatBytes(bytes)} at most: ${kept}, and two in hand${copies}${free}`
+  if (freeBytes === null || bytes <= freeBytes) return [line]
+  return [line, 'The disk is too small: choose --keep N, a larger --save-every or another --out.']
 }
 
 function describeExport({ folder, model, step, steps, shards, linked, notes }: TrainExport): string[] {
