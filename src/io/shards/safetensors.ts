@@ -45,6 +45,9 @@ function layoutOf(spec: ShardSpec, rows: number): HeadedLayout {
   return { header: bytes.length, parts: order.map((entry) => rows * rowBytes(entry.name)) }
 }
 
+/** Rows whose labels and metadata are written at once: a batch has too little of them for a call of the system. */
+const SMALL_ROWS = 512
+
 export async function openSafetensorsWriter(
   spec: ShardSpec,
   name: string,
@@ -59,6 +62,14 @@ export async function openSafetensorsWriter(
   const keysName = name.replace(/\.safetensors$/, '.keys.jsonl')
   const keys = await openFileSink(tmp('keys'))
   let rows = 0
+  let labels: bigint[] = []
+  let lines: string[] = []
+  const flush = async (): Promise<void> => {
+    await file.append(partOf.get('labels')!, new Uint8Array(BigInt64Array.from(labels).buffer))
+    await keys.write(Buffer.from(lines.join('')))
+    labels = []
+    lines = []
+  }
 
   return {
     async append(batch) {
@@ -67,9 +78,8 @@ export async function openSafetensorsWriter(
         const data = batch.tensors[column]!
         await file.append(partOf.get(column)!, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
       }
-      const labels = BigInt64Array.from(batch.rows, (row) => BigInt(row.label ?? -1))
-      await file.append(partOf.get('labels')!, new Uint8Array(labels.buffer))
-      const lines = batch.rows.map((row) => {
+      for (const row of batch.rows) {
+        labels.push(BigInt(row.label ?? -1))
         const { key, uri, label, caption, metadata = null, width, height, sha256 } = row
         const className = label === null ? undefined : spec.classes?.[label]
         const meta = {
@@ -83,11 +93,12 @@ export async function openSafetensorsWriter(
           height,
           sha256: Buffer.from(sha256).toString('hex'),
         }
-        return `${JSON.stringify(meta)}\n`
-      })
-      await keys.write(Buffer.from(lines.join('')))
+        lines.push(`${JSON.stringify(meta)}\n`)
+      }
+      if (lines.length >= SMALL_ROWS) await flush()
     },
     async finish() {
+      await flush()
       const files: FinishedFile[] = [{ name, ...(await file.finish(headerOf(spec, rows).bytes)) }]
       files.push({ name: keysName, ...(await keys.finish()) })
       return files
