@@ -11,6 +11,7 @@ import path from 'node:path'
 import { usageError } from '../../errors.js'
 import { writeAtomically } from '../../io/atomic.js'
 import { makeFolder } from '../../io/make-folder.js'
+import { openShard } from '../../io/shards/index.js'
 import { storageError } from '../../io/storage-error.js'
 import { writeCheckpoint } from '../checkpoint.js'
 import { stateName } from '../folder.js'
@@ -66,7 +67,7 @@ async function writeExport(folder: string, prepared: PreparedTrain, request: Tra
   const first = await openFirstState(prepared, plan.seed, await stateThere(request, prepared), request.dest)
   try {
     const data = await exportData(path.join(folder, 'data'), prepared, request.stop)
-    const recipe = exportedRecipe(prepared)
+    const recipe = exportedRecipe(prepared, await modelOf(prepared.rows!.files[0]!))
     const checkpoint = `${OUTPUT}/${EXPERIMENT}/checkpoints/${stateName(first.step, '.pt')}`
     await writeCheckpoint(path.join(folder, checkpoint), {
       ...{ config, step: first.step, lr: schedule.lr, optimizer: undefined, recipe },
@@ -81,6 +82,16 @@ async function writeExport(folder: string, prepared: PreparedTrain, request: Tra
     return { folder, model: modelType(config), step: first.step, steps, checkpoint, ...data, notes }
   } finally {
     await first.close()
+  }
+}
+
+/** The model that made a shard, as the shard names it. */
+async function modelOf(file: string): Promise<string | undefined> {
+  const shard = await openShard(file)
+  try {
+    return shard.provenance['vtp.model']
+  } finally {
+    await shard.close()
   }
 }
 

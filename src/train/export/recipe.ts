@@ -11,8 +11,21 @@ export const OUTPUT = 'runs'
 
 type Section = Record<string, unknown>
 
-/** Sections of the training's own configuration stay; what decides the training is the plan's. */
-export function exportedRecipe(prepared: PreparedTrain): Record<string, Section> {
+/**
+ * The reference's name of the tokenizer that made latents: it looks for `tokenizer/configs/NAME.yaml`. `model` is what
+ * the shards say, undefined where they were not written here.
+ */
+export function tokenizerName(model: string | undefined, channels: number): string {
+  if (model === undefined) return channels === 32 ? 'vavae_f16d32' : 'vtp'
+  if (/va-?vae/i.test(model)) return 'vavae_f16d32'
+  return /vtp|^nano$/i.test(model) ? 'vtp' : model
+}
+
+/**
+ * Sections of the training's own configuration stay; what decides the training is the plan's. `madeBy`: the model that
+ * made the latents, as their shards name it.
+ */
+export function exportedRecipe(prepared: PreparedTrain, madeBy?: string): Record<string, Section> {
   const { plan, config, settings, schedule, steps, saveEvery, stats, recipe } = prepared
   const { optimizer } = settings
   const plain = plainRecipe({
@@ -34,7 +47,7 @@ export function exportedRecipe(prepared: PreparedTrain): Record<string, Section>
       image_size: config.inputSize * downsample,
       latent_norm: stats !== undefined,
     },
-    vae: { ...plain.vae, ...given.vae, downsample_ratio: downsample },
+    vae: { model_name: tokenizerName(madeBy, config.inChannels), ...given.vae, downsample_ratio: downsample },
     model: { ...given.model, ...plain.model, use_checkpoint: settings.checkpointActivations },
     train: {
       ...without('train', 'weight_init'),
