@@ -17,7 +17,7 @@ import { assertStep } from './checkpoint.js'
 import { type JointThread, openJointThread } from './joint-thread.js'
 import { lastJudged } from './judge.js'
 import { lookAt, looksDue } from './looks.js'
-import { loadPretrainPlan, type PretrainPlan, settlePretrainPlan } from './plan.js'
+import { type PretrainPlan, pretrainPlans } from './plan.js'
 import { type PreparedPretrain, preparePretrain } from './prepare.js'
 import { renderPretrainReport } from './report.js'
 import type { PretrainRecord, PretrainRequest, PretrainResult } from './request.js'
@@ -29,7 +29,7 @@ export const CHECKPOINT_ENDING = ''
 export async function runPretrain(request: PretrainRequest): Promise<PretrainResult> {
   const { dest, overwrite, onNote } = request
   return inRunFolder(
-    { dest, overwrite, onNote, ending: CHECKPOINT_ENDING, loadPlan: loadPretrainPlan },
+    { dest, overwrite, onNote, ending: CHECKPOINT_ENDING, loadPlan: pretrainPlans.load },
     async (store) => {
       const prepared = await preparePretrain(request)
       try {
@@ -44,7 +44,7 @@ export async function runPretrain(request: PretrainRequest): Promise<PretrainRes
 async function pretrainIn(store: Store, prepared: PreparedPretrain, request: PretrainRequest): Promise<PretrainResult> {
   const { recipe, data, config, steps, parameters } = prepared
   const { dest, seed, init, threads, weights, cacheDir } = request
-  const { plan, resumed } = await settlePretrainPlan(store, prepared.plan, dest)
+  const { plan, resumed } = await pretrainPlans.settle(store, prepared.plan, dest)
   const from = await newestState(dest, CHECKPOINT_ENDING)
   if (from) await assertStep(dest, from)
   const thread = await openJointThread({
@@ -102,7 +102,7 @@ class PretrainRun {
         ...{ dest: request.dest, ending: CHECKPOINT_ENDING, log, batch: images, steps, saveEvery },
         ...{ keep: request.keep, checkpointSeconds: request.checkpointSeconds, stop: request.stop },
         read: (step) => data.read(step),
-        run: (step, batch) => this.step(step, batch),
+        run: async (step, [batch]) => ({ outcomes: [await this.step(step, batch!)] }),
         write: (state) => this.write(state),
         looksDue: (step) => looksDue(request, step),
         lookAt: (state) => lookAt(state, { request, config, transform, store, log, report: () => this.report() }),

@@ -4,9 +4,7 @@
  * depends on it.
  */
 import * as z from 'zod'
-import type { Store } from '../io/store.js'
-import { loadPlanOf } from '../pipeline/ledger/plan.js'
-import { decisiveHash, type PlanKind, settlePlan } from '../train/settle-plan.js'
+import { trainingPlans } from '../train/settle-plan.js'
 import { CONFIG_KEYS, type PretrainRecipe } from './recipe.js'
 
 const named = z.object({ name: z.string(), digest: z.string() })
@@ -50,34 +48,14 @@ export function plannedConfig({ config }: PretrainRecipe): Record<string, unknow
   return Object.fromEntries(kept)
 }
 
-function decisive(settings: PretrainSettings): Record<string, unknown> {
-  const { data, init, captions: _, ...rest } = settingsSchema.parse(settings)
-  return { ...rest, data: data.digest, init: init?.digest ?? null }
-}
-
-export function makePretrainPlan(
-  settings: PretrainSettings,
-  more: Pick<PretrainPlan, 'vtp' | 'processor'>,
-): PretrainPlan {
-  // In the order of the schema, as a plan that was stored has it: checkpoints tell of it.
-  return planSchema.parse({ ...settings, hash: decisiveHash(decisive(settings)), ...more })
-}
-
-/** Undefined where DEST holds no run. Throws usage error `other_plan` where it holds one of another command. */
-export function loadPretrainPlan(store: Store): Promise<PretrainPlan | undefined> {
-  return loadPlanOf(store, 'pretrain', planSchema)
-}
-
-const KIND: PlanKind<PretrainPlan> = {
-  load: loadPretrainPlan,
-  decisive,
+/** Throws usage errors as `TrainingPlans`. */
+export const pretrainPlans = trainingPlans<PretrainPlan>({
+  command: 'pretrain',
+  schema: planSchema,
+  decisive(plan) {
+    const { data, init, captions: _, ...rest } = settingsSchema.parse(plan)
+    return { ...rest, data: data.digest, init: init?.digest ?? null }
+  },
   readable: (plan, key) => (key === 'data' || key === 'init' ? (plan[key]?.name ?? 'none') : undefined),
   flags: { seed: '--seed', exported: '--export', init: '--init', data: 'SOURCE' },
-}
-
-/** As `settlePlan`. */
-export const settlePretrainPlan = (
-  store: Store,
-  plan: PretrainPlan,
-  dest: string,
-): Promise<{ plan: PretrainPlan; resumed: boolean }> => settlePlan(store, plan, dest, KIND)
+})

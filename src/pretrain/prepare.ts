@@ -11,7 +11,7 @@ import { planBatch } from './batch-plan.js'
 import { openPretrainData, type PretrainData } from './data.js'
 import { assertFits, type MemoryNeed, memoryNeed } from './memory.js'
 import { lookForLpips } from './perceptual.js'
-import { makePretrainPlan, type PretrainPlan, plannedConfig } from './plan.js'
+import { type PretrainPlan, plannedConfig, pretrainPlans } from './plan.js'
 import { assertKnownKeys, type PretrainRecipe, readPretrainRecipe } from './recipe.js'
 import type { PretrainRequest } from './request.js'
 import { openStart } from './start.js'
@@ -61,26 +61,24 @@ export async function preparePretrain(
   const trained = [...trainedTensors(config, head, recipe.hyper_parameters).values()]
   const data = await openPretrainData(recipe, config, { ...request, source: request.source })
   try {
-    const plan = makePretrainPlan(
-      {
-        ...{ version: 1, kind: 'pretrain', seed, exported },
-        data: { name: path.basename(data.uri.replace(/\/+$/, '')), digest: data.digest, rows: data.rows },
-        captions: data.captions ?? null,
-        init:
-          init === undefined
-            ? null
-            : {
-                name: path.basename(path.resolve(init)),
-                digest: await fileDigest(path.join(init, 'model.safetensors'), request.cacheDir),
-              },
-        model: { ...config },
-        config: plannedConfig(recipe),
-        hyperParameters: { ...recipe.hyper_parameters },
-        device: 'cpu',
-        engine: engineVersion(),
-      },
-      { vtp: vtpVersion(), processor: processorKind() },
-    )
+    const plan = pretrainPlans.make({
+      ...{ version: 1, kind: 'pretrain', seed, exported },
+      data: { name: path.basename(data.uri.replace(/\/+$/, '')), digest: data.digest, rows: data.rows },
+      captions: data.captions ?? null,
+      init:
+        init === undefined
+          ? null
+          : {
+              name: path.basename(path.resolve(init)),
+              digest: await fileDigest(path.join(init, 'model.safetensors'), request.cacheDir),
+            },
+      model: { ...config },
+      config: plannedConfig(recipe),
+      hyperParameters: { ...recipe.hyper_parameters },
+      device: 'cpu',
+      engine: engineVersion(),
+      ...{ vtp: vtpVersion(), processor: processorKind() },
+    })
     return {
       ...{ plan, recipe, config, data, steps, memory },
       saveEvery: request.saveEvery ?? recipe.config.save_every ?? DEFAULT_SAVE_EVERY,

@@ -17,6 +17,7 @@ import type { DitConfig } from '../model/lightningdit/config.js'
 import { expectedDitTensors, isBuffer, type Shapes } from '../model/lightningdit/tensors.js'
 import type { OptimizerSettings } from './adamw.js'
 import { RESUME, stateName, stateStep } from './folder.js'
+import type { LossScale } from './loss-scale.js'
 import { hasState, isFrozen, type StateKind } from './state.js'
 
 export interface CheckpointContent {
@@ -25,6 +26,8 @@ export interface CheckpointContent {
   /** Of the optimiser, where that is not the step: after a resume of train.py, which begins its moments anew. */
   updates?: number
   lr: number
+  /** Where a dynamic scale of the loss is; undefined: there is none. */
+  lossScale?: LossScale
   /** Undefined: without the optimiser's state. */
   optimizer: OptimizerSettings | undefined
   /** The configuration as plain data. */
@@ -58,7 +61,7 @@ export async function writeCheckpoint(
 }
 
 function layout(content: CheckpointContent): Picklable {
-  const { config, optimizer, recipe, read } = content
+  const { config, optimizer, lossScale, recipe, read } = content
   const shapes = expectedDitTensors(config)
   const dict = (kind: 'param' | 'ema', prefix: string): Picklable =>
     new Map(
@@ -71,6 +74,8 @@ function layout(content: CheckpointContent): Picklable {
     model: dict('param', 'module.'),
     ema: dict('ema', ''),
     ...(optimizer && { opt: optimizerLayout(content, optimizer) }),
+    // As torch.amp.GradScaler names them; train.py passes over it.
+    ...(lossScale && { scaler: { scale: new PyFloat(lossScale.scale), _growth_tracker: lossScale.good } }),
     config: recipe as Picklable,
   }
 }
@@ -114,6 +119,7 @@ export interface StartState {
   readonly step: number
   /** Steps of the optimiser: fewer than `step` where train.py resumed in between. */
   readonly updates: number
+  readonly lossScale?: LossScale
   /** Whether there are averages and moments of an optimiser. */
   readonly full: boolean
   read(kind: StateKind, name: string): Promise<Float32Array>
@@ -151,6 +157,11 @@ export async function openStart(file: string, weightsOnly = false): Promise<Star
   }
 }
 
+function scaleIn({ root }: TorchFile): LossScale | undefined {
+  const [scale, good] = [lookUp(root, 'scaler', 'scale'), lookUp(root, 'scaler', '_growth_tracker')]
+  return typeof scale === 'number' && scale > 0 && typeof good === 'number' ? { scale, good } : undefined
+}
+
 async function fullState(file: TorchFile, name: string): Promise<StartState | undefined> {
   const [model, ema, state] = [lookUp(file.root, 'model'), lookUp(file.root, 'ema'), lookUp(file.root, 'opt', 'state')]
   if (!(model instanceof Map && ema instanceof Map && state instanceof Map) || state.size === 0) return undefined
@@ -178,6 +189,7 @@ async function fullState(file: TorchFile, name: string): Promise<StartState | un
     // train.py takes the step from the name; its optimiser counts from its last start.
     step: Math.max(updates, stateStep(path.basename(name).replace(RESUME, ''), '.pt') ?? 0),
     updates,
+    lossScale: scaleIn(file),
     full: true,
     async read(kind, key) {
       const value =

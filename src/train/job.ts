@@ -13,7 +13,7 @@ import { LATENTS_STATS } from '../pipeline/ledger/layout.js'
 import { LOG, newestState } from './folder.js'
 import { openLog } from './log.js'
 import { openEngine, openFirstState } from './open-state.js'
-import { loadTrainPlan, settleTrainPlan } from './plan.js'
+import { trainPlans } from './plan.js'
 import { type PreparedTrain, prepareTrain } from './prepare.js'
 import type { TrainRequest, TrainResult } from './request.js'
 import { TrainRun } from './run.js'
@@ -23,7 +23,7 @@ import { assertDecodes, type SamplingOptions } from './sampling.js'
 /** Runs the training; resumable. Throws VtpErrors. */
 export async function runTrain(request: TrainRequest): Promise<TrainResult> {
   const { dest, overwrite, onNote } = request
-  return inRunFolder({ dest, overwrite, onNote, ending: '.pt', loadPlan: loadTrainPlan }, async (store) => {
+  return inRunFolder({ dest, overwrite, onNote, ending: '.pt', loadPlan: trainPlans.load }, async (store) => {
     const prepared = await prepareTrain(request, { folder: path.join(dest, '_vtp', 'rows') })
     try {
       return await trainIn(store, prepared, request)
@@ -38,7 +38,7 @@ async function trainIn(store: Store, prepared: PreparedTrain, request: TrainRequ
   const sampling = samplingOf(prepared, request)
   const looks = request.samplesEvery !== undefined || request.evalEvery !== undefined
   if (looks) await assertCanSample(prepared, request, sampling)
-  const { plan, resumed } = await settleTrainPlan(store, prepared.plan, dest)
+  const { plan, resumed } = await trainPlans.settle(store, prepared.plan, dest)
   if (prepared.stats) await store.put(LATENTS_STATS, encodeLatentsStats(prepared.stats.mean, prepared.stats.std))
   const from = await newestState(dest, '.pt')
   const first = await openFirstState(prepared, plan.seed, from, dest)
@@ -54,8 +54,8 @@ async function trainIn(store: Store, prepared: PreparedTrain, request: TrainRequ
     steps: prepared.steps,
     resumed: resumed && from !== undefined,
   })
-  const behind = first.step - first.updates
-  const run = new TrainRun({ prepared, plan, request, log, step: opened, behind, sampling, store })
+  const { updates } = first
+  const run = new TrainRun({ prepared, plan, request, log, step: opened, updates, sampling, store })
   try {
     return await run.steps(first.step, from)
   } finally {

@@ -15,9 +15,12 @@ export interface LogRecord {
   /** Absent without the cosine loss. */
   cos?: number
   total: number
-  /** Before clipping. */
-  gradNorm: number
+  /** Before clipping; null where gradients overflowed. */
+  gradNorm: number | null
   lr: number
+  /** What the loss was multiplied by; and that gradients overflowed, so that the step changed nothing. */
+  lossScale?: number
+  skipped?: true
   /** Passes over the data that are begun, fractions included; absent for given batches. */
   epoch?: number
   imagesPerSecond: number

@@ -25,6 +25,13 @@ export interface StepOutcome<R extends LoopRecord> {
   seconds: Record<string, number>
 }
 
+export interface RunOutcome<R extends LoopRecord> {
+  /** Of the steps that went well. */
+  outcomes: StepOutcome<R>[]
+  /** Why the next one did not. */
+  failure?: Error
+}
+
 export interface TrainLoop<Batch, R extends LoopRecord> {
   dest: string
   ending: StateEnding
@@ -44,8 +51,10 @@ export interface TrainLoop<Batch, R extends LoopRecord> {
   checkpointSeconds?: number
   stop?: AbortSignal
   read(step: number): Promise<Batch>
-  /** One step; `newest` is the state that is there if it fails. */
-  run(step: number, batch: Batch, newest: SavedState | undefined): Promise<StepOutcome<R>>
+  /** Steps that may be computed at once from now on; default: one. */
+  atOnce?(): number
+  /** The steps from `step` on, one for each batch; `newest` is the state that is there if one fails. */
+  run(step: number, batches: Batch[], newest: SavedState | undefined): Promise<RunOutcome<R>>
   /** Writes the state after a step. */
   write(state: SavedState): Promise<void>
   /** Whether something is made of the state after a step, so that it must be saved. */
@@ -81,21 +90,24 @@ export async function runLoop<Batch, R extends LoopRecord>(
   let interrupted = stop?.aborted ?? false
   if (from && !interrupted) interrupted = !(await loop.lookAt(from))
   let done = first
-  let ahead = first < steps && !interrupted ? quietly(loop.read(first + 1)) : undefined
-  while (done < steps && !interrupted) {
+  let ahead = interrupted ? undefined : readAhead(loop, done)
+  while (ahead && !interrupted) {
     const started = performance.now()
-    const batch = await ahead!
+    const batches = await ahead
     const waited = performance.now()
-    const step = done + 1
-    ahead = step < steps ? quietly(loop.read(step + 1)) : undefined
-    const outcome = await loop.run(step, batch, newest)
+    ahead = readAhead(loop, done + batches.length)
+    const { outcomes, failure } = await loop.run(done + 1, batches, newest)
     const ended = performance.now()
-    const seconds = { data: (waited - started) / 1000, ...outcome.seconds, step: (ended - started) / 1000 }
-    await log.append(timed(outcome.record, seconds, loop.batch))
-    done = step
-    loop.onProgress?.(meter.add(step, outcome.record.total))
+    for (const { record, seconds } of outcomes) {
+      const share = (from: number, to: number): number => (to - from) / 1000 / outcomes.length
+      const all = { data: share(started, waited), ...seconds, step: share(started, ended) }
+      await log.append(timed(record, all, loop.batch))
+      done++
+      loop.onProgress?.(meter.add(done, record.total))
+    }
+    if (failure) throw failure
     const stopping = stop?.aborted ?? false
-    const saved = await save(step, stopping)
+    const saved = await save(done, stopping)
     if (saved) {
       newest = saved
       // Whoever stops does not wait for pictures: the next run makes up for them.
@@ -105,6 +117,19 @@ export async function runLoop<Batch, R extends LoopRecord>(
   }
   await ahead?.catch(() => {})
   return { done, newest, interrupted, seconds: (performance.now() - began) / 1000 }
+}
+
+/** The batches of the steps that are computed at once after step `done`: up to the next one that is saved. */
+function readAhead<Batch, R extends LoopRecord>(loop: TrainLoop<Batch, R>, done: number): Promise<Batch[]> | undefined {
+  if (done >= loop.steps) return undefined
+  const most = Math.min(loop.atOnce?.() ?? 1, loop.steps - done)
+  let count = 1
+  while (count < most && !isDue(done + count, loop.saveEvery) && !loop.looksDue(done + count)) count++
+  const batches = Array.from({ length: count }, (_, i) => loop.read(done + 1 + i))
+  const all = Promise.all(batches)
+  // A failure is dealt with when the batches are awaited.
+  all.catch(() => {})
+  return all
 }
 
 function timed<R extends LoopRecord>(
@@ -135,10 +160,4 @@ function createSaver<Batch, R extends LoopRecord>(loop: TrainLoop<Batch, R>) {
     savedAt = performance.now()
     return state
   }
-}
-
-/** A promise whose failure is dealt with when it is awaited. */
-function quietly<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {})
-  return promise
 }

@@ -7,7 +7,8 @@ import { checkDitTensors } from '../model/lightningdit/tensors.js'
 import { openStart } from './checkpoint.js'
 import { newestState, type SavedState } from './folder.js'
 import { freshTensor } from './init.js'
-import { checkTrainPlan, loadTrainPlan } from './plan.js'
+import type { LossScale } from './loss-scale.js'
+import { trainPlans } from './plan.js'
 import type { PreparedTrain } from './prepare.js'
 import type { TrainRequest } from './request.js'
 import { type InitialState, openTrainStep, type TrainSettings, type TrainStep } from './step.js'
@@ -17,6 +18,7 @@ export interface FirstState {
   step: number
   /** Steps that the optimiser has counted. */
   updates: number
+  lossScale?: LossScale
   /** Values of a tensor; the array belongs to whoever asks. */
   read: InitialState
   close(): Promise<void>
@@ -30,9 +32,9 @@ export async function stateThere(
   if (overwrite || !(await stat(dest).catch(() => undefined))) return undefined
   const store = await openStore(dest)
   try {
-    const there = await loadTrainPlan(store)
+    const there = await trainPlans.load(store)
     if (!there) return undefined
-    checkTrainPlan(there, plan, dest)
+    trainPlans.check(there, plan, dest)
     return await newestState(dest, '.pt')
   } finally {
     await store.close()
@@ -47,23 +49,25 @@ export async function openFirstState(
   dest: string,
 ): Promise<FirstState> {
   if (from) {
-    const state = await openStart(path.join(dest, from.name))
+    const state = await openStart(path.join(dest, from.name)).catch((error: unknown) => {
+      throw unreadable(error)
+    })
     try {
       checkDitTensors(config, state.shapes, from.name)
       if (state.step !== from.step)
         throw new VtpError(`${from.name} in ${dest} is of step ${state.step}`, {
           code: 'bad_checkpoint',
-          suggestions: ['remove that file: the training goes on from the one before it'],
+          suggestions: [REMOVE_IT],
         })
     } catch (error) {
       await state.close()
       throw error
     }
-    return { step: state.step, updates: state.updates, read: state.read, close: state.close }
+    return state
   }
   // Whoever has opened --init closes it.
   const close = async (): Promise<void> => {}
-  if (given) return { step: given.step, updates: given.updates, read: given.read, close }
+  if (given) return { ...given, close }
   const fresh = freshTensor(config, seed)
   const read: InitialState = async (kind, name) => {
     const values = fresh(name)
@@ -72,11 +76,20 @@ export async function openFirstState(
   return { step: 0, updates: 0, read, close }
 }
 
+const REMOVE_IT = 'remove that file: the training goes on from the one before it'
+
+/** Nobody can fetch a checkpoint of DEST again. */
+function unreadable(error: unknown): unknown {
+  if (!(error instanceof VtpError)) return error
+  const { message, code, exitCode, cause } = error
+  return new VtpError(message, { code, exitCode, cause, suggestions: [REMOVE_IT] })
+}
+
 /** The engine with a first state. */
 export function openEngine(
   settings: TrainSettings,
-  { read }: FirstState,
+  { read, lossScale }: FirstState,
   { engine, threads, cacheDir }: Pick<TrainRequest, 'engine' | 'threads' | 'cacheDir'>,
 ): Promise<TrainStep> {
-  return openTrainStep(settings, read, { threads, cacheDir, providers: [...engine.lanes[0]!] })
+  return openTrainStep(settings, read, { threads, cacheDir, providers: [...engine.lanes[0]!] }, lossScale)
 }

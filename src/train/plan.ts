@@ -4,10 +4,8 @@
  * the last step only where the learning rate depends on it.
  */
 import * as z from 'zod'
-import type { Store } from '../io/store.js'
-import { loadPlanOf } from '../pipeline/ledger/plan.js'
 import { SCHEDULES } from './schedule.js'
-import { checkPlan, decisiveHash, type PlanKind, settlePlan } from './settle-plan.js'
+import { trainingPlans } from './settle-plan.js'
 import { LOSS_WEIGHTS, PATHS, PREDICTIONS } from './transport.js'
 
 const named = z.object({ name: z.string(), digest: z.string() })
@@ -43,6 +41,12 @@ const settingsSchema = z.object({
   /** Samples that are computed at once: decides the order of sums, and so the last bits. */
   microBatch: z.int().positive(),
   checkpointActivations: z.boolean(),
+  /** Of products; absent: float32. */
+  precision: z.enum(['fp16', 'bf16']).optional(),
+  /** Of an fp16 training. */
+  lossScale: z.union([z.literal('dynamic'), z.number()]).optional(),
+  /** Where the engine has the optimiser, too, and steps follow each other inside of it. */
+  inEngine: z.literal(true).optional(),
   transport: z.object({ path: z.enum(PATHS), prediction: z.enum(PREDICTIONS), lossWeight: z.enum(LOSS_WEIGHTS) }),
   time: z.object({
     lognorm: z.object({ mu: z.number(), sigma: z.number() }).optional(),
@@ -75,45 +79,29 @@ const planSchema = settingsSchema.extend({
 export type TrainPlanSettings = z.infer<typeof settingsSchema>
 export type TrainPlan = z.infer<typeof planSchema>
 
-function decisive(settings: TrainPlanSettings): Record<string, unknown> {
-  const { data, stats, init, ...rest } = settingsSchema.parse(settings)
-  return { ...rest, data: data.digest, stats: stats?.digest ?? null, init: init ? [init.digest, init.step] : null }
-}
-
-export function makeTrainPlan(
-  settings: TrainPlanSettings,
-  more: Pick<TrainPlan, 'vtp' | 'processor' | 'recipe'>,
-): TrainPlan {
-  // In the order of the schema, as a later run reads it: the manifest must not tell who wrote it.
-  return planSchema.parse({ ...settings, hash: decisiveHash(decisive(settings)), ...more })
-}
-
-/** Undefined where DEST holds no run. Throws usage error `other_plan` where it holds one of another command. */
-export function loadTrainPlan(store: Store): Promise<TrainPlan | undefined> {
-  return loadPlanOf(store, 'train', planSchema)
-}
-
-const KIND: PlanKind<TrainPlan> = {
-  load: loadTrainPlan,
-  decisive,
-  readable: (plan, key) =>
-    key === 'data' || key === 'stats' || key === 'init' ? (plan[key]?.name ?? 'none') : undefined,
+/** Throws usage errors as `TrainingPlans`. */
+export const trainPlans = trainingPlans<TrainPlan>({
+  command: 'train',
+  schema: planSchema,
+  decisive(plan) {
+    const { data, stats, init, ...rest } = settingsSchema.parse(plan)
+    return { ...rest, data: data.digest, stats: stats?.digest ?? null, init: init ? [init.digest, init.step] : null }
+  },
+  readable(plan, key) {
+    if (key === 'data' || key === 'stats' || key === 'init') return plan[key]?.name ?? 'none'
+    if (key === 'precision') return plan.precision ?? 'fp32'
+    if (key === 'lossScale') return String(plan.lossScale ?? 'none')
+    if (key === 'inEngine') return plan.inEngine ? 'several' : '1'
+    return undefined
+  },
   flags: {
     batch: '--batch-size',
     microBatch: '--micro-batch',
     latentMultiplier: 'latent_multiplier',
     device: '--device',
+    precision: '--precision',
+    lossScale: '--loss-scale',
+    inEngine: '--steps-per-run',
     seed: '--seed',
   },
-}
-
-/** As `settlePlan`. */
-export const settleTrainPlan = (
-  store: Store,
-  plan: TrainPlan,
-  dest: string,
-): Promise<{ plan: TrainPlan; resumed: boolean }> => settlePlan(store, plan, dest, KIND)
-
-/** As `checkPlan`. */
-export const checkTrainPlan = (there: TrainPlan, now: TrainPlan, dest: string): void =>
-  checkPlan(there, now, dest, KIND)
+})

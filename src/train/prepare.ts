@@ -15,13 +15,21 @@ import { findStats, type GivenData, openData } from './data.js'
 import { type TimeLaw, timeInterval } from './draws.js'
 import { latentSource } from './latents.js'
 import { plainRecipe } from './plain-recipe.js'
-import { makeTrainPlan, type TrainPlan, type TrainPlanSettings } from './plan.js'
+import { type TrainPlan, type TrainPlanSettings, trainPlans } from './plan.js'
 import { readTrainRecipe, type TrainRecipe } from './recipe.js'
 import type { TrainRequest } from './request.js'
 import type { OpenRowsOptions } from './row-files.js'
 import type { LatentRows } from './rows.js'
 import type { Schedule } from './schedule.js'
-import { chooseBatch, chooseMultiplier, chooseSteps, optimizerOf, scheduleOf, settingsOf } from './settings.js'
+import {
+  chooseBatch,
+  chooseDropout,
+  chooseMultiplier,
+  chooseSteps,
+  optimizerOf,
+  scheduleOf,
+  settingsOf,
+} from './settings.js'
 import { chooseConfig } from './shape.js'
 import type { BatchSource } from './source.js'
 import type { TrainSettings } from './step.js'
@@ -35,6 +43,8 @@ export interface PreparedTrain {
   /** Number of the last step. */
   steps: number
   saveEvery: number
+  /** Steps that one run of the engine takes; undefined: nobody asked. */
+  stepsPerRun: number | undefined
   /** Undefined: fresh weights. */
   start: StartState | undefined
   stats: LatentStats | undefined
@@ -44,7 +54,6 @@ export interface PreparedTrain {
 }
 
 const DEFAULT_SAVE_EVERY = 1000
-const DEFAULT_DROPOUT = 0.1
 
 /** Opens and checks everything. `copies`: where latents are copied to, if they must be. Throws usage errors. */
 export async function prepareTrain(
@@ -92,7 +101,7 @@ async function settle(request: TrainRequest, { recipe, start, given }: Opened): 
     interval: timeInterval(settings.transport, recipe?.trainEps),
   }
   const seed = request.seed ?? recipe?.seed ?? 0
-  const labelDropout = request.labelDropout ?? DEFAULT_DROPOUT
+  const labelDropout = chooseDropout(request)
   const planned: TrainPlanSettings = {
     ...{ version: 1, kind: 'train', seed, data: given.named },
     stats: stats ? { name: path.basename(stats.name), digest: stats.digest } : null,
@@ -101,11 +110,13 @@ async function settle(request: TrainRequest, { recipe, start, given }: Opened): 
     ...{ model: config, batch, microBatch: settings.microBatch },
     ...{ checkpointActivations: settings.checkpointActivations, transport: settings.transport, time, labelDropout },
     ...{ cosineLoss: settings.cosineLoss, optimizer, schedule },
+    ...plannedPrecision(settings, request),
     device: request.engine.kind,
     engine: engineVersion(),
   }
   const described = { config, batch, schedule, optimizer, settings, latentMultiplier: multiplier, seed }
-  const plan = makeTrainPlan(planned, {
+  const plan = trainPlans.make({
+    ...planned,
     vtp: vtpVersion(),
     processor: processorKind(),
     recipe: recipe?.value ?? plainRecipe(described),
@@ -118,7 +129,22 @@ async function settle(request: TrainRequest, { recipe, start, given }: Opened): 
     }))
   assertSteps(source, start?.step ?? 0, steps, request.replay)
   const saveEvery = request.saveEvery ?? recipe?.saveEvery ?? DEFAULT_SAVE_EVERY
-  return { plan, config, source, settings, schedule, steps, saveEvery, start, stats, recipe, rows: given.rows }
+  const { stepsPerRun } = request
+  const settled = { plan, config, source, settings, schedule, steps, saveEvery, stepsPerRun }
+  return { ...settled, start, stats, recipe, rows: given.rows }
+}
+
+/** What of them decides bits, where it is not float32 with one step after the other. */
+function plannedPrecision(
+  { inEngine, half }: TrainSettings,
+  { precision }: TrainRequest,
+): Pick<TrainPlanSettings, 'precision' | 'lossScale' | 'inEngine'> {
+  if (!inEngine) return {}
+  return {
+    ...(half && precision !== 'fp32' && { precision }),
+    ...(inEngine.lossScale !== undefined && { lossScale: inEngine.lossScale }),
+    inEngine: true,
+  }
 }
 
 async function openRecipe({ ditConfig, onNote }: TrainRequest): Promise<TrainRecipe | undefined> {

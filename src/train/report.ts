@@ -59,7 +59,7 @@ function curves(records: readonly LogRecord[]): ReportCurve[] {
   return [
     curve('Loss', 'squared error of the prediction, mean of a batch', ({ mse }) => mse, smooth),
     curve('Cosine loss', '1 − cosine between prediction and target', ({ cos }) => cos, smooth),
-    curve('Norm of the gradients', 'before clipping, logarithmic', ({ gradNorm }) => gradNorm, {
+    curve('Norm of the gradients', 'before clipping, logarithmic', ({ gradNorm }) => gradNorm ?? undefined, {
       ...smooth,
       log: true,
     }),

@@ -31,6 +31,9 @@ export interface OpenRowsOptions {
 /** Rows of a batch while a shard is gone through. */
 export const BATCH_ROWS = 256
 
+/** As int32 holds it. */
+const MOST_LABEL = 2 ** 31 - 1
+
 export interface FoundRows {
   rows: number
   shape: number[]
@@ -43,8 +46,11 @@ export interface FoundRows {
 
 function latentsOf(shard: Shard): { shape: number[]; dtype: RowFile['dtype']; flip: boolean } {
   const column = shard.columns.find(({ name }) => name === 'latents')
-  if (!column || (column.dtype !== 'float16' && column.dtype !== 'float32'))
-    throw usageError('no_latents', `${shard.path} has no latents`, ['encode with --outputs latents'])
+  if (!column) throw usageError('no_latents', `${shard.path} has no latents`, ['encode with --outputs latents'])
+  if (column.dtype !== 'float16' && column.dtype !== 'float32')
+    throw usageError('no_latents', `${shard.path} has latents of ${column.dtype}; float16 or float32 was expected`, [
+      'encode with --dtype float16 or float32',
+    ])
   const flip = shard.columns.find(({ name }) => name === 'latents_flip')
   return {
     shape: column.shape,
@@ -95,8 +101,17 @@ export async function lookAtRows(file: string): Promise<FoundRows> {
 async function labelsOf(shard: Shard): Promise<Int32Array> {
   const labels = new Int32Array(shard.rows)
   let row = 0
-  for await (const batch of shard.read([], 65_536)) for (const meta of batch.rows) labels[row++] = meta.label ?? -1
+  for await (const batch of shard.read([], 65_536)) for (const meta of batch.rows) labels[row++] = labelOf(meta, shard)
   return labels
+}
+
+/** −1 where a row has none. */
+function labelOf({ key, label }: { key: string; label: number | null }, shard: Shard): number {
+  if (label === null) return -1
+  if (label <= MOST_LABEL) return label
+  throw usageError('class_out_of_range', `${key} of ${shard.path} has class ${label}: that is no number of a class`, [
+    'number classes from 0',
+  ])
 }
 
 const rowBytes = (shape: number[], dtype: RowFile['dtype']): number =>
@@ -140,7 +155,7 @@ export async function copyRows(file: string, stem: string, { folder, stop }: Ope
           const { buffer, byteOffset, byteLength } = batch.tensors[name]!
           await sinks[i]!.write(new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength))
         }
-        labels.push(...batch.rows.map((meta) => meta.label ?? -1))
+        labels.push(...batch.rows.map((meta) => labelOf(meta, shard)))
       }
     } catch (error) {
       await Promise.allSettled(sinks.map((sink) => sink.abort()))

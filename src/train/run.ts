@@ -6,9 +6,11 @@ import { LATENTS_STATS, MANIFEST } from '../pipeline/ledger/layout.js'
 import { writeCheckpoint } from './checkpoint.js'
 import { pictureName, type SavedState } from './folder.js'
 import type { LogRecord, RunLog } from './log.js'
-import { isDue, runLoop, type StepOutcome } from './loop.js'
+import { isDue, type RunOutcome, runLoop, type StepOutcome } from './loop.js'
+import { MOST_OVERFLOWS } from './loss-scale.js'
 import { trainManifest } from './manifest.js'
-import { nonFiniteError } from './not-finite.js'
+import { nonFiniteError, overflowError } from './not-finite.js'
+import { createPace, type Pace } from './pace.js'
 import type { TrainPlan } from './plan.js'
 import type { PreparedTrain } from './prepare.js'
 import { renderTrainReport } from './report.js'
@@ -16,7 +18,7 @@ import { writeReport } from './report-page.js'
 import type { TrainRequest, TrainResult } from './request.js'
 import { evaluateSamples, makeSampleGrid, type Sampled, type SamplingOptions } from './sampling.js'
 import { rateAt } from './schedule.js'
-import type { TrainBatch, TrainStep } from './step.js'
+import type { StepResult, TrainBatch, TrainStep } from './step.js'
 
 export interface TrainRunParts {
   prepared: PreparedTrain
@@ -24,8 +26,8 @@ export interface TrainRunParts {
   request: TrainRequest
   log: RunLog<LogRecord>
   step: TrainStep
-  /** Steps that the optimiser has not counted: those before train.py resumed. */
-  behind: number
+  /** Steps that the optimiser has counted: fewer than were done where train.py resumed, or gradients overflowed. */
+  updates: number
   sampling: SamplingOptions
   store: Store
 }
@@ -35,9 +37,15 @@ const mean = (values: Float32Array): number => values.reduce((sum, value) => sum
 /** The loop of steps, with what this training writes, draws and judges. */
 export class TrainRun {
   private readonly parts: TrainRunParts
+  private readonly pace: Pace
+  private updates: number
+  /** Steps in a row whose gradients have overflowed. */
+  private overflows = 0
 
   constructor(parts: TrainRunParts) {
     this.parts = parts
+    this.updates = parts.updates
+    this.pace = createPace(parts.prepared)
   }
 
   /** From step `first`, which is done and lies in `from` (undefined: nowhere in DEST), to the last one. */
@@ -49,7 +57,8 @@ export class TrainRun {
         ...{ dest: request.dest, ending: '.pt', log, batch: plan.batch, steps, saveEvery: prepared.saveEvery },
         ...{ keep: request.keep, checkpointSeconds: request.checkpointSeconds, stop: request.stop },
         read: (step) => source.read(step),
-        run: (step, batch, newest) => this.step(step, batch, newest),
+        atOnce: () => this.pace.steps(),
+        run: (step, batches, newest) => this.run(step, batches, newest),
         write: (state) => this.write(state),
         looksDue: (step) => this.looksDue(step),
         lookAt: (state) => this.lookAt(state),
@@ -78,13 +87,33 @@ export class TrainRun {
     }
   }
 
-  private async step(step: number, batch: TrainBatch, newest: SavedState | undefined): Promise<StepOutcome<LogRecord>> {
-    const { prepared, plan } = this.parts
+  /** Steps from `first` on, up to one that fails. */
+  private async run(
+    first: number,
+    batches: TrainBatch[],
+    newest: SavedState | undefined,
+  ): Promise<RunOutcome<LogRecord>> {
+    const { prepared, step, request } = this.parts
+    const lrs = batches.map((_, i) => rateAt(prepared.schedule, first + i))
+    const rates = lrs.map((lr, i) => ({ step: this.updates + 1 + i, lr }))
+    const started = performance.now()
+    const results = await step.runSteps(batches, rates)
+    this.pace.took(results.length, (performance.now() - started) / 1000)
+    const outcomes: StepOutcome<LogRecord>[] = []
+    for (const [i, result] of results.entries()) {
+      const parts = { source: prepared.source, dest: request.dest, newest }
+      if (!result.finite) return { outcomes, failure: await nonFiniteError(first + i, result, parts) }
+      this.overflows = result.skipped ? this.overflows + 1 : 0
+      if (this.overflows > MOST_OVERFLOWS) return { outcomes, failure: overflowError(first + i, result, parts) }
+      if (!result.skipped) this.updates++
+      outcomes.push(this.outcome(first + i, result, lrs[i]!))
+    }
+    return { outcomes }
+  }
+
+  private outcome(step: number, result: StepResult, lr: number): StepOutcome<LogRecord> {
+    const { plan, prepared } = this.parts
     const { rows } = prepared.source
-    const lr = rateAt(prepared.schedule, step)
-    const result = await this.parts.step.run(batch, { step: step - this.parts.behind, lr })
-    if (!result.finite)
-      throw await nonFiniteError(step, result, { source: prepared.source, dest: this.parts.request.dest, newest })
     const mse = mean(result.mse)
     const cos = result.cos && mean(result.cos)
     const record = {
@@ -92,8 +121,11 @@ export class TrainRun {
       mse,
       ...(cos !== undefined && { cos }),
       total: mse + (cos ?? 0),
-      gradNorm: result.gradNorm,
+      // JSON has no infinity.
+      gradNorm: result.skipped ? null : result.gradNorm,
       lr,
+      ...(result.lossScale !== undefined && { lossScale: result.lossScale }),
+      ...(result.skipped && { skipped: true as const }),
       ...(rows !== undefined && { epoch: (step * plan.batch) / rows }),
     }
     return { record, seconds: result.seconds }
@@ -104,7 +136,8 @@ export class TrainRun {
     await writeCheckpoint(path.join(request.dest, name), {
       config: prepared.config,
       step,
-      updates: step - this.parts.behind,
+      updates: this.updates,
+      lossScale: prepared.settings.inEngine?.lossScale === 'dynamic' ? this.parts.step.lossScale() : undefined,
       lr: rateAt(prepared.schedule, step),
       optimizer: prepared.settings.optimizer,
       recipe: plan.recipe,

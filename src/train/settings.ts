@@ -2,6 +2,7 @@
 import { usageError } from '../errors.js'
 import { type DitConfig, ditTokens } from '../model/lightningdit/config.js'
 import { OPTIMIZER_DEFAULTS, type OptimizerSettings } from './adamw.js'
+import { precisionOf } from './precision.js'
 import type { TrainRecipe } from './recipe.js'
 import type { TrainRequest } from './request.js'
 import { rateAt, type Schedule } from './schedule.js'
@@ -31,6 +32,14 @@ export function chooseMultiplier(request: TrainRequest, recipe: TrainRecipe | un
   throw usageError('bad_multiplier', `--latent-multiplier ${multiplier} is not above 0`)
 }
 
+/** Throws usage error `bad_number`. */
+export function chooseDropout({ labelDropout = 0.1 }: TrainRequest): number {
+  if (labelDropout >= 0 && labelDropout <= 1) return labelDropout
+  throw usageError('bad_number', `--label-dropout ${labelDropout} is not from 0 to 1`, [
+    'it is the share of labels that are dropped, e.g. 0.1',
+  ])
+}
+
 /** Number of the last step. Throws usage error `steps_missing`. */
 export function chooseSteps(request: TrainRequest, recipe: TrainRecipe | undefined): number {
   const steps = request.steps ?? recipe?.maxSteps
@@ -40,7 +49,7 @@ export function chooseSteps(request: TrainRequest, recipe: TrainRecipe | undefin
   ])
 }
 
-/** What the graph of a step is built from. */
+/** What the graph of a step is built from. Throws usage errors of what does not fit together. */
 export function settingsOf(
   request: TrainRequest,
   recipe: TrainRecipe | undefined,
@@ -53,6 +62,7 @@ export function settingsOf(
     microBatches: batch / microBatch,
     cosineLoss: (request.cosineLoss ?? recipe?.cosineLoss ?? true) && transport.prediction === 'velocity',
     checkpointActivations: request.checkpointActivations ?? false,
+    ...precisionOf(request),
   }
 }
 

@@ -1,49 +1,59 @@
-/** Plans of trainings, stored in DEST: whether the one there is the same, and what differs if it is not. */
+/** Plans of trainings, stored in DEST: made, read, and compared with the one that is there. */
 import { createHash } from 'node:crypto'
+import type * as z from 'zod'
 import type { Store } from '../io/store.js'
-import { claimPlan, difference, otherPlan } from '../pipeline/ledger/plan.js'
+import { claimPlan, difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
 
-export interface PlanKind<P extends { hash: string }> {
-  /** Undefined where DEST holds no run. */
-  load(store: Store): Promise<P | undefined>
+interface PlanKind<P> {
+  command: 'train' | 'pretrain'
+  schema: z.ZodType<P>
   /** What decides the bytes of checkpoints. */
-  decisive(plan: P): Record<string, unknown>
+  decisive(plan: Omit<P, 'hash'>): Record<string, unknown>
   /** What people know a key's value by, where that is not the value. */
   readable(plan: P, key: string): string | undefined
   /** The flag that sets a key. */
   flags: Readonly<Record<string, string>>
 }
 
+export interface TrainingPlans<P extends { hash: string }> {
+  /** The plan with its hash, in the order of the schema, as a later run reads it: no output may tell who wrote it. */
+  make(plan: Omit<P, 'hash'>): P
+  /** Undefined where DEST holds no run. Throws usage error `other_plan` where it holds one of another command. */
+  load(store: Store): Promise<P | undefined>
+  /** DEST's plan if it is the same, else this one, stored. Throws usage error `other_plan` with what differs. */
+  settle(store: Store, plan: P, dest: string): Promise<{ plan: P; resumed: boolean }>
+  /** Throws usage error `other_plan` with what differs. */
+  check(there: P, now: P, dest: string): void
+}
+
+export function trainingPlans<P extends { hash: string }>(kind: PlanKind<P>): TrainingPlans<P> {
+  const load: TrainingPlans<P>['load'] = (store) => loadPlanOf(store, kind.command, kind.schema)
+  const check: TrainingPlans<P>['check'] = (there, now, dest) => {
+    if (there.hash !== now.hash) throw otherPlan(dest, differences(there, now, kind))
+  }
+  return {
+    make: (plan) => kind.schema.parse({ ...plan, hash: decisiveHash(kind.decisive(plan)) }),
+    load,
+    check,
+    async settle(store, plan, dest) {
+      const same = (there: P): void => check(there, plan, dest)
+      const stored = await load(store)
+      if (!stored) return { plan: await claimPlan(store, plan, () => load(store), same), resumed: false }
+      same(stored)
+      return { plan: stored, resumed: true }
+    },
+  }
+}
+
 /** SHA-256 (hex) of what decides the bytes. */
-export function decisiveHash(decisive: Record<string, unknown>): string {
+function decisiveHash(decisive: Record<string, unknown>): string {
   const ordered = Object.entries(decisive).sort(([a], [b]) => (a < b ? -1 : 1))
   return createHash('sha256').update(JSON.stringify(ordered)).digest('hex')
 }
 
-/** DEST's plan if it is the same, else this one, stored. Throws usage error `other_plan` with what differs. */
-export async function settlePlan<P extends { hash: string }>(
-  store: Store,
-  plan: P,
-  dest: string,
-  kind: PlanKind<P>,
-): Promise<{ plan: P; resumed: boolean }> {
-  const check = (there: P): void => checkPlan(there, plan, dest, kind)
-  const stored = await kind.load(store)
-  if (stored) {
-    check(stored)
-    return { plan: stored, resumed: true }
-  }
-  return { plan: await claimPlan(store, plan, () => kind.load(store), check), resumed: false }
-}
-
-/** Throws usage error `other_plan` with what differs. */
-export function checkPlan<P extends { hash: string }>(there: P, now: P, dest: string, kind: PlanKind<P>): void {
-  if (there.hash !== now.hash) throw otherPlan(dest, differences(there, now, kind))
-}
-
-function differences<P extends { hash: string }>(there: P, now: P, kind: PlanKind<P>): string[] {
+function differences<P>(there: P, now: P, kind: PlanKind<P>): string[] {
   const [a, b] = [kind.decisive(there), kind.decisive(now)]
-  return Object.keys(b).flatMap((key) => {
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) => {
     if (JSON.stringify(a[key]) === JSON.stringify(b[key])) return []
     const [before, after] = [kind.readable(there, key) ?? a[key], kind.readable(now, key) ?? b[key]]
     const inner = innerDifferences(key, before, after)

@@ -89,7 +89,12 @@ function checkLatents(config: DitConfig, { largestLabel }: ShapeRequest): void {
 }
 
 function knownConfig(size: Size, { recipe, start, latent, numClasses, largestLabel, heads }: ShapeRequest): DitConfig {
-  const told = recipe?.imageSize === undefined ? undefined : Math.floor(recipe.imageSize / recipe.downsample)
+  const told = recipe?.imageSize === undefined ? undefined : recipe.imageSize / recipe.downsample
+  if (told !== undefined && !Number.isInteger(told))
+    throw usageError(
+      'bad_recipe',
+      `${recipe!.file}: data.image_size ${recipe!.imageSize} is not a multiple of ${recipe!.downsample} (vae.downsample_ratio)`,
+    )
   const rows = start?.shapes.get('y_embedder.embedding_table.weight')?.[0]
   return {
     ...size,

@@ -16,8 +16,13 @@ export function stateTensors(config: DitConfig): Map<string, number[]> {
   return new Map([...expectedDitTensors(config)].filter(([name]) => !isBuffer(name)))
 }
 
+const LETTERS: Readonly<Record<StateKind, string>> = { param: 'w', exp_avg: 'm', exp_avg_sq: 'v', ema: 'e' }
+
+/** Name of the graph's input for a state. */
+export const stateInput = (kind: StateKind, name: string): string => `${LETTERS[kind]}.${name}`
+
 /** Name of a parameter's input. */
-export const parameterInput = (name: string): string => `w.${name}`
+export const parameterInput = (name: string): string => stateInput('param', name)
 
 /** Whether a tensor has a state of this kind. */
 export function hasState(kind: StateKind, name: string): boolean {

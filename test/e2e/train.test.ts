@@ -202,6 +202,44 @@ describe('the same training', { timeout: BUILD_TIMEOUT_MS }, () => {
     expect(outcome('stopped')).toEqual(outcome('not stopped'))
   })
 
+  it('with several steps in one run of the engine: the same numbers whatever their number and however it is stopped', async () => {
+    await trained(data, 'several', { stepsPerRun: 4 })
+    expect(outcome('several').checkpoints['0000012.pt']).toBe(undisturbed.checkpoints['0000012.pt'])
+    expect(log('several').map(({ mse }) => mse)).toEqual(undisturbed.log.map(({ mse }) => mse))
+    const stop = new AbortController()
+    const onProgress = ({ step }: { step: number }): void => (step === 7 ? stop.abort() : undefined)
+    await trained(data, 'several stopped', { stepsPerRun: 3, signal: stop.signal, onProgress })
+    // The run that was begun is done to its end.
+    expect(log('several stopped')).toHaveLength(8)
+    await trained(data, 'several stopped', { stepsPerRun: 100 })
+    expect(outcome('several stopped')).toEqual(outcome('several'))
+    const refused = await runCli(train(data, 'several', ...SOME))
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toMatch(/--steps-per-run: "several" there, "1" now/)
+  })
+
+  it('with products in half precision: resumed with the scale of its loss; another precision is refused', async () => {
+    const half = ['--precision', 'fp16', '--steps-per-run', '4']
+    const first = await done(train(data, 'half', ...half, '--steps', '5', '--save-every', '5'))
+    expect(first.stderr).toMatch(/products in fp16/)
+    await done(train(data, 'half', ...half, ...SOME))
+    await trained(data, 'half whole', { precision: 'fp16' })
+    expect(outcome('half')).toEqual(outcome('half whole'))
+    const last = await openStart(at('half', 'checkpoints', '0000012.pt'))
+    const skipped = log('half').filter((line) => line.skipped).length
+    const scale = 65_536 / 2 ** skipped
+    expect(last).toMatchObject({ step: 12, updates: 12 - skipped, lossScale: { scale } })
+    await last.close()
+    for (const [i, { mse }] of log('half').entries())
+      expect((mse as number) / (undisturbed.log[i]!.mse as number)).toBeCloseTo(1, 1)
+    const refused = await runCli(train(data, 'half', ...SOME))
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toMatch(/--precision: "fp16" there, "fp32" now/)
+    const scaled = await runCli(train(data, 'no', ...SOME, '--loss-scale', '8'))
+    expect(scaled.stderr).toMatch(/--loss-scale is for --precision fp16/)
+    expect(scaled.code).toBe(2)
+  })
+
   it('as two trainings: the second goes on from a checkpoint of the first', async () => {
     const init = at('whole', 'checkpoints', '0000005.pt')
     await trained(data, 'second', { init })
@@ -412,6 +450,8 @@ describe('wrong input is told in one line', { timeout: 300_000 }, () => {
       /22 of 22 rows have no class, the first is images\/0\.png/,
     )
     await refused(trained(data, 'no', { numClasses: 2 }), /images\/2\.png .*has class 2; the model knows 0 to 1/)
+    const far = await latents('far', { label: (row) => 2 ** 33 + row })
+    await refused(trained(far, 'no'), /images\/0\.png of .* has class 8589934592: that is no number of a class/)
   })
 
   it('a checkpoint of another shape, latents of another shape, no size, no steps, a batch that does not divide', async () => {
@@ -419,9 +459,22 @@ describe('wrong input is told in one line', { timeout: 300_000 }, () => {
     await refused(trained(data, 'no', { init, size: '32x1x2/1' }), /not a checkpoint of .*pos_embed is \[1,16,16\]/)
     await refused(trained(data, 'no', { size: undefined }), /Which model is to be trained is not said/)
     await refused(trained(data, 'no', { steps: undefined }), /How many steps/)
+    await refused(trained(data, 'no', { labelDropout: 1.5 }), /--label-dropout 1\.5 is not from 0 to 1/)
     await refused(trained(data, 'no', { microBatch: 3 }), /--micro-batch 3 does not divide the batch of 4/)
     await refused(trained(at('nowhere'), 'no'), /nowhere does not exist/)
     await refused(trained(data, 'no', { samplesEvery: 1 }), /latents have 4 channels; the model .* decodes 64/)
+  })
+
+  it('a checkpoint that was cut: the one before it is there', async () => {
+    await trained(data, 'cut', { steps: 10 })
+    const file = at('cut', 'checkpoints', '0000010.pt')
+    writeFileSync(file, readFileSync(file).subarray(0, 3000))
+    const cut = trained(data, 'cut').catch((error: VtpError) => [error.message, ...error.suggestions].join())
+    expect(await cut).toMatch(
+      /0000010\.pt is not a valid .*remove that file: the training goes on from the one before it/,
+    )
+    rmSync(file)
+    expect(await trained(data, 'cut')).toMatchObject({ step: 12, newSteps: 7 })
   })
 
   it('batches that are no batches', async () => {

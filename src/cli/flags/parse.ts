@@ -117,6 +117,11 @@ export function parseNumber(flag: string, text: string): number {
   return value
 }
 
+/** "dynamic", or a number. */
+export function parseLossScale(flag: string, text: string): 'dynamic' | number {
+  return text === 'dynamic' ? text : parseNumber(flag, text)
+}
+
 /** "3" or "all". */
 export function parseChannels(flag: string, text: string): number | 'all' {
   if (text === 'all') return text

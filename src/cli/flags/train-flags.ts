@@ -1,7 +1,7 @@
 /** Flags of `vtp train`. */
 import { Args, Flags } from '@oclif/core'
 import { declareFlags, valueFlag } from './declare.js'
-import { parseGrid, parseNumber } from './parse.js'
+import { parseGrid, parseLossScale, parseNumber } from './parse.js'
 import { RUN_FLAGS } from './run-flags.js'
 
 export const LATENTS_ARG = Args.string({
@@ -58,6 +58,20 @@ const OPTIMISER_FLAGS = {
   'checkpoint-activations': Flags.boolean({
     default: false,
     summary: 'Compute the blocks again for the gradients instead of keeping their values: less memory, more time.',
+  }),
+  precision: Flags.option({
+    default: 'fp32',
+    options: ['fp32', 'fp16', 'bf16'] as const,
+    summary: 'Of matrix products; weights, moments and averages are float32 always. A CPU only imitates fp16 and bf16.',
+  })(),
+  'loss-scale': valueFlag(parseLossScale, {
+    summary: 'What the loss is multiplied by for --precision fp16: dynamic (default), or a number.',
+    helpValue: 'dynamic|X',
+  }),
+  'steps-per-run': Flags.integer({
+    min: 1,
+    summary: 'Steps between which the state stays on the device. Default: 1 on a CPU, elsewhere as many as take 20 s.',
+    helpValue: 'N',
   }),
   lr: valueFlag(parseNumber, { summary: 'Learning rate (2e-4).', helpValue: 'X' }),
   'lr-schedule': Flags.option({

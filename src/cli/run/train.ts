@@ -27,18 +27,19 @@ export async function runTrainCommand(context: CommandContext, flags: TrainFlags
   const progress = context.terminal
   const stop = onStopSignals(progress.note)
   try {
-    const { request, device } = trainJob({
+    const job = trainJob({
       ...trainOptions(flags, out),
       signal: stop.signal,
       onNote: progress.note,
       onStart: (info) => {
-        for (const line of describeStart(info, device.summary)) progress.note(line)
+        for (const line of describeStart(info, computing(job.device.summary, flags))) progress.note(line)
       },
       onProgress: (state) => progress.status(progressText(state)),
     })
+    const { request, device } = job
     if (flags['dry-run']) {
       const found = await dryRunTrain(request)
-      progress.finish(describeDryRun(found, device.summary))
+      progress.finish(describeDryRun(found, computing(device.summary, flags)))
       return found
     }
     if (flags.export !== undefined) {
@@ -63,6 +64,10 @@ export async function runTrainCommand(context: CommandContext, flags: TrainFlags
   }
 }
 
+/** The device, and what its products are made in where that is not float32. */
+const computing = (device: string, { precision }: TrainFlags): string =>
+  precision === 'fp32' ? device : `${device}, products in ${precision}`
+
 /** The flags under the names of the job. */
 function trainOptions(flags: TrainFlags, out: string): TrainOptions {
   const { latents, size, heads, init, replay, stats, steps, lr, warmup, beta2, seed, keep } = flags
@@ -76,6 +81,9 @@ function trainOptions(flags: TrainFlags, out: string): TrainOptions {
     batchSize: flags['batch-size'],
     microBatch: flags['micro-batch'],
     checkpointActivations: flags['checkpoint-activations'],
+    precision: flags.precision,
+    lossScale: flags['loss-scale'],
+    stepsPerRun: flags['steps-per-run'],
     schedule: flags['lr-schedule'],
     weightDecay: flags['weight-decay'],
     emaDecay: flags['ema-decay'],
@@ -109,11 +117,13 @@ export function progressText({ step, steps, loss, imagesPerSecond, etaSeconds, f
 
 function describeStart(info: TrainStart, device: string): string[] {
   const { model, parameters, rows, batch, microBatch, step, steps, resumed } = info
-  const data = rows === undefined ? 'given batches' : `${formatCount(rows)} rows, every one once per epoch`
+  const data = rows === undefined ? 'given batches' : `${plural(rows, 'row')}, every one once per epoch`
   const lines = [
     `${model}, ${formatCount(parameters)} parameters · batches of ${batch}${microBatch < batch ? ` (${microBatch} at once)` : ''} · ${data} · ${device}`,
   ]
-  if (step >= steps) lines.push(`Nothing is left to do: step ${formatCount(step)} is done.`)
+  if (step > steps)
+    lines.push(`Nothing is left to do: --steps is ${formatCount(steps)}, and step ${formatCount(step)} is done.`)
+  else if (step === steps) lines.push(`Nothing is left to do: step ${formatCount(step)} is done.`)
   else if (resumed) lines.push(`Continuing after step ${formatCount(step)} of ${formatCount(steps)}.`)
   else if (step > 0) lines.push(`Beginning after step ${formatCount(step)} of --init, up to ${formatCount(steps)}.`)
   return lines
@@ -170,7 +180,7 @@ function describeResult(result: TrainResult, out: string): string[] {
     ...(fid === null ? [] : [`FID ${fid.toFixed(2)}`]),
   ]
   const lines = [
-    `step ${formatCount(step)}/${formatCount(steps)}, ${plural(newSteps, 'step')} in ${formatDuration(seconds)}${rate}${numbers.map((n) => ` · ${n}`).join('')}`,
+    `step ${formatCount(step)}/${formatCount(Math.max(step, steps))}, ${plural(newSteps, 'step')} in ${formatDuration(seconds)}${rate}${numbers.map((n) => ` · ${n}`).join('')}`,
   ]
   if (checkpoint) lines.push(`${out}/${checkpoint} · ${out}/report.html`)
   if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')

@@ -28,8 +28,8 @@ export const GRADIENTS: GradientTable = {
 }
 
 export interface GradientOptions {
-  /** The gradient of the loss itself: 1, or the weight of one of several parts of a sum. */
-  seed?: number
+  /** The gradient of the loss itself: 1, or the weight of one of several parts of a sum; a value that is known later. */
+  seed?: number | Value
   /** Casts to a coarser type pass gradients on as they are; otherwise they round them, as PyTorch's do. */
   straightThrough?: boolean
   /** Values that count as constants, although they depend on what gradients are asked for. */
@@ -50,7 +50,8 @@ export function addGradients(
 ): Value[] {
   if (loss.shape.length > 0) throw graphBug(`the loss ${loss.name} has the shape [${loss.shape}], not one value`)
   const pass = new GradientPass(graph, options, wrt)
-  pass.gradients.set(loss.name, arithmeticOf(graph).number(options.seed ?? 1, loss))
+  const { seed = 1 } = options
+  pass.gradients.set(loss.name, typeof seed === 'number' ? arithmeticOf(graph).number(seed, loss) : seed)
   pass.walk(graph.nodes.slice(), graph.segments)
   const found = wrt.map((value) => {
     const gradient = pass.gradients.get(value.name)
