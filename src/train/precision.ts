@@ -4,9 +4,6 @@ import { usageError } from '../errors.js'
 import type { TrainRequest } from './request.js'
 import type { TrainSettings } from './step.js'
 
-export const TRAIN_PRECISIONS = ['fp32', 'fp16', 'bf16'] as const
-export type TrainPrecision = (typeof TRAIN_PRECISIONS)[number]
-
 /** Throws usage errors `precision_unavailable`, `bad_loss_scale`. */
 export function precisionOf({
   engine: { kind },

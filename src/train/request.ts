@@ -1,6 +1,5 @@
 /** What a training is asked for. Values that are undefined come from the configuration, else from the defaults. */
 import type { Device } from '../engine/device.js'
-import type { TrainPrecision } from './precision.js'
 import type { TrainProgress } from './progress.js'
 import type { EvaluationOptions, SamplingOptions } from './sampling.js'
 import type { Schedule } from './schedule.js'
@@ -27,7 +26,7 @@ export interface TrainOptions {
   microBatch?: number
   checkpointActivations?: boolean
   /** Of products; weights, moments and averages are float32 always. Default: fp32. */
-  precision?: TrainPrecision
+  precision?: 'fp32' | 'fp16' | 'bf16'
   /** What the loss of an fp16 training is multiplied by; default: dynamic. */
   lossScale?: 'dynamic' | number
   /** Steps that one run of the engine takes; default: one on a CPU, elsewhere as many as take 20 seconds. */
