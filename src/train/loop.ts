@@ -98,12 +98,12 @@ export async function runLoop<Batch, R extends LoopRecord>(
     ahead = readAhead(loop, done + batches.length)
     const { outcomes, failure } = await loop.run(done + 1, batches, newest)
     const ended = performance.now()
-    for (const { record, seconds } of outcomes) {
-      const share = (from: number, to: number): number => (to - from) / 1000 / outcomes.length
-      const all = { data: share(started, waited), ...seconds, step: share(started, ended) }
+    const stepMs = (ended - started) / outcomes.length
+    for (const [i, { record, seconds }] of outcomes.entries()) {
+      const all = { data: (waited - started) / 1000 / outcomes.length, ...seconds, step: stepMs / 1000 }
       await log.append(timed(record, all, loop.batch))
       done++
-      loop.onProgress?.(meter.add(done, record.total))
+      loop.onProgress?.(meter.add(done, record.total, started + (i + 1) * stepMs))
     }
     if (failure) throw failure
     const stopping = stop?.aborted ?? false

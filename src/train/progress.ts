@@ -19,11 +19,11 @@ export function createTrainMeter(steps: number, batch: number) {
   let weight = 0
   const ends: number[] = [performance.now()]
   return {
-    /** After a step. */
-    add(step: number, loss: number): TrainProgress {
+    /** After a step, that ended at `endedMs` of this process's clock. */
+    add(step: number, loss: number, endedMs = performance.now()): TrainProgress {
       sum = SMOOTHING * sum + (1 - SMOOTHING) * loss
       weight = SMOOTHING * weight + (1 - SMOOTHING)
-      ends.push(performance.now())
+      ends.push(endedMs)
       if (ends.length > WINDOW + 1) ends.shift()
       const seconds = (ends.at(-1)! - ends[0]!) / 1000 / (ends.length - 1)
       return {

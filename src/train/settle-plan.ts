@@ -5,7 +5,7 @@ import type { Store } from '../io/store.js'
 import { claimPlan, difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
 
 interface PlanKind<P> {
-  command: 'train' | 'pretrain'
+  command: Parameters<typeof loadPlanOf>[1]
   schema: z.ZodType<P>
   /** What decides the bytes of checkpoints. */
   decisive(plan: Omit<P, 'hash'>): Record<string, unknown>

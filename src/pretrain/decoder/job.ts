@@ -19,7 +19,7 @@ import { type Best, bestOf, lastJudged } from '../judge.js'
 import { drawSheet, judgeModel, lookAt, looksDue } from '../looks.js'
 import type { ReportRecord } from '../report-parts.js'
 import { checkLatents, checkTokenizer } from './check.js'
-import { type DecoderPlan, loadDecoderPlan, settleDecoderPlan } from './plan.js'
+import { type DecoderPlan, decoderPlans } from './plan.js'
 import { CHECKED_ROWS, type PreparedDecoder, prepareDecoder } from './prepare.js'
 import { renderDecoderReport } from './report.js'
 import type { DecoderRecord, DecoderRequest, DecoderResult } from './request.js'
@@ -34,7 +34,7 @@ const BEFORE = '_vtp/before.json'
 /** Trains the decoder; resumable. Throws VtpErrors. */
 export async function runDecoderStage(request: DecoderRequest): Promise<DecoderResult> {
   const { dest, overwrite, onNote } = request
-  return inRunFolder({ dest, overwrite, onNote, ending: ENDING, loadPlan: loadDecoderPlan }, async (store) => {
+  return inRunFolder({ dest, overwrite, onNote, ending: ENDING, loadPlan: decoderPlans.load }, async (store) => {
     const prepared = await prepareDecoder(request)
     if (!('pairs' in prepared)) return stoppedEarly(prepared.steps)
     try {
@@ -56,7 +56,7 @@ function stoppedEarly(steps: number): DecoderResult {
 async function trainIn(store: Store, prepared: PreparedDecoder, request: DecoderRequest): Promise<DecoderResult> {
   const { recipe, pairs, steps, parameters, folder } = prepared
   const { dest, seed, threads, weights, cacheDir } = request
-  const { plan, resumed } = await settleDecoderPlan(store, prepared.plan, dest)
+  const { plan, resumed } = await decoderPlans.settle(store, prepared.plan, dest)
   const from = await newestState(dest, ENDING)
   if (from) {
     await assertStep(dest, from)
@@ -135,7 +135,7 @@ class DecoderRun {
         // What was judged can be the best one.
         checkpointDue: (step) => request.evaluation !== undefined && isDue(step, request.evalEvery),
         read: (step) => pairs.read(step),
-        run: (step, given) => this.step(step, given),
+        run: async (step, [given]) => ({ outcomes: [await this.step(step, given!)] }),
         write: (state) => this.write(state),
         looksDue: (step) => looksDue(request, step),
         lookAt: async (state) => {

@@ -3,11 +3,9 @@
  * checkpoints, and nothing else.
  */
 import * as z from 'zod'
-import type { Store } from '../../io/store.js'
-import { loadPlanOf } from '../../pipeline/ledger/plan.js'
-import { decisiveHash, type PlanKind, settlePlan } from '../../train/settle-plan.js'
+import { trainingPlans } from '../../train/settle-plan.js'
 
-const KIND_NAME = 'pretrain --stage decoder'
+export const KIND_NAME = 'pretrain --stage decoder'
 const named = z.object({ name: z.string(), digest: z.string() })
 
 const settingsSchema = z.object({
@@ -38,35 +36,14 @@ const planSchema = settingsSchema.extend({
 export type DecoderSettings = z.infer<typeof settingsSchema>
 export type DecoderPlan = z.infer<typeof planSchema>
 
-function decisive(settings: DecoderSettings): Record<string, unknown> {
-  const { data, init, ...rest } = settingsSchema.parse(settings)
-  return { ...rest, data: data.digest, init: init.digest }
-}
-
-export function makeDecoderPlan(
-  settings: Omit<DecoderSettings, 'version' | 'kind'>,
-  more: Pick<DecoderPlan, 'vtp' | 'processor'>,
-): DecoderPlan {
-  const all: DecoderSettings = { version: 1, kind: KIND_NAME, ...settings }
-  // In the order of the schema, as a plan that was stored has it: checkpoints tell of it.
-  return planSchema.parse({ ...all, hash: decisiveHash(decisive(all)), ...more })
-}
-
-/** Undefined where DEST holds no run. Throws usage error `other_plan` where it holds one of another command. */
-export function loadDecoderPlan(store: Store): Promise<DecoderPlan | undefined> {
-  return loadPlanOf(store, KIND_NAME, planSchema)
-}
-
-const KIND: PlanKind<DecoderPlan> = {
-  load: loadDecoderPlan,
-  decisive,
+/** Throws usage errors as `TrainingPlans`. */
+export const decoderPlans = trainingPlans<DecoderPlan>({
+  command: KIND_NAME,
+  schema: planSchema,
+  decisive(plan) {
+    const { data, init, ...rest } = settingsSchema.parse(plan)
+    return { ...rest, data: data.digest, init: init.digest }
+  },
   readable: (plan, key) => (key === 'data' || key === 'init' ? plan[key].name : undefined),
   flags: { seed: '--seed', init: '--init', data: 'SOURCE', perceptual: '--weights' },
-}
-
-/** As `settlePlan`. */
-export const settleDecoderPlan = (
-  store: Store,
-  plan: DecoderPlan,
-  dest: string,
-): Promise<{ plan: DecoderPlan; resumed: boolean }> => settlePlan(store, plan, dest, KIND)
+})

@@ -12,7 +12,7 @@ import type { Shapes } from '../state.js'
 import { checkLatents } from './check.js'
 import { encodeLatents, type LatentPlan, readLatentPlan } from './latents.js'
 import { openPairs, type Pairs } from './pairs.js'
-import { type DecoderPlan, makeDecoderPlan } from './plan.js'
+import { type DecoderPlan, decoderPlans, KIND_NAME } from './plan.js'
 import { type DecoderRecipe, readDecoderRecipe } from './recipe.js'
 import type { DecoderRequest } from './request.js'
 import { decoderShapes, openDecoderStart } from './start.js'
@@ -155,15 +155,13 @@ function planOf(
   { transform }: LatentPlan,
 ): DecoderPlan {
   const { n_steps: _, save_every: __, ...config } = recipe.config
-  return makeDecoderPlan(
-    {
-      ...{ seed, transform, config, hyperParameters: { ...recipe.hyper_parameters } },
-      data: { name: path.basename(pairs.uri.replace(/\/+$/, '')), digest: pairs.digest, rows: pairs.rows.rows },
-      init: { name: path.basename(init.replace(/\/+$/, '')), digest: model.digest },
-      perceptual: perceptual?.map(({ sha256 }) => sha256) ?? null,
-      device: 'cpu',
-      engine: engineVersion(),
-    },
-    { vtp: vtpVersion(), processor: processorKind() },
-  )
+  return decoderPlans.make({
+    ...{ version: 1, kind: KIND_NAME, seed, transform, config, hyperParameters: { ...recipe.hyper_parameters } },
+    data: { name: path.basename(pairs.uri.replace(/\/+$/, '')), digest: pairs.digest, rows: pairs.rows.rows },
+    init: { name: path.basename(init.replace(/\/+$/, '')), digest: model.digest },
+    perceptual: perceptual?.map(({ sha256 }) => sha256) ?? null,
+    device: 'cpu',
+    engine: engineVersion(),
+    ...{ vtp: vtpVersion(), processor: processorKind() },
+  })
 }
