@@ -16,9 +16,9 @@ export interface Pace {
   took(steps: number, seconds: number): void
 }
 
-/** The number that was asked for, else one that grows with the first runs. */
-export function createPace({ settings, stepsPerRun, plan, config }: PreparedTrain): Pace {
-  const fixed = stepsPerRun ?? (settings.inEngine ? undefined : 1)
+/** The number that was asked for; else one, and on CUDA's devices a number that grows with the first runs. */
+export function createPace({ stepsPerRun, plan, config }: PreparedTrain): Pace {
+  const fixed = stepsPerRun ?? (plan.device === 'cuda' ? undefined : 1)
   const batchBytes = 2 * 4 * plan.batch * config.inChannels * config.inputSize ** 2
   const most = Math.max(1, Math.min(MOST_STEPS, Math.floor(MOST_BYTES / batchBytes)))
   let next = 1

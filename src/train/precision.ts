@@ -22,7 +22,7 @@ export function precisionOf({
     throw usageError('bad_loss_scale', `--loss-scale ${lossScale} is not above 0`, [
       'give a number such as 1024, or dynamic',
     ])
-  if (precision === 'fp32') return emulated && stepsPerRun === 1 ? {} : { inEngine: {} }
+  if (precision === 'fp32') return kind === 'cuda' || stepsPerRun > 1 ? { inEngine: {} } : {}
   const half = { type: precision === 'fp16' ? 'float16' : 'bfloat16', emulated } as const
   return { half, inEngine: precision === 'fp16' ? { lossScale: lossScale ?? 'dynamic' } : {} }
 }

@@ -29,7 +29,7 @@ export interface TrainOptions {
   precision?: 'fp32' | 'fp16' | 'bf16'
   /** What the loss of an fp16 training is multiplied by; default: dynamic. */
   lossScale?: 'dynamic' | number
-  /** Steps that one run of the engine takes; default: one on a CPU, elsewhere as many as take 20 seconds. */
+  /** Steps that one run of the engine takes; default: one, with CUDA as many as take 20 seconds. */
   stepsPerRun?: number
   seed?: number
   lr?: number

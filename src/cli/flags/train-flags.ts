@@ -70,7 +70,7 @@ const OPTIMISER_FLAGS = {
   }),
   'steps-per-run': Flags.integer({
     min: 1,
-    summary: 'Steps between which the state stays on the device. Default: 1 on a CPU, elsewhere as many as take 20 s.',
+    summary: 'Steps between which the state stays on the device. Default: 1, with CUDA as many as take 20 s.',
     helpValue: 'N',
   }),
   lr: valueFlag(parseNumber, { summary: 'Learning rate (2e-4).', helpValue: 'X' }),
