@@ -9,7 +9,7 @@ import type { GraphBuilder, Value } from '../graph/builder.js'
 const GROWTH_INTERVAL = 2000
 /** The first dynamic scale. */
 export const FIRST_SCALE = 65_536
-/** Steps in a row that may overflow; a dynamic scale is below 1/100 then. */
+/** So many steps in a row whose gradients overflow end a training; a dynamic scale is below 1/100 then. */
 export const MOST_OVERFLOWS = 25
 
 /** Where a dynamic scale is: part of a training's state. */

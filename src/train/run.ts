@@ -104,7 +104,7 @@ export class TrainRun {
       const parts = { source: prepared.source, dest: request.dest, newest }
       if (!result.finite) return { outcomes, failure: await nonFiniteError(first + i, result, parts) }
       this.overflows = result.skipped ? this.overflows + 1 : 0
-      if (this.overflows > MOST_OVERFLOWS) return { outcomes, failure: overflowError(first + i, result, parts) }
+      if (this.overflows === MOST_OVERFLOWS) return { outcomes, failure: overflowError(first + i, result, parts) }
       if (!result.skipped) this.updates++
       outcomes.push(this.outcome(first + i, result, lrs[i]!))
     }

@@ -465,6 +465,17 @@ describe('wrong input is told in one line', { timeout: 300_000 }, () => {
     await refused(trained(data, 'no', { samplesEvery: 1 }), /latents have 4 channels; the model .* decodes 64/)
   })
 
+  it('gradients that overflow at a scale that stays: the steps are skipped, and 25 in a row end the training', async () => {
+    const wild = { precision: 'fp16', lossScale: 2 ** 40, stepsPerRun: 10, steps: 30, saveEvery: 20 } as const
+    await refused(
+      trained(data, 'wild', wild),
+      /Step 25: float16 gradients have overflowed 25 steps in a row.*holds step 20/,
+    )
+    expect(log('wild').map(({ skipped, gradNorm }) => [skipped, gradNorm])).toEqual(
+      Array.from({ length: 24 }, () => [true, null]),
+    )
+  })
+
   it('a checkpoint that was cut: the one before it is there', async () => {
     await trained(data, 'cut', { steps: 10 })
     const file = at('cut', 'checkpoints', '0000010.pt')
