@@ -75,7 +75,7 @@ describe('a crop of a smaller image', () => {
         const whole = await decodeImage(bytes)
         for (const spec of [`adm-crop(${size})`, `resize(${size},bicubic)|center-crop(${size - 1})|hflip`]) {
           const transform = parseTransform(spec)
-          const part = await decodeImage(bytes, DEFAULT_LIMITS, 'here', wantOf(transform))
+          const part = await decodeImage(bytes, DEFAULT_LIMITS, 'here', { wantPart: wantOf(transform) })
           if (isPart(part)) expect(part.of).toEqual(sides)
           if (isPart(part) && spec.startsWith('adm') && Math.min(sides.width, sides.height) >= 2 * size) halved++
           expect(seen(applyTransform(part, transform)), spec).toEqual(seen(applyTransform(whole, transform)))
@@ -90,7 +90,7 @@ describe('a crop of a smaller image', () => {
     const transform = parseTransform('adm-crop(8)')
     const outcome = async (bytes: Uint8Array, want = wantOf(transform)): Promise<unknown> => {
       try {
-        return seen(applyTransform(await decodeImage(bytes, DEFAULT_LIMITS, 'here', want), transform))
+        return seen(applyTransform(await decodeImage(bytes, DEFAULT_LIMITS, 'here', { wantPart: want }), transform))
       } catch (error) {
         if (error instanceof RejectError) return error.code
         throw error

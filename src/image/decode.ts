@@ -9,10 +9,10 @@ import type { Sharp } from 'sharp'
 import { RejectError, type RgbImage } from '../types.js'
 import { decodeBmp } from './bmp.js'
 import { cmykToRgb } from './cmyk.js'
-import type { ImagePart, WantPart } from './cropped-resize.js'
+import type { ImagePart } from './cropped-resize.js'
 import { DEFAULT_LIMITS, type DecodeLimits } from './decode-limits.js'
 import { decodeGif } from './gif.js'
-import { decodeBaselineJpeg } from './jpeg/decode-baseline.js'
+import { type BaselineOptions, decodeBaselineJpeg } from './jpeg/decode-baseline.js'
 import { checkJpeg, type JpegFrame } from './jpeg-check.js'
 import { loadSharp } from './load-sharp.js'
 import { checkPng } from './png-check.js'
@@ -71,14 +71,14 @@ function checkScans({ width, height, scans }: JpegFrame): void {
 }
 
 /**
- * Decodes one image, or the part of it that is wanted, where its decoder can leave out the rest. Throws RejectError
- * (stage `decode`) for anything wrong with it.
+ * Decodes one image. `here` is for JPEGs decoded on this thread: the part that is wanted, and where pixels go. Throws
+ * RejectError (stage `decode`) for anything wrong with it.
  */
 export async function decodeImage(
   bytes: Uint8Array,
   limits: DecodeLimits = DEFAULT_LIMITS,
   place: DecodePlace = 'pool',
-  wantPart?: WantPart,
+  here?: BaselineOptions,
 ): Promise<RgbImage | ImagePart> {
   if (bytes.length === 0) throw reject('empty', 'the file has 0 bytes')
   const format = sniffFormat(bytes)
@@ -89,7 +89,7 @@ export async function decodeImage(
     if (format === 'ppm') return decodePpm(bytes, check)
     if (format === 'gif') return decodeGif(bytes, check)
     if (format === 'jpeg' && place === 'here') {
-      const image = decodeBaselineJpeg(bytes, check, stopwatch(limits), wantPart)
+      const image = decodeBaselineJpeg(bytes, check, stopwatch(limits), here)
       if (image) return image
     }
     if (format === 'tiff') return await decodeTiff(bytes, tiffHelpers(bytes, limits, check))

@@ -46,6 +46,13 @@ const NATURAL = [
   55, 62, 63,
 ]
 
+export interface BaselineOptions {
+  /** What of the image is wanted; default: the whole. */
+  wantPart?: WantPart
+  /** Where the pixels go; default: memory of their own. What it gave is dropped where the file is refused. */
+  allocate?(bytes: number): Uint8Array<ArrayBuffer>
+}
+
 const loadModule = onceWasm<JpegModule>(JPEG_WASM)
 
 /**
@@ -56,7 +63,7 @@ export function decodeBaselineJpeg(
   bytes: Uint8Array,
   checkSize: (width: number, height: number) => void,
   checkTime: () => void,
-  wantPart: WantPart = () => undefined,
+  { wantPart, allocate }: BaselineOptions = {},
 ): RgbImage | ImagePart | undefined {
   const header = readJpegHeader(bytes)
   if (!header || bytes.length - header.scanAt > MAX_SCAN_BYTES) return undefined
@@ -67,7 +74,7 @@ export function decodeBaselineJpeg(
   const scan = bytes.subarray(header.scanAt)
   const at = openScan(module, header, scan)
   if (at === 0) return undefined
-  const part = wantPart(whole)
+  const part = wantPart?.(whole)
   if (part) {
     const sides = [part.left, part.top, part.width, part.height].map((side) => side << part.halvings)
     const [left, top, width, height] = sides as [number, number, number, number]
@@ -75,31 +82,26 @@ export function decodeBaselineJpeg(
   }
   const { width, height } = part ?? whole
   if (!startScan(module, scan, at)) return undefined
-  const data = readBands(module, width, height, checkTime)
-  if (!data) return undefined
+  // Not zeroed first: every byte is written, or nobody sees it.
+  const bytesOut = width * height * 3
+  const data = allocate?.(bytesOut) ?? new Uint8Array(Buffer.allocUnsafeSlow(bytesOut).buffer)
+  if (!readBands(module, data, width, checkTime)) return undefined
   // Anything else behind the pixels is libjpeg-turbo's to judge.
   const end = module.scanEnd()
   if (scan[end] !== 0xff || scan[end + 1] !== EOI) return undefined
   return { data, width, height, ...(part && { of: whole, left: part.left, top: part.top }) }
 }
 
-/** The pixels of all bands; undefined where the module gives up. */
-function readBands(
-  module: JpegModule,
-  width: number,
-  height: number,
-  checkTime: () => void,
-): Uint8Array<ArrayBuffer> | undefined {
-  // Not zeroed first: every byte is written, or the array is dropped.
-  const data = new Uint8Array(Buffer.allocUnsafeSlow(width * height * 3).buffer)
+/** Decodes all bands into `data`. False where the module gives up. */
+function readBands(module: JpegModule, data: Uint8Array, width: number, checkTime: () => void): boolean {
   for (let y = 0; !module.isDone(); ) {
     const rows = module.nextBand()
-    if (rows < 0) return undefined
+    if (rows < 0) return false
     if (rows > 0) data.set(new Uint8Array(module.memory.buffer, module.bandAt(), rows * width * 3), y * width * 3)
     y += rows
     checkTime()
   }
-  return data
+  return true
 }
 
 /** Gives the module a file's tables. Returns where its scan goes; 0 where it gives up. */

@@ -11,14 +11,18 @@ import { isPart } from '../cropped-resize.js'
 import { decodeImage } from '../decode.js'
 import { unpackRawRgb } from '../raw-rgb.js'
 import { placePictures, type WorkerReply, type WorkerRequest } from './pool.js'
+import { createScratch } from './scratch.js'
 import { makePictures, partOfViews } from './views.js'
+
+const scratch = createScratch()
 
 /** The answer, and what nobody needs any more once it is given. */
 async function answer({ id, bytes, views, limits, place }: WorkerRequest): Promise<[WorkerReply, ArrayBufferLike[]]> {
   const used: ArrayBufferLike[] = [bytes.buffer]
   try {
     const raw = unpackRawRgb(bytes)
-    const image = raw?.image ?? (await decodeImage(bytes, limits, 'here', partOfViews(views)))
+    const image =
+      raw?.image ?? (await decodeImage(bytes, limits, 'here', { wantPart: partOfViews(views), allocate: scratch.take }))
     used.push(image.data.buffer)
     const { width, height } = raw?.original ?? (isPart(image) ? image.of : image)
     const pictures = makePictures(image, views)
@@ -48,7 +52,8 @@ if (parentPort) {
       const [reply, used] = await answer(request)
       const transfer = transferable(reply)
       // A decoded image, or packed pixels, may be the picture themselves.
-      freeBuffers(used.filter((buffer) => !transfer.includes(buffer as ArrayBuffer)))
+      const unused = new Set(used.filter((buffer) => !transfer.includes(buffer as ArrayBuffer)))
+      freeBuffers([...unused].filter((buffer) => !scratch.giveBack(buffer)))
       return { reply, transfer }
     },
   })
