@@ -4,7 +4,7 @@
  * and on the CPU when a session opens, and a difference refuses the provider.
  */
 import { GraphBuilder } from '../graph/builder.js'
-import { writeOutAttention } from '../graph/explicit-attention.js'
+import { bySoundKernels } from '../graph/sound-kernels.js'
 import { type ProviderOption, providerOption } from './providers.js'
 import * as ort from './runtime.js'
 
@@ -33,7 +33,7 @@ function checkGraph(fused: boolean): Uint8Array {
   const y = graph.op('MultiHeadAttention', [q!, k!, v!], attributes, 'com.microsoft')
   graph.output(y, { name: 'y', dtype: 'float32', shape })
   const bytes = graph.encode('')
-  return fused ? bytes : writeOutAttention(bytes)!
+  return fused ? bytes : bySoundKernels(bytes)!
 }
 
 async function run(graph: Uint8Array, provider: ProviderOption): Promise<Float32Array> {

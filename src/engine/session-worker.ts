@@ -26,13 +26,13 @@ async function needsExactInt8(path: string): Promise<boolean> {
   return overflowsInt8()
 }
 
-/** The file that the provider runs: where its fused attention is not trusted, one with attention written out. */
+/** The file that the provider runs: where some of its kernels are not trusted, one without them. */
 async function fileFor(path: string, provider: string): Promise<string> {
   const { checkAttention, needsCheck } = await import('./attention-check.js')
   if (!needsCheck(provider)) return path
   await checkAttention(provider)
-  const { writeOutAttention } = await import('../graph/explicit-attention.js')
-  const bytes = writeOutAttention(await readFile(path))
+  const { bySoundKernels } = await import('../graph/sound-kernels.js')
+  const bytes = bySoundKernels(await readFile(path))
   if (!bytes) return path
   const file = path.replace(/(\.onnx)?$/, '.plain.onnx')
   await writeAtomically(file, (tmp) => writeFile(tmp, bytes))

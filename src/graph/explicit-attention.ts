@@ -1,10 +1,10 @@
 /**
  * Attention written out: MultiHeadAttention as Reshape, Transpose, MatMul, Softmax, MatMul. ONNX Runtime's fused
  * kernel for WebGPU steps through the keys by the size of a subgroup and gives wrong numbers from 32 tokens on where an
- * adapter's subgroups are small; the plain operators are right on every adapter. It works on a file's bytes, so that
- * every graph of every family is covered, whoever built it.
+ * adapter's subgroups are small; the plain operators are right on every adapter. It works on a finished file
+ * (sound-kernels.ts), so that every graph of every family is covered, whoever built it.
  */
-import { decodeModel, encodeModel, type ModelMessage, type NodeMessage, type TensorMessage } from './onnx-file.js'
+import type { ModelMessage, NodeMessage, TensorMessage } from './onnx-file.js'
 import { ELEMENT, graphBug } from './value.js'
 
 /** What a hidden score becomes: small enough for weight 0, and a number in float16 as well. */
@@ -12,12 +12,12 @@ const HIDDEN = -60000
 
 type GraphMessage = ModelMessage['graph']
 
-/** The same model without MultiHeadAttention; undefined where it has none. */
-export function writeOutAttention(bytes: Uint8Array): Uint8Array | undefined {
-  const model = decodeModel(bytes)
-  const half = model.graph.initializer.some(({ dataType }) => dataType === ELEMENT.float16)
-  if (!rewrite(model.graph, half)) return undefined
-  return encodeModel(model)
+/** Replaces MultiHeadAttention in place; says whether there was any. */
+export function writeOutAttention({ graph }: ModelMessage): boolean {
+  return rewrite(
+    graph,
+    graph.initializer.some(({ dataType }) => dataType === ELEMENT.float16),
+  )
 }
 
 function rewrite(graph: GraphMessage, half: boolean): boolean {

@@ -60,22 +60,27 @@ export const PEER_CASES: [name: string, file?: string][] = [
 const NOT_ENCODED =
   /^(text|in\.|logits_per|registers|pos_embed_used|decoded|sample_noise|latents_sample|resized|codes_embedded|pre_quant|encoder_tokens|quant_features|latents_tokens|decoded_from)/
 /** Names of the reference data that our graphs call otherwise. */
-const SAME: Record<string, string> = { clip_features_quantised: 'clip_features' }
+export const SAME_OUTPUT: Record<string, string> = { clip_features_quantised: 'clip_features' }
 
 type Tensors = Record<string, { data: ArrayLike<number>; dims: readonly number[] }>
+
+/** Names of the reference data that are outputs of the image encoder. */
+export function encoderKeys(expected: PeerExpected): string[] {
+  return Object.keys(expected.outputs).filter((key) => !NOT_ENCODED.test(key))
+}
 
 /** Runs the image encoder on a case's images: every output that there is reference data of, by its name there. */
 export async function encodeCase({ expected, golden }: PeerCase, model: ImageModel): Promise<Tensors> {
   const input = golden.tensors.get('in.pixels_u8')!
   const [, height = 0, width = 0] = input.shape
-  const keys = Object.keys(expected.outputs).filter((key) => !NOT_ENCODED.test(key))
-  const names = [...new Set(keys.map((key) => (key.startsWith('layer_') ? 'layers' : (SAME[key] ?? key))))]
+  const keys = encoderKeys(expected)
+  const names = [...new Set(keys.map((key) => (key.startsWith('layer_') ? 'layers' : (SAME_OUTPUT[key] ?? key))))]
   const layers = expected.spec.layers ?? []
   const spec = { height, width, layers, dtype: 'float32', precision: 'fp32', device: 'cpu' } as const
   const graph = await model.compileEncoder({ ...spec, outputs: names as EncoderSpec['outputs'] })
   const pixels = new ort.Tensor('uint8', await golden.readBytes('in.pixels_u8'), input.shape)
   const outputs = await runGraph(graph, { pixels })
-  return Object.fromEntries(keys.map((key) => [key, outputs[SAME[key] ?? key]!]))
+  return Object.fromEntries(keys.map((key) => [key, outputs[SAME_OUTPUT[key] ?? key]!]))
 }
 
 /** Names of the cases whose folder holds a file. */

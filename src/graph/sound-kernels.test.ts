@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import * as ort from '../engine/runtime.js'
 import { GraphBuilder } from './builder.js'
-import { writeOutAttention } from './explicit-attention.js'
+import { bySoundKernels } from './sound-kernels.js'
 
 const WIDTH = 24
 
@@ -38,7 +38,7 @@ describe('attention written out', () => {
     [true, 4, [2, 33, 33]],
   ])('causal %s, %i heads, %j: the numbers of the fused operator', async (causal, heads, shape) => {
     const fused = attentionGraph(causal, heads)
-    const plain = writeOutAttention(fused)!
+    const plain = bySoundKernels(fused)!
     const [expected, found] = [await run(fused, shape), await run(plain, shape)]
     expect(found.length).toBe(expected.length)
     found.forEach((value, i) => {
@@ -46,10 +46,43 @@ describe('attention written out', () => {
     })
   })
 
-  it('is nothing to do in a graph without attention', () => {
+  it('is nothing to do in a graph without it', () => {
     const graph = new GraphBuilder()
     const x = graph.input({ name: 'x', dtype: 'float32', shape: ['N'] })
     graph.output(graph.op('Add', [x, x]), { name: 'y', dtype: 'float32', shape: ['N'] })
-    expect(writeOutAttention(graph.encode(''))).toBeUndefined()
+    expect(bySoundKernels(graph.encode(''))).toBeUndefined()
+  })
+})
+
+/** A convolution of 3×3 over [N, channels, 5, 4]. */
+function convolution(channels: number): Uint8Array {
+  const graph = new GraphBuilder()
+  const x = graph.input({ name: 'x', dtype: 'float32', shape: ['N', channels, 5, 4] })
+  const weight = graph.constant(wave(8 * channels * 9, 0.3), [8, channels, 3, 3])
+  const bias = graph.constant(wave(8, 0.9), [8])
+  const y = graph.op('Conv', [x, weight, bias], { kernel_shape: [3, 3], strides: [1, 1], pads: [1, 1, 1, 1], group: 1 })
+  graph.output(y, { name: 'y', dtype: 'float32', shape: ['N', 8, 5, 4] })
+  return graph.encode('')
+}
+
+async function convolve(model: Uint8Array, channels: number): Promise<Float32Array> {
+  const session = await ort.InferenceSession.create(model, { intraOpNumThreads: 1 })
+  const shape = [2, channels, 5, 4]
+  const { y } = await session.run({ x: new ort.Tensor('float32', wave(40 * channels, 0.61), shape) })
+  await session.release()
+  return y!.data as Float32Array
+}
+
+describe('a convolution over channels that WebGPU reads by threes', () => {
+  it.each([6, 9, 15])('%i of them: padded, the numbers are the same', async (channels) => {
+    const plain = convolution(channels)
+    const padded = bySoundKernels(plain)!
+    const [expected, found] = [await convolve(plain, channels), await convolve(padded, channels)]
+    found.forEach((value, i) => {
+      expect(value).toBeCloseTo(expected[i]!, 4)
+    })
+  })
+  it.each([3, 4, 5, 12])('%i of them are left as they are', (channels) => {
+    expect(bySoundKernels(convolution(channels))).toBeUndefined()
   })
 })
