@@ -86,6 +86,7 @@ export function openDirectReads(client: S3Client, maxSockets: number): DirectRea
     { step: 'finalizeRequest', priority: 'low', name: 'vtpDirectReads' },
   )
   const signer = createSigner()
+  const userAgent = `vtp/${vtpVersion()}`
   return {
     async read(from, bucket, { key, headers, anonymous, signal }) {
       const route = routes.get(bucket)
@@ -94,7 +95,7 @@ export function openDirectReads(client: S3Client, maxSockets: number): DirectRea
       const host = route.port === undefined ? route.hostname : `${route.hostname}:${route.port}`
       const all: Record<string, string> = { ...headers, host, 'x-amz-checksum-mode': 'ENABLED' }
       if (!anonymous) await signer.sign(from, route, path, all)
-      const response = await send(route, path, { ...all, 'user-agent': `vtp/${vtpVersion()}` }, agents, signal)
+      const response = await send(route, path, { ...all, 'user-agent': userAgent }, agents, signal)
       const status = response.statusCode!
       if (status === 200 || status === 206) return { response, check: (body) => checkBody(response, body) }
       if (SDK_STATUS.includes(status)) {
