@@ -1,17 +1,23 @@
 /**
  * What each branch of joint pre-training brings: the recipe with all losses, without self-supervision, without the
- * contrastive loss, and with reconstruction alone, on the same images, judged at the same steps.
+ * contrastive loss, and with reconstruction alone, on the same images. First at equal steps, and so at equal images;
+ * then those that took less time once more, with as many steps as fit into that of all losses.
  *
- *   npx tsx test/trials/pretrain-branches.ts cifar/train cifar/test WORK [STEPS [EVERY]]
+ *   npx tsx test/trials/pretrain-branches.ts cifar/train cifar/test WORK [--probe cifar/some] [--steps 600]
  *
- * Runs that were interrupted go on. Prints a table; `seconds` are those of gradients and optimiser, one thread.
+ * Runs that were interrupted go on. Prints a table; seconds are those of gradients and optimiser, one thread.
  */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 
-const [train, test, work, steps = '200', every = '100'] = process.argv.slice(2)
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { probe: { type: 'string' }, steps: { type: 'string', default: '600' } },
+})
+const [train, test, work] = positionals
 if (!train || !test || !work) throw new Error('give TRAIN TEST WORK')
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -28,29 +34,38 @@ interface Line {
   [name: string]: unknown
 }
 
-const number = (value: unknown): string => (typeof value === 'number' ? value.toFixed(2) : '')
-
-console.log('| losses | step | seconds | zero-shot % | probe on latents % | probe CLS + patches % | PSNR dB |')
-console.log('|---|---|---|---|---|---|---|')
-for (const [name, settings] of Object.entries(VARIANTS)) {
-  const out = path.join(work, name.replaceAll(' ', '-'))
-  const run = spawnSync(
+/** Trains, prints its line of the table, and returns its seconds. */
+function run(name: string, steps: number): number {
+  const out = path.join(work!, `${name.replaceAll(' ', '-')}-${steps}`)
+  const { status } = spawnSync(
     process.execPath,
     [
-      ...[path.join(root, 'bin', 'run.js'), 'pretrain', train, '--recipe', path.join(root, 'recipes/tiny-cpu.yaml')],
-      ...['--out', out, '--steps', steps, '--threads', '1', '--workers', '1', '--keep', '1'],
-      ...['--eval-every', every, '--eval-source', test, '--eval-train', train],
-      ...settings.flatMap((setting) => ['--set', setting]),
+      ...[path.join(root, 'bin', 'run.js'), 'pretrain', train!, '--recipe', path.join(root, 'recipes/tiny-cpu.yaml')],
+      ...['--out', out, '--steps', String(steps), '--threads', '1', '--workers', '1', '--keep', '1'],
+      ...['--eval-every', String(steps), '--eval-source', test!, '--eval-train', values.probe ?? train!],
+      ...VARIANTS[name]!.flatMap((setting) => ['--set', setting]),
     ],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   )
-  if (run.status !== 0) throw new Error(`${name} ended with ${run.status}`)
-  let seconds = 0
-  for (const text of readFileSync(path.join(out, 'log.jsonl'), 'utf8').trim().split('\n')) {
-    const line = JSON.parse(text) as Line
-    seconds += line.seconds.gradients + line.seconds.optimizer
-    if (line.protocol === undefined) continue
-    const cells = ['zeroshot', 'probe_latents', 'probe_features', 'psnr'].map((key) => number(line[key]))
-    console.log(`| ${name} | ${line.step} | ${seconds.toFixed(0)} | ${cells.join(' | ')} |`)
-  }
+  if (status !== 0) throw new Error(`${name} ended with ${status}`)
+  const lines = readFileSync(path.join(out, 'log.jsonl'), 'utf8').trim().split('\n')
+  const log = lines.map((text) => JSON.parse(text) as Line)
+  const seconds = log.reduce((sum, line) => sum + line.seconds.gradients + line.seconds.optimizer, 0)
+  const last = log.at(-1)!
+  const cells = ['zeroshot', 'probe_latents', 'probe_features', 'psnr'].map((key) => {
+    const value = last[key]
+    return typeof value === 'number' ? value.toFixed(1) : '–'
+  })
+  console.log(`| ${name} | ${steps} | ${seconds.toFixed(0)} | ${cells.join(' | ')} |`)
+  return seconds
+}
+
+console.log('| losses | steps | seconds | zero-shot % | probe on latents % | probe CLS + patches % | PSNR dB |')
+console.log('|---|---|---|---|---|---|---|')
+const steps = Number(values.steps)
+const taken = Object.keys(VARIANTS).map((name) => [name, run(name, steps)] as const)
+const longest = Math.max(...taken.map(([, seconds]) => seconds))
+for (const [name, seconds] of taken) {
+  const fitting = Math.round((steps * longest) / seconds / 10) * 10
+  if (fitting > 1.1 * steps) run(name, fitting)
 }
