@@ -38,7 +38,7 @@ const options = {
   // oclif would load a library to compare Node's version with a package.json that a bundle does not have.
   define: {
     'process.env.OCLIF_DISABLE_ENGINE_WARNING': '"1"',
-    'globalThis.VTP_BUILD_ID': JSON.stringify(buildHash.digest('hex').slice(0, 16)),
+    'globalThis.BUILD_ID_OF_VTP': JSON.stringify(buildHash.digest('hex').slice(0, 16)),
   },
   metafile: true,
   logLevel: 'warning',

@@ -2,10 +2,11 @@
 import { MessageChannel, parentPort, workerData } from 'node:worker_threads'
 import { errorText, VtpError } from '../errors.js'
 import type { ThreadAnswer, ThreadData, ThreadMessage } from './thread.js'
+import { transferable } from './transferable.js'
 
 export interface Answer<Reply> {
   reply: Reply
-  /** Buffers that go over whole. */
+  /** Buffers that go over whole, where they can. */
   transfer?: readonly ArrayBuffer[]
 }
 
@@ -29,19 +30,16 @@ const { port1: nowhere, port2 } = new MessageChannel()
 port2.close()
 nowhere.unref()
 
-/** Frees buffers that nothing refers to any more. */
+/** Frees buffers that nothing refers to any more, where they can be freed. */
 export function freeBuffers(buffers: readonly ArrayBufferLike[]): void {
-  nowhere.postMessage(
-    undefined,
-    [...new Set(buffers)].filter((buffer) => buffer instanceof ArrayBuffer),
-  )
+  nowhere.postMessage(undefined, transferable(buffers))
 }
 
 export function serveThread<Request, Reply>(service: Service<Request, Reply>): void {
   const port = parentPort!
   const { halt } = workerData as ThreadData<unknown>
   const post = (answer: ThreadAnswer<Reply | undefined>, transfer: readonly ArrayBuffer[] = []): void =>
-    port.postMessage(answer, transfer)
+    port.postMessage(answer, transferable(transfer))
   const fail = (id: number, error: unknown): void => {
     const known = error instanceof VtpError ? error : undefined
     const { code, exitCode, suggestions } = known ?? {}

@@ -5,6 +5,7 @@
  */
 import { Worker } from 'node:worker_threads'
 import { type ExitCode, errorText, VtpError } from '../errors.js'
+import { transferable } from './transferable.js'
 import { SMALL_HEAP } from './worker-url.js'
 
 /** What a worker is started with. `halt[0]` = 1 tells it to begin no further call. */
@@ -194,7 +195,7 @@ export function openThread<Request, Reply, Data = undefined>(
       if (mayIdle) worker.ref()
       const id = nextId++
       const answer = wait(id) as Promise<Reply>
-      worker.postMessage({ id, request } satisfies ThreadMessage<Request>, transfer)
+      worker.postMessage({ id, request } satisfies ThreadMessage<Request>, transferable(transfer))
       return answer
     },
     close: end,

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { compileGraph, type GraphFile } from './compile.js'
 
 describe('a graph in the cache', () => {
-  const host = globalThis as { VTP_BUILD_ID?: string }
+  const host = globalThis as { BUILD_ID_OF_VTP?: string }
   let cacheDir: string
   let built: number
   beforeEach(() => {
@@ -13,7 +13,7 @@ describe('a graph in the cache', () => {
     built = 0
   })
   afterEach(() => {
-    delete host.VTP_BUILD_ID
+    delete host.BUILD_ID_OF_VTP
     rmSync(cacheDir, { recursive: true })
   })
 
@@ -35,7 +35,7 @@ describe('a graph in the cache', () => {
 
   it('is found by the build that made it, and is what building gives', async () => {
     const plain = await compile()
-    host.VTP_BUILD_ID = 'one'
+    host.BUILD_ID_OF_VTP = 'one'
     const made = await compile()
     const found = await compile()
     expect(built).toBe(2)
@@ -43,18 +43,18 @@ describe('a graph in the cache', () => {
   })
 
   it('is built again for another build, another model, and by the sources', async () => {
-    host.VTP_BUILD_ID = 'one'
+    host.BUILD_ID_OF_VTP = 'one'
     await compile()
-    host.VTP_BUILD_ID = 'two'
+    host.BUILD_ID_OF_VTP = 'two'
     await compile()
     await compile('other')
-    delete host.VTP_BUILD_ID
+    delete host.BUILD_ID_OF_VTP
     await compile('other')
     expect(built).toBe(4)
   })
 
   it('is built again where a file of it is damaged or cut off', async () => {
-    host.VTP_BUILD_ID = 'one'
+    host.BUILD_ID_OF_VTP = 'one'
     const graph = await compile()
     const whole = filesOf(graph)
     const changed = Buffer.from(whole[0]!)

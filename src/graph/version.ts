@@ -6,5 +6,5 @@ export const GRAPH_VERSION = 3
  * change at any moment.
  */
 export function buildId(): string | undefined {
-  return (globalThis as { VTP_BUILD_ID?: string }).VTP_BUILD_ID
+  return (globalThis as { BUILD_ID_OF_VTP?: string }).BUILD_ID_OF_VTP
 }

@@ -45,7 +45,7 @@ interface Case {
 const EXACT: Tolerance = { rel_l2: 0, rel_max: 0 }
 
 /** VTP's outputs and the names of the reference data. */
-const VTP_ENCODER: Record<string, string> = {
+const ENCODER_NAMES: Record<string, string> = {
   latents: 'reconstruction_latents',
   cls: 'last.bottleneck_False.cls',
   patches: 'last.bottleneck_False.patch',
@@ -69,7 +69,7 @@ async function openVtp(folder: string, device: Device): Promise<Case> {
   }
   const pixels = await tensor(golden, 'in.image_u8', 'uint8')
   const [, height = 0, width = 0] = pixels.dims
-  const names = Object.keys(VTP_ENCODER).filter((name) => golden.tensors.has(VTP_ENCODER[name]!))
+  const names = Object.keys(ENCODER_NAMES).filter((name) => golden.tensors.has(ENCODER_NAMES[name]!))
   const spec = { height, width, outputs: names as EncoderSpec['outputs'], dtype: 'float32' as const }
   const { precision, kind } = device
   const checks: Check[] = [
@@ -77,7 +77,7 @@ async function openVtp(folder: string, device: Device): Promise<Case> {
       network: 'encoder',
       compile: () => model.compileEncoder({ ...spec, precision, device: kind }),
       feeds: { pixels },
-      keys: Object.fromEntries(names.map((name) => [name, VTP_ENCODER[name]!])),
+      keys: Object.fromEntries(names.map((name) => [name, ENCODER_NAMES[name]!])),
     },
   ]
   if (model.decoder && golden.tensors.has('decoded'))

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
 import { freeBuffers, serveThread } from '../../async/serve-thread.js'
+import { transferable } from '../../async/transferable.js'
 import { RejectError } from '../../types.js'
 import { isPart } from '../cropped-resize.js'
 import { decodeImage } from '../decode.js'
@@ -39,18 +40,16 @@ async function answer({ id, bytes, views, limits, place }: WorkerRequest): Promi
   }
 }
 
-/** Buffers that can go over whole, each once. */
-function transferable(reply: WorkerReply): ArrayBuffer[] {
-  if ('reject' in reply) return []
-  return [...new Set(reply.pictures.map(({ data }) => data.buffer as ArrayBuffer))]
-}
+/** What the answer takes along. */
+const moved = (reply: WorkerReply): ArrayBuffer[] =>
+  'reject' in reply ? [] : transferable(reply.pictures.map(({ data }) => data.buffer))
 
 if (parentPort) {
   serveThread<WorkerRequest, WorkerReply>({
     atOnce: true,
     async handle(request) {
       const [reply, used] = await answer(request)
-      const transfer = transferable(reply)
+      const transfer = moved(reply)
       // A decoded image, or packed pixels, may be the picture themselves.
       const unused = new Set(used.filter((buffer) => !transfer.includes(buffer as ArrayBuffer)))
       freeBuffers([...unused].filter((buffer) => !scratch.giveBack(buffer)))
