@@ -12,6 +12,7 @@
  */
 import { GraphBuilder, type Value } from '../graph/builder.js'
 import { addGradients } from '../graph/gradients/index.js'
+import { steadyProducts } from '../graph/steady-products.js'
 import { IMAGENET_MEAN, IMAGENET_STD } from '../image/normalize.js'
 import { addLpipsMaps } from '../model/lpips/graph.js'
 import type { VtpConfig } from '../model/vtp/config.js'
@@ -101,6 +102,7 @@ export function buildGanGraph(spec: GanSpec): GanGraph {
     ['logits_real', addMean(graph, real.logits)],
     ['logits_fake', addMean(graph, fake.logits)],
   ]
+  steadyProducts(graph)
   const exposed = (names: readonly string[], values: readonly Value[]): Map<string, string> =>
     new Map(names.map((name, i) => [name, graph.expose(values[i]!)]))
   return {

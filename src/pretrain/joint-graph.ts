@@ -13,6 +13,7 @@
  */
 import { GraphBuilder, type Value } from '../graph/builder.js'
 import { addGradients } from '../graph/gradients/index.js'
+import { steadyProducts } from '../graph/steady-products.js'
 import type { VtpConfig } from '../model/vtp/config.js'
 import {
   addBottleneck,
@@ -93,6 +94,7 @@ export function buildJointGraph(spec: JointSpec): JointGraph {
     parts.filter(([, weight]) => weight > 0).map(([, weight, value]) => [weight, value] as const),
   )
   const gradients = addGradients(graph, total, [...student.values()], { straightThrough: true })
+  steadyProducts(graph)
   return {
     graph,
     gradients: new Map([...student.keys()].map((name, i) => [name, graph.expose(gradients[i]!)])),

@@ -8,6 +8,7 @@
 import { GraphBuilder, type Value } from '../graph/builder.js'
 import { addGradients } from '../graph/gradients/index.js'
 import { type HalfOptions, halveProducts } from '../graph/half-products.js'
+import { steadyProducts } from '../graph/steady-products.js'
 import type { DitConfig } from '../model/lightningdit/config.js'
 import { addDitForward } from '../model/lightningdit/training.js'
 import { addLoss } from './loss-graph.js'
@@ -138,6 +139,7 @@ function addMicroBatch(
   const share = 1 / microBatches
   const seed = lossScale ? graph.op('Mul', [lossScale, graph.scalar(share)]) : share
   const gradients = addGradients(graph, total, wrt, { seed, unit })
+  steadyProducts(graph)
   if (half) halveProducts(graph, half)
   return { gradients, mse, cos }
 }

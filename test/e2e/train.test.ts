@@ -139,6 +139,12 @@ describe('the same training', { timeout: BUILD_TIMEOUT_MS }, () => {
     expect(outcome('two')).toEqual(undisturbed)
   })
 
+  it('whatever the number of threads, where products have fewer rows than columns', async () => {
+    const wide = { size: '64x2x4/1', batchSize: 16, microBatch: 16, steps: 4, saveEvery: 4 }
+    for (const threads of [1, 2, 5]) await trained(data, `wide ${threads}`, { ...wide, threads })
+    for (const threads of [2, 5]) expect(outcome(`wide ${threads}`)).toEqual(outcome('wide 1'))
+  })
+
   it.each(['arrow', 'parquet'] as const)('from %s shards', async (format) => {
     const other = await latents(`latents ${format}`, { format })
     await trained(other, format)

@@ -29,7 +29,7 @@ const at = (...parts: string[]): string => path.join(folder, ...parts)
 const random = createRandom(Number(values.seed))
 
 const train = (out: string, threads: number): string[] => [
-  ...['train', at('latents'), '--size', '32x2x2/1', '--batch-size', '8', '--micro-batch', '4', '--lr', '1e-3'],
+  ...['train', at('latents'), '--size', '64x2x4/1', '--batch-size', '16', '--micro-batch', '8', '--lr', '1e-3'],
   ...['--steps', values.steps, '--save-every', '15', '--checkpoint-seconds', '0', '--threads', String(threads)],
   ...['--out', at(out)],
 ]
