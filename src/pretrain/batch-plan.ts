@@ -47,8 +47,12 @@ export function planBatch({ config, hyper_parameters: given }: PretrainRecipe, m
   }
   const [clip, ssl, rec] = [wanted('clip', given.w_clip), wanted('ssl', given.w_ssl), wanted('rec', given.w_rec)]
   if (clip === 1) throw bad('config.batch.clip is 1: the contrastive loss compares images with each other')
-  if (ssl === 1)
-    throw bad('config.batch.ssl is 1: KoLeo and Sinkhorn-Knopp compare images with each other', 'give at least 2')
+  const comparing = [
+    ...(given.w_koleo > 0 ? ['KoLeo'] : []),
+    ...(given.centering === 'sinkhorn_knopp' ? ['Sinkhorn-Knopp'] : []),
+  ]
+  if (ssl === 1 && comparing.length > 0)
+    throw bad(`config.batch.ssl is 1: images are compared with each other (${comparing.join(', ')})`, 'give at least 2')
   const patch = model.vision_patch_size
   for (const [name, side] of Object.entries({ image_size: size, global_size, local_size }))
     if (side % patch !== 0) throw bad(`config.${name} ${side} is not a multiple of the patch size ${patch}`)

@@ -45,8 +45,10 @@ export async function openCaptions(index: ListingIndex, config: VtpConfig, optio
     )
   const tokenizer = createTokenizer()
   const asked = options.classnames !== undefined || options.templates !== undefined
-  const own = asked ? undefined : await ownCaptions(index, tokenizer)
-  const { longest, ...rest } = own ?? (await classCaptions(index, tokenizer, options))
+  const prompts = asked ? await readPrompts(options.classnames ?? FOLDER_NAMES, options.templates) : undefined
+  // Without classes there is nothing to put into templates: they are then those of the held-out images.
+  const own = asked && index.classes > 0 ? undefined : await ownCaptions(index, tokenizer)
+  const { longest, ...rest } = own ?? (await classCaptions(index, tokenizer, { ...options, prompts }))
   const full = textLength(config)
   const length = readsUpToEnd(config) ? Math.min(full, longest + MARKS) : full
   return { ...rest, length, tokens: (texts) => tokenizer.encodeBatch(texts, length) }
@@ -86,12 +88,15 @@ async function ownCaptions(index: ListingIndex, tokenizer: Tokenizer): Promise<F
   }
 }
 
-async function classCaptions(index: ListingIndex, tokenizer: Tokenizer, options: CaptionOptions): Promise<Found> {
+type ClassCaptionOptions = CaptionOptions & { prompts?: Awaited<ReturnType<typeof readPrompts>> }
+
+async function classCaptions(index: ListingIndex, tokenizer: Tokenizer, options: ClassCaptionOptions): Promise<Found> {
   if (index.classes === 0) throw missing(`${index.source.uri} has neither captions nor classes`)
   const file = options.classnames ?? FOLDER_NAMES
   if (file === FOLDER_NAMES && index.names === undefined)
     throw missing(`${index.source.uri} has labels without names (--classnames FILE gives them)`)
-  const { classnames, templates, description } = (await readPrompts(file, options.templates))(index.names)
+  const prompts = options.prompts ?? (await readPrompts(file, options.templates))
+  const { classnames, templates, description } = prompts(index.names)
   if (index.classes > classnames.length)
     throw usageError(
       'classes_mismatch',

@@ -36,6 +36,13 @@ export interface PretrainData {
   close(): Promise<void>
 }
 
+/** What brings a batch down to `count` images. Losses that compare images need two. */
+function smallerBatches({ clip, ssl, rec }: BatchPlan, count: number): string {
+  if (count < 2) return 'give more images'
+  const large = Object.entries({ clip, ssl, rec }).filter(([, images]) => images > count)
+  return `give more images, or smaller batches: ${large.map(([name]) => `--set config.batch.${name}=${count}`).join(' ')}`
+}
+
 /** Lists the source and checks it. Throws usage errors `no_images`, `too_few_images`, `captions_missing`. */
 export async function openPretrainData(
   recipe: PretrainRecipe,
@@ -48,7 +55,7 @@ export async function openPretrainData(
   try {
     if (index.count < plan.images)
       throw usageError('too_few_images', `${spec} has ${index.count} images; a batch has ${plan.images}`, [
-        'give smaller batches: --set config.batch.clip=16, and ssl and rec alike',
+        smallerBatches(plan, index.count),
       ])
     const captions = plan.clip > 0 ? await openCaptions(index, model, options) : undefined
     const pool = openPixelPool(options.workers)

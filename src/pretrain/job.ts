@@ -18,7 +18,7 @@ import { type JointThread, openJointThread } from './joint-thread.js'
 import { lastJudged } from './judge.js'
 import { lookAt, looksDue } from './looks.js'
 import { type PretrainPlan, pretrainPlans } from './plan.js'
-import { type PreparedPretrain, preparePretrain } from './prepare.js'
+import { judgedParts, type PreparedPretrain, preparePretrain } from './prepare.js'
 import { renderPretrainReport } from './report.js'
 import type { PretrainRecord, PretrainRequest, PretrainResult } from './request.js'
 
@@ -96,6 +96,7 @@ class PretrainRun {
     const { data, steps, saveEvery, parameters } = prepared
     const { images } = data.plan
     const size = prepared.recipe.config.image_size
+    const judged = judgedParts(config, prepared.recipe)
     const transform = `resize(${size},${size},bicubic)`
     const { done, newest, interrupted, seconds } = await runLoop<PretrainBatch, PretrainRecord>(
       {
@@ -105,7 +106,8 @@ class PretrainRun {
         run: async (step, [batch]) => ({ outcomes: [await this.step(step, batch!)] }),
         write: (state) => this.write(state),
         looksDue: (step) => looksDue(request, step),
-        lookAt: (state) => lookAt(state, { request, config, transform, store, log, report: () => this.report() }),
+        lookAt: (state) =>
+          lookAt(state, { request, config: judged, transform, store, log, report: () => this.report() }),
         onProgress: (progress) => {
           for (const message of this.alarms.check(log.records)) request.onNote?.(`Step ${progress.step}: ${message}`)
           request.onProgress?.(progress)

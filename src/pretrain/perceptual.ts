@@ -1,7 +1,6 @@
-/** The weights of LPIPS, for a graph that has them as inputs `v.NAME`. */
-import { VtpError } from '../errors.js'
-import { resolvePerceptual } from '../metrics/networks/open.js'
-import type { WeightsFile } from '../metrics/networks/weights.js'
+/** The weights of LPIPS, for a graph that has them as inputs `v.NAME`. Nothing is downloaded. */
+import { usageError } from '../errors.js'
+import { findWeights, type WeightsFile } from '../metrics/networks/weights.js'
 import { LPIPS_TENSORS, VGG_TENSORS } from '../model/lpips/graph.js'
 import { openPerceptual } from '../model/networks.js'
 import type { PretrainRecipe } from './recipe.js'
@@ -12,23 +11,29 @@ export interface PerceptualOptions {
   cacheDir: string
 }
 
+type Found = Record<'vgg16' | 'lpips', WeightsFile>
+
+/** In the folder, or kept on this machine by an evaluation or by torch. Throws VtpError `weights_missing` for a folder that cannot be read. */
+async function findLpips({ weights, cacheDir }: PerceptualOptions): Promise<Found | undefined> {
+  const options = { dir: weights, cacheDir }
+  const vgg16 = await findWeights('vgg16', options)
+  const lpips = vgg16 && (await findWeights('lpips', options))
+  return vgg16 && lpips && { vgg16, lpips }
+}
+
 /**
- * The files of LPIPS' weights; undefined where there are none and no folder was given for them: a note says what takes
- * their place. Throws VtpErrors `weights_missing`, `weights_corrupt`.
+ * The files of LPIPS' weights; undefined where there are none: a note says what takes their place. Throws VtpError
+ * `weights_missing` for a folder that cannot be read.
  */
-export async function lookForLpips({
-  weights,
-  cacheDir,
-  onNote,
-}: PerceptualOptions & { onNote?: (line: string) => void }): Promise<WeightsFile[] | undefined> {
-  try {
-    const { vgg16, lpips } = await resolvePerceptual({ dir: weights, cacheDir })
-    return [vgg16, lpips]
-  } catch (error) {
-    if (!(error instanceof VtpError) || error.code !== 'weights_missing' || weights !== undefined) throw error
-    onNote?.('There are no weights of LPIPS (--weights DIR): L1 on a Laplacian pyramid takes the place of L1 + LPIPS.')
-    return undefined
-  }
+export async function lookForLpips(
+  options: PerceptualOptions & { onNote?: (line: string) => void },
+): Promise<WeightsFile[] | undefined> {
+  const found = await findLpips(options)
+  if (found) return [found.vgg16, found.lpips]
+  const { weights, onNote } = options
+  const place = weights === undefined ? '(--weights DIR)' : `in --weights ${weights}`
+  onNote?.(`There are no weights of LPIPS ${place}: L1 on a Laplacian pyramid takes the place of L1 + LPIPS.`)
+  return undefined
 }
 
 /** By name; undefined where the recipe gives LPIPS no weight. */
@@ -39,9 +44,15 @@ export async function readPerceptual(
   return given.w_rec === 0 || given.w_lpips === 0 ? undefined : readLpips(options)
 }
 
-/** By name. Throws VtpError `weights_missing`. */
-export async function readLpips({ weights, cacheDir }: PerceptualOptions): Promise<ReadonlyMap<string, Float32Array>> {
-  const opened = await openPerceptual(await resolvePerceptual({ dir: weights, cacheDir }))
+/** By name. Throws usage error `weights_missing`. */
+export async function readLpips(options: PerceptualOptions): Promise<ReadonlyMap<string, Float32Array>> {
+  const found = await findLpips(options)
+  if (!found)
+    throw usageError('weights_missing', 'The recipe gives LPIPS a weight, but its weights are not there', [
+      'give a folder with those of VGG16 and LPIPS (vgg16-397923af.pth, vgg.pth): --weights DIR',
+      'or train without: --set hyper_parameters.w_lpips=0',
+    ])
+  const opened = await openPerceptual(found)
   try {
     const values = new Map<string, Float32Array>()
     for (const name of VGG_TENSORS) values.set(name, await opened.read(name))

@@ -57,7 +57,7 @@ export async function preparePretrain(
   if (init !== undefined) tellOtherModel(recipe, config, request)
   const memory = memoryNeed(start, recipe, planBatch(recipe, config))
   if (!look) assertFits(memory)
-  await assertJudgeable(config, request)
+  await assertJudgeable(judgedParts(config, recipe), request)
   const trained = [...trainedTensors(config, head, recipe.hyper_parameters).values()]
   const data = await openPretrainData(recipe, config, { ...request, source: request.source })
   try {
@@ -106,6 +106,15 @@ function tellOtherModel({ model = {} }: PretrainRecipe, config: VtpConfig, { ini
   onNote?.(`The model is that of --init ${init}: ${told.join(', ')}.`)
 }
 
+/** The model as an evaluation sees it: a part that no loss of the run trains is left out. */
+export function judgedParts(config: VtpConfig, { hyper_parameters: given }: PretrainRecipe): VtpConfig {
+  return {
+    ...config,
+    train_clip: config.train_clip && given.w_clip > 0,
+    train_reconstruction: config.train_reconstruction && given.w_rec > 0,
+  }
+}
+
 /** Held-out images without classes would end the run only at its first evaluation. */
 async function assertJudgeable(config: VtpConfig, request: PretrainRequest): Promise<void> {
   const { evaluation, onNote, stop } = request
@@ -118,6 +127,8 @@ async function assertJudgeable(config: VtpConfig, request: PretrainRequest): Pro
     await index.close()
     if (set === source && zeroshot) (await readPrompts(evaluation.classnames, evaluation.templates))(index.names)
   }
+  if (!zeroshot && !config.train_reconstruction && probeTrain === undefined)
+    onNote?.('There is nothing to evaluate: w_clip and w_rec are 0. Probes need --eval-train.')
 }
 
 /** L1 on a Laplacian pyramid takes the place of L1 + LPIPS where the weights of LPIPS are not there. */

@@ -15,7 +15,9 @@ const rate = z.number().min(0).lt(1)
 const share = z.number().min(0).max(1)
 const steps = z.int().nonnegative()
 const count = z.int().positive()
-const range = z.tuple([share, share])
+const range = z
+  .tuple([share, share])
+  .refine(([from, to]) => from <= to, { message: 'the first number of a range is the smaller one' })
 const schedule = z
   .strictObject({
     base_value: z.number(),
@@ -65,7 +67,7 @@ const configSchema = z.looseObject({
   batch: z.strictObject({ clip: count.optional(), ssl: count.optional(), rec: count.optional() }).optional(),
   head: z
     .strictObject({
-      K: count.default(65_536),
+      K: z.int().min(2).default(65_536),
       layers: count.default(3),
       hidden: count.default(2048),
       bottleneck: count.default(256),

@@ -199,8 +199,15 @@ describe('refused before the first step', () => {
     })
 
   it.each([
-    ['a batch of one with KoLeo', 'config.batch.ssl=1', 'config.batch.ssl is 1: KoLeo'],
+    [
+      'a batch of one with KoLeo',
+      'config.batch.ssl=1',
+      'config.batch.ssl is 1: images are compared with each other (KoLeo)',
+    ],
     ['fewer images than a batch', 'config.batch.clip=60', 'has 21 images; a batch has 60'],
+    ['a head of one prototype', 'config.head.K=1', 'config.head.K: '],
+    ['areas the wrong way round', 'config.views.global_area=[1, 0.4]', 'config.views.global_area: the first number'],
+    ['shares of masks the wrong way round', 'config.masks.ratio=[0.9, 0.1]', 'config.masks.ratio: the first number'],
     ['a crop that is no whole number of patches', 'config.local_size=20', 'local_size 20 is not a multiple'],
     ['a key that is not known', 'config.imagesize=64', 'unknown keys: imagesize'],
     ['a key of the model that is not known', 'model.vision_width=64', 'model has unknown keys: vision_width'],
@@ -217,6 +224,20 @@ describe('refused before the first step', () => {
     await expect(run(images, ['hyper_parameters.w_lpips=0'], { recipe: file })).rejects.toThrow(
       /A step needs about [\d,]+ GB of memory/,
     )
+  })
+
+  it('a batch that is too large, with what would fit', async () => {
+    const settings = ['config.batch={clip: 2, ssl: 60, rec: 30}']
+    await expect(run(images, settings)).rejects.toMatchObject({
+      suggestions: ['give more images, or smaller batches: --set config.batch.ssl=21 --set config.batch.rec=21'],
+    })
+  })
+
+  it('templates that cannot be read, where images have no classes', async () => {
+    const folder = path.join(images, 'class 0')
+    const templates = path.join(tempDir(), 'none.txt')
+    const settings = ['config.batch={clip: 2, ssl: 2, rec: 2}']
+    await expect(run(folder, settings, { templates })).rejects.toThrow(/--templates .*none.txt cannot be read/)
   })
 
   it('held-out images without classes', async () => {
@@ -238,4 +259,55 @@ it('a batch of which no image can be read ends the run with the first reason', a
   expect(run.code).toBe(3)
   expect(run.stderr).toMatch(/Step 1: .*could not be read; the first is .*\.jpg/)
   expect(run.stderr).not.toMatch(/\n\s+at /)
+})
+
+describe('a run of some of the losses', () => {
+  const run = async (source: string, settings: string[], more: Partial<PretrainRequest> = {}) => {
+    const notes: string[] = []
+    const dest = path.join(tempDir(), 'out')
+    const result = await runPretrain({
+      ...{ recipe, source, settings, seed: 0, dest, exported: 'student', steps: 1, onNote: (line) => notes.push(line) },
+      ...{ maxPixels: 1e8, workers: 1, threads: 1, device: cpuDevice(), cacheDir: tempDir(), overwrite: false },
+      ...more,
+    })
+    return { result, notes, line: logOf(dest)[0]! }
+  }
+  const off = (...names: string[]): string[] => names.map((name) => `hyper_parameters.w_${name}=0`)
+
+  it('is not judged by what none of them trains, and needs no classes for it', async () => {
+    const evaluation = { source: path.join(images, 'class 0'), classnames: 'folder' }
+    const { line } = await run(images, off('clip', 'ssl'), { evaluation, evalEvery: 1 })
+    expect(line).toMatchObject({ psnr: expect.any(Number) })
+    expect(line).not.toHaveProperty('zeroshot')
+    const other = await run(images, off('rec', 'ssl'), { evaluation: { ...evaluation, source: images }, evalEvery: 1 })
+    expect(other.line).toMatchObject({ zeroshot: expect.any(Number) })
+    expect(other.line).not.toHaveProperty('psnr')
+  })
+
+  it('may take one image where no loss compares images', async () => {
+    const { line } = await run(images, [...off('clip', 'rec', 'koleo'), 'config.batch.ssl=1'])
+    expect(line).toMatchObject({ ibot: expect.any(Number), total: expect.any(Number) })
+  })
+
+  it.each([undefined, 'empty'])('takes the Laplacian where LPIPS has no weights: --weights %s', async (name) => {
+    const weights = name && tempDir()
+    const lpips = ['config.pixel_loss=l1', 'hyper_parameters.w_lpips=1']
+    const { line, notes } = await run(images, [...off('clip', 'ssl'), ...lpips], { weights })
+    expect(line).toMatchObject({ rec_laplacian: expect.any(Number) })
+    const place = weights === undefined ? '(--weights DIR)' : `in --weights ${weights}`
+    expect(notes).toContainEqual(expect.stringContaining(`There are no weights of LPIPS ${place}: L1 on a Laplacian`))
+  })
+
+  it('takes captions of images without classes, with templates for the held-out ones', async () => {
+    const folder = tempDir()
+    const source = path.join(images, 'class 0')
+    for (const name of readdirSync(source).slice(0, 3)) {
+      writeFileSync(path.join(folder, name), readFileSync(path.join(source, name)))
+      writeFileSync(path.join(folder, `${path.parse(name).name}.txt`), `picture ${name}`)
+    }
+    const templates = path.join(tempDir(), 'templates.txt')
+    writeFileSync(templates, 'a {c}')
+    const { line } = await run(folder, [...off('ssl', 'rec'), 'config.batch.clip=3'], { templates })
+    expect(line).toMatchObject({ clip: expect.any(Number) })
+  })
 })

@@ -129,6 +129,12 @@ describe('vtp pretrain --replay', () => {
     await Promise.all(files.map((file) => file.close()))
   })
 
+  it('LPIPS without its weights is a usage error that says where they belong, and nothing is downloaded', async () => {
+    const run = await replay('joint_f32rope', path.join(tempDir(), 'run'), { weights: tempDir() })
+    expect(run.code, run.stderr).toBe(2)
+    expect(run.stderr).toContain('--weights DIR')
+  })
+
   it('a loss with the weight 0 is not computed, and what only it trains stays as it was', async () => {
     const name = 'joint_bf16rope_drop'
     const out = path.join(tempDir(), 'run')

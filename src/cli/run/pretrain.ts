@@ -210,7 +210,8 @@ function describeResult(result: PretrainResult, out: string): string[] {
     lines.push(
       `Images that could not be read, and were replaced by the next ones: ${replaced.map(([code, count]) => `${formatCount(count)} ${code}`).join(', ')}`,
     )
-  if (evaluation) lines.push(judgedText(evaluation))
+  const judged = evaluation ? judgedText(evaluation) : ''
+  if (judged !== '') lines.push(judged)
   if (checkpoint) lines.push(`${out}/${checkpoint} · ${out}/report.html`)
   if (result.interrupted) lines.push('Interrupted. Run the same command again to continue.')
   return lines
