@@ -12,7 +12,8 @@ names put into templates. A loss with the weight 0 is not computed.
 DEST gets log.jsonl, one object per step, report.html, and checkpoints/NNNNNNN: config.json and model.safetensors in
 the published layout, which every command here opens, with the rest of the state in training.safetensors. A run is a
 pure function of images, recipe and seed: running the same command again continues it, and no bit depends on
-interruptions, threads or folders. An image that cannot be read is replaced by the next one of the listing.
+interruptions, threads or folders. An image that cannot be read is replaced by the next one of the listing. From step
+300 on, collapse and a contrastive loss that does not learn are told, once.
 
 --stage decoder is the second stage: the pixel decoder of --init is fine-tuned with L1, LPIPS and a PatchGAN on latents
 that are computed once. Nothing else of the model changes, and that is checked.

@@ -31,14 +31,27 @@ function withSetting(raw: unknown, setting: string): unknown {
   return put(raw, keys)
 }
 
+type Stage = 'joint' | 'decoder'
+
+/** Keys that only recipes of one stage have. */
+const OWN_KEYS: Record<Stage, readonly string[]> = {
+  joint: ['w_clip', 'w_ssl', 'w_rec', 'schedules'],
+  decoder: ['disc_weight', 'disc_start'],
+}
+
+const isOf = ({ hyper_parameters: given }: Record<string, unknown>, stage: Stage): boolean =>
+  isObject(given) && OWN_KEYS[stage].some((key) => key in given)
+
 export interface RecipeReading<T> {
   schema: z.ZodType<T>
+  /** Whose recipe is wanted. */
+  stage: Stage
   /** `KEY=VALUE` each. */
   settings?: readonly string[]
 }
 
 /** Throws usage errors `bad_setting`, and `bad_recipe` that names every value that is wrong. */
-export function parseRecipe<T>(text: string, file: string, { schema, settings = [] }: RecipeReading<T>): T {
+export function parseRecipe<T>(text: string, file: string, { schema, stage, settings = [] }: RecipeReading<T>): T {
   const isYaml = /\.ya?ml$/i.test(file)
   let raw: unknown
   try {
@@ -46,7 +59,14 @@ export function parseRecipe<T>(text: string, file: string, { schema, settings = 
   } catch (error) {
     throw usageError('bad_recipe', `${file} is not valid ${isYaml ? 'YAML' : 'JSON'}: ${errorText(error)}`)
   }
-  const parsed = schema.safeParse(settings.reduce(withSetting, raw))
+  if (!isObject(raw))
+    throw usageError('bad_recipe', `${file} is empty, or has no keys`, ['recipes/ has some to begin with'])
+  const other: Stage = stage === 'joint' ? 'decoder' : 'joint'
+  if (isOf(raw, other) && !isOf(raw, stage))
+    throw usageError('bad_recipe', `${file} is a recipe of --stage ${other}; this is --stage ${stage}`, [
+      `give --stage ${other}, or a recipe of this stage`,
+    ])
+  const parsed = schema.safeParse(settings.reduce<unknown>(withSetting, raw))
   if (parsed.success) return parsed.data
   const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
   throw usageError('bad_recipe', `${file} is not a recipe of pre-training: ${issues.join('; ')}`, [

@@ -147,7 +147,7 @@ export interface RecipeChanges {
 
 /** Throws usage error `bad_recipe` that names every value that is wrong. */
 export function parsePretrainRecipe(text: string, file: string, changes: RecipeChanges = {}): PretrainRecipe {
-  const parsed = parseRecipe(text, file, { schema, settings: changes.settings })
+  const parsed = parseRecipe(text, file, { schema, stage: 'joint', settings: changes.settings })
   const { w_clip, w_ssl, w_rec } = parsed.hyper_parameters
   if (w_clip + w_ssl + w_rec === 0)
     throw usageError('bad_recipe', `${file}: w_clip, w_ssl and w_rec are all 0, so there is nothing to train`)

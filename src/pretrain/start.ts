@@ -5,7 +5,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { usageError, VtpError } from '../errors.js'
+import { errorText, usageError, VtpError } from '../errors.js'
 import { openTensorFile, type TensorFile } from '../io/tensor-file.js'
 import { openWeights } from '../io/weights.js'
 import { DECODER_UPSCALE, parseConfig, type VtpConfig } from '../model/vtp/config.js'
@@ -111,9 +111,8 @@ export async function openStartFolder(
 ): Promise<PretrainStart> {
   const configFile = path.join(folder, 'config.json')
   const configText = await readFile(configFile, 'utf8').catch((error: unknown) => {
-    throw usageError('init_incomplete', `${folder} has no config.json that can be read`, [
-      'give a folder with config.json, model.safetensors and training.safetensors',
-      String((error as NodeJS.ErrnoException).code ?? error),
+    throw usageError('init_incomplete', `--init ${folder}: config.json cannot be read there: ${errorText(error)}`, [
+      'give a folder with config.json and model.safetensors (training.safetensors, too, where there is one)',
     ])
   })
   const config = parseConfig(configText, configFile)

@@ -235,13 +235,38 @@ describe('refused before anything is made', () => {
     ['the other stage’s flags', [], ['--export', 'teacher'], '--export does not go with --stage decoder'],
     ['images that are too small', [], ['--set', 'config.image_size=16'], 'too small for the discriminator'],
     ['a key that is not known', [], ['--set', 'config.batches=3'], 'Unrecognized key: "batches"'],
-    ['fewer images than a batch', [], ['--set', 'config.batch=60'], 'gives 7 rows; a batch has 60'],
+    ['fewer images than a batch', [], ['--set', 'config.batch=60'], 'gives 8 images; a batch has 60'],
+    ['fewer images that can be read', [], ['--set', 'config.batch=8'], 'gives 7 rows; a batch has 8'],
+    ['a part of a patch', [], ['--set', 'config.image_size=60'], '60 is not a multiple of the patch size 16'],
   ])('%s', async (_, without, more, message) => {
     const args = argsOf(path.join(tempDir(), 'out'), ...more)
     for (const flag of without) args.splice(args.indexOf(flag), 2)
     const run = await runHere(args)
     expect(run.code, run.stderr).toBe(2)
     expect(run.stderr).toContain(message)
+  })
+
+  it('the other stage’s recipe, and one that is empty', async () => {
+    const other = argsOf(path.join(tempDir(), 'out'))
+    other[other.indexOf('--recipe') + 1] = 'recipes/tiny-cpu.yaml'
+    const run = await runHere(other)
+    expect(run.code).toBe(2)
+    expect(run.stderr).toContain('is a recipe of --stage joint; this is --stage decoder')
+    const empty = path.join(tempDir(), 'empty.yaml')
+    writeFileSync(empty, '')
+    other[other.indexOf('--recipe') + 1] = empty
+    expect((await runHere(other)).stderr).toContain('is empty, or has no keys')
+  })
+
+  it('images of which none can be read', async () => {
+    const folder = path.join(tempDir(), 'bad')
+    mkdirSync(folder)
+    for (const name of ['a.jpg', 'b.jpg']) writeFileSync(path.join(folder, name), 'no image')
+    const args = argsOf(path.join(tempDir(), 'out'))
+    args[args.indexOf(images)] = folder
+    const run = await runHere(args)
+    expect(run.code).toBe(2)
+    expect(run.stderr).toContain(`No image of ${folder} could be read: 2 unsupported_format`)
   })
 
   it('a model without a decoder', async () => {

@@ -129,6 +129,17 @@ describe('vtp pretrain --replay', () => {
     await Promise.all(files.map((file) => file.close()))
   })
 
+  it.each([
+    ['eval-every', '2', '--eval-every does not go with --replay'],
+    ['set', 'config.batch.clip=4', '--set config.batch does not go with --replay'],
+    ['init', 'nano', '--init nano: config.json cannot be read there'],
+    ['recipe', path.join(repoRoot, 'recipes', 'decoder.yaml'), 'is a recipe of --stage decoder'],
+  ])('refuses --%s %s', async (flag, value, message) => {
+    const run = await replay('joint_f32rope', path.join(tempDir(), 'run'), { [flag]: value })
+    expect(run.code, run.stderr).toBe(2)
+    expect(run.stderr).toContain(message)
+  })
+
   it('LPIPS without its weights is a usage error that says where they belong, and nothing is downloaded', async () => {
     const run = await replay('joint_f32rope', path.join(tempDir(), 'run'), { weights: tempDir() })
     expect(run.code, run.stderr).toBe(2)

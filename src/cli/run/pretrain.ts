@@ -121,6 +121,22 @@ function evaluationOf(flags: PretrainCommandFlags): PretrainRequest['evaluation'
   return set && { ...set, probeTrain, classnames, templates }
 }
 
+/** Flags of runs on SOURCE. */
+const SOURCE_ONLY = [
+  ...(['samples-every', 'eval-every', 'eval-source', 'eval-train', 'eval-limit'] as const),
+  ...(['classnames', 'templates', 'limit'] as const),
+]
+
+/** What given batches decide, or have no use for, is refused. Throws usage error `bad_replay`. */
+function assertReplayFlags(flags: PretrainCommandFlags): void {
+  const other = SOURCE_ONLY.find((name) => flags[name] !== undefined)
+  if (other !== undefined) throw usageError('bad_replay', `--${other} does not go with --replay`, ['leave it out'])
+  if (flags.set?.some((setting) => /^config\.batch[.=]/.test(setting)))
+    throw usageError('bad_replay', '--set config.batch does not go with --replay: the file has its batches', [
+      'leave it out',
+    ])
+}
+
 async function runReplay(
   { terminal }: CommandContext,
   flags: PretrainCommandFlags,
@@ -128,6 +144,7 @@ async function runReplay(
 ): Promise<ReplayResult> {
   const { source, init, recipe, steps, out, weights, threads } = flags
   if (source !== undefined) throw usageError('bad_replay', '--replay takes the place of SOURCE: give one of them')
+  assertReplayFlags(flags)
   if (init === undefined || steps === undefined)
     throw usageError('bad_replay', '--replay needs --init and --steps', [
       'give the folder to begin with, and how many steps of the file are to be done',

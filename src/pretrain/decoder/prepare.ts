@@ -3,8 +3,10 @@ import path from 'node:path'
 import { processorKind } from '../../engine/processor.js'
 import { usageError } from '../../errors.js'
 import type { WeightsFile } from '../../metrics/networks/weights.js'
+import { openListingIndex } from '../../metrics/probe/listing-index.js'
 import { decoderOf, type ImageModel, openModel } from '../../model/index.js'
 import type { VtpConfig } from '../../model/vtp/config.js'
+import type { EncodeResult } from '../../pipeline/encode.js'
 import { engineVersion, vtpVersion } from '../../version.js'
 import { patchGanShapes } from '../patchgan.js'
 import { lookForLpips } from '../perceptual.js'
@@ -109,6 +111,7 @@ async function readGiven(request: DecoderRequest): Promise<Given> {
     // Another architecture's configuration is refused here.
     const start = await openDecoderStart({ folder: model.folder, seed, disc: recipe.config.disc, resumed: false })
     await start.close()
+    assertPatches(recipe, start.config)
     return { recipe, perceptual, model, config: start.config, steps }
   } catch (error) {
     await model.close()
@@ -134,8 +137,37 @@ async function latentsOf(
   { config }: DecoderRecipe,
 ): Promise<{ folder: string; rejects: Record<string, number> } | undefined> {
   if (request.latents !== undefined) return { folder: request.latents, rejects: {} }
+  await assertEnough(request, config.batch)
   const made = await encodeLatents(request, { size: config.image_size, flip: config.flip })
+  if (made) assertRead(request.source, made.result)
   return made && { folder: made.folder, rejects: { ...made.result.rejectsByCode } }
+}
+
+/** Throws usage error `bad_recipe`. */
+function assertPatches({ config: { image_size: size } }: DecoderRecipe, { vision_patch_size: patch }: VtpConfig): void {
+  if (size % patch === 0) return
+  throw usageError('bad_recipe', `config.image_size ${size} is not a multiple of the patch size ${patch}`, [
+    `--set config.image_size=${Math.ceil(size / patch) * patch}`,
+  ])
+}
+
+/** Before an hour of encoding. Throws usage error `too_few_images`. */
+async function assertEnough({ source, limit, fields, stop }: DecoderRequest, batch: number): Promise<void> {
+  const index = await openListingIndex(source, { limit, fields, signal: stop, unlabelled: true })
+  await index.close()
+  if (index.count >= batch) return
+  throw usageError('too_few_images', `${source} gives ${index.count} images; a batch has ${batch}`, [
+    `--set config.batch=${index.count}`,
+  ])
+}
+
+/** Throws usage error `no_images`. */
+function assertRead(source: string, { rejectsByCode, rows }: EncodeResult): void {
+  const codes = Object.entries(rejectsByCode).map(([code, count]) => `${count} ${code}`)
+  if (rows > 0 || codes.length === 0) return
+  throw usageError('no_images', `No image of ${source} could be read: ${codes.join(', ')}`, [
+    'give a SOURCE with images that can be read',
+  ])
 }
 
 /** Throws usage error `size_conflict`. */

@@ -48,7 +48,7 @@ export type DecoderRecipe = z.infer<typeof schema>
 
 /** Throws usage error `bad_recipe` that names every value that is wrong, `bad_setting`. */
 export function parseDecoderRecipe(text: string, file: string, { settings, steps }: RecipeChanges = {}): DecoderRecipe {
-  const { config, hyper_parameters } = parseRecipe(text, file, { schema, settings })
+  const { config, hyper_parameters } = parseRecipe(text, file, { schema, stage: 'decoder', settings })
   if (patchGanGrid(config.disc, config.image_size) < 1)
     throw usageError('bad_recipe', `${file}: images of ${config.image_size} are too small for the discriminator`, [
       'give larger images (config.image_size), or fewer layers (config.disc.layers)',
