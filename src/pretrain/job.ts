@@ -27,9 +27,19 @@ export const CHECKPOINT_ENDING = ''
 
 /** Runs the pre-training; resumable. Throws VtpErrors. */
 export async function runPretrain(request: PretrainRequest): Promise<PretrainResult> {
-  const { dest, overwrite, onNote } = request
+  const { dest, overwrite, onNote, source, init, recipe, weights, evaluation } = request
   return inRunFolder(
-    { dest, overwrite, onNote, ending: CHECKPOINT_ENDING, loadPlan: pretrainPlans.load },
+    {
+      ...{ dest, overwrite, onNote, ending: CHECKPOINT_ENDING, loadPlan: pretrainPlans.load },
+      sources: [source],
+      reads: [init, recipe, weights, evaluation?.source, evaluation?.probeTrain],
+      async check() {
+        // Standard input is read once.
+        if (source === '-') return
+        const { data } = await preparePretrain({ ...request, onNote: undefined })
+        await data.close()
+      },
+    },
     async (store) => {
       const prepared = await preparePretrain(request)
       try {

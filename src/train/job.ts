@@ -15,16 +15,24 @@ import { openLog } from './log.js'
 import { openEngine, openFirstState } from './open-state.js'
 import { trainPlans } from './plan.js'
 import { type PreparedTrain, prepareTrain } from './prepare.js'
+import { readTrainRecipe } from './recipe.js'
 import type { TrainRequest, TrainResult } from './request.js'
 import { TrainRun } from './run.js'
-import { inRunFolder } from './run-folder.js'
+import { inRunFolder, type RunFolderOptions } from './run-folder.js'
 import { assertDecodes, type SamplingOptions } from './sampling.js'
 
 /** Runs the training; resumable. Throws VtpErrors. */
 export async function runTrain(request: TrainRequest): Promise<TrainResult> {
   const { dest, overwrite, onNote } = request
-  return inRunFolder({ dest, overwrite, onNote, ending: '.pt', loadPlan: trainPlans.load }, async (store) => {
-    const prepared = await prepareTrain(request, { folder: path.join(dest, '_vtp', 'rows') })
+  const folder = path.join(dest, '_vtp', 'rows')
+  const named = await inputsOf(request)
+  const check = async (): Promise<void> => {
+    const prepared = await prepareTrain({ ...request, onNote: undefined }, { folder, look: true })
+    await assertLooks(prepared, request).finally(prepared.close)
+  }
+  const options = { dest, overwrite, onNote, ending: '.pt' as const, loadPlan: trainPlans.load, check, ...named }
+  return inRunFolder(options, async (store) => {
+    const prepared = await prepareTrain(request, { folder })
     try {
       return await trainIn(store, prepared, request)
     } finally {
@@ -33,11 +41,18 @@ export async function runTrain(request: TrainRequest): Promise<TrainResult> {
   })
 }
 
+/** What of other places is read, by the request or by its configuration. */
+async function inputsOf(request: TrainRequest): Promise<Pick<RunFolderOptions, 'sources' | 'reads'>> {
+  const { latents, replay, init, ditConfig, stats, evaluation } = request
+  const recipe = ditConfig === undefined ? undefined : await readTrainRecipe(ditConfig)
+  const data = replay === undefined ? (latents ?? recipe?.dataPath) : undefined
+  return { sources: [data], reads: [replay, init ?? recipe?.weightInit, ditConfig, stats, evaluation?.reference] }
+}
+
 async function trainIn(store: Store, prepared: PreparedTrain, request: TrainRequest): Promise<TrainResult> {
   const { dest } = request
   const sampling = samplingOf(prepared, request)
-  const looks = request.samplesEvery !== undefined || request.evalEvery !== undefined
-  if (looks) await assertCanSample(prepared, request, sampling)
+  await assertLooks(prepared, request)
   const { plan, resumed } = await trainPlans.settle(store, prepared.plan, dest)
   if (prepared.stats) await store.put(LATENTS_STATS, encodeLatentsStats(prepared.stats.mean, prepared.stats.std))
   const from = await newestState(dest, '.pt')
@@ -68,11 +83,10 @@ function samplingOf({ recipe, plan }: PreparedTrain, request: TrainRequest): Sam
   return { ...sampling, model: sampling.model ?? recipe?.vtpModel ?? 'nano', seed: plan.seed, onNote, stop }
 }
 
-async function assertCanSample(
-  prepared: PreparedTrain,
-  request: TrainRequest,
-  sampling: SamplingOptions,
-): Promise<void> {
+/** What is wrong with samples and evaluations is told before the first step, not when they are first due. */
+async function assertLooks(prepared: PreparedTrain, request: TrainRequest): Promise<void> {
+  if (request.samplesEvery === undefined && request.evalEvery === undefined) return
+  const sampling = samplingOf(prepared, request)
   const { path: way, prediction } = prepared.settings.transport
   if (way !== 'Linear' || prediction !== 'velocity')
     throw usageError(

@@ -2,12 +2,13 @@
  * From what the user asked for to a stored plan: resolves source, model and transform, lists the source
  * and compares with the plan that DEST may already hold.
  */
-import { realpath, rm, stat } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { EXIT, usageError, VtpError } from '../../errors.js'
 import type { Transform } from '../../image/transform.js'
 import { makeFolder } from '../../io/make-folder.js'
 import { openStore } from '../../io/open-store.js'
+import { isWithin, realTarget } from '../../io/real-path.js'
 import { openSource, type SourceOptions } from '../../io/sources/index.js'
 import { passedOverText } from '../../io/sources/listing-report.js'
 import { openTextLines } from '../../io/sources/text-lines.js'
@@ -55,17 +56,7 @@ async function assertDestOutsideSource(source: Source, dest: string): Promise<vo
     ])
   }
   if (source.uri.startsWith('s3://') || source.kind !== 'folder' || /^[a-z][a-z0-9+.-]*:\/\//i.test(dest)) return
-  const root = await realpath(source.uri)
-  // DEST may not exist yet: resolve the nearest ancestor that does.
-  let existing = path.resolve(dest)
-  const rest: string[] = []
-  while (!(await stat(existing).catch(() => undefined))) {
-    rest.unshift(path.basename(existing))
-    existing = path.dirname(existing)
-  }
-  const target = path.join(await realpath(existing), ...rest)
-  const relative = path.relative(root, target)
-  if (relative === '' || (!relative.startsWith('..') && !path.isAbsolute(relative))) {
+  if (isWithin(await realTarget(source.uri), await realTarget(dest))) {
     throw usageError('dest_inside_source', `The output folder ${dest} lies inside the source ${source.uri}`, [
       'choose an --out folder outside the images: the next run would read its own output',
     ])

@@ -20,7 +20,7 @@ import { drawSheet, judgeModel, lookAt, looksDue } from '../looks.js'
 import type { ReportRecord } from '../report-parts.js'
 import { checkLatents, checkTokenizer } from './check.js'
 import { type DecoderPlan, decoderPlans } from './plan.js'
-import { CHECKED_ROWS, type PreparedDecoder, prepareDecoder } from './prepare.js'
+import { CHECKED_ROWS, checkDecoderRequest, type PreparedDecoder, prepareDecoder } from './prepare.js'
 import { renderDecoderReport } from './report.js'
 import type { DecoderRecord, DecoderRequest, DecoderResult } from './request.js'
 import { type DecoderThread, openDecoderThread } from './thread.js'
@@ -33,8 +33,13 @@ const BEFORE = '_vtp/before.json'
 
 /** Trains the decoder; resumable. Throws VtpErrors. */
 export async function runDecoderStage(request: DecoderRequest): Promise<DecoderResult> {
-  const { dest, overwrite, onNote } = request
-  return inRunFolder({ dest, overwrite, onNote, ending: ENDING, loadPlan: decoderPlans.load }, async (store) => {
+  const { dest, overwrite, onNote, source, latents, init, recipe, weights, evaluation } = request
+  const options = {
+    ...({ dest, overwrite, onNote, ending: ENDING, loadPlan: decoderPlans.load } as const),
+    ...{ sources: [source, latents], reads: [init, recipe, weights, evaluation?.source, evaluation?.probeTrain] },
+    check: () => checkDecoderRequest({ ...request, onNote: undefined }),
+  }
+  return inRunFolder(options, async (store) => {
     const prepared = await prepareDecoder(request)
     if (!('pairs' in prepared)) return stoppedEarly(prepared.steps)
     try {

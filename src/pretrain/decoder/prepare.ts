@@ -85,6 +85,18 @@ export async function prepareDecoder(request: DecoderRequest): Promise<PreparedD
   }
 }
 
+/** Throws what is wrong with recipe, model and given latents, and writes nothing. */
+export async function checkDecoderRequest(request: DecoderRequest): Promise<void> {
+  const { recipe, model } = await readGiven(request)
+  try {
+    if (request.latents === undefined) return
+    const latents = await readLatentPlan(request.latents, { model, init: request.init, given: true })
+    assertSize(request, recipe, latents)
+  } finally {
+    await model.close()
+  }
+}
+
 const countElements = (shapes: Shapes): number =>
   [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0)
 
