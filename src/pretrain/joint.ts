@@ -189,13 +189,14 @@ export async function openJointTrainer(
       const computed = performance.now()
       updates++
       const gradientScale = clipFactor(log.grad_norm, { maxGradNorm: given.clip_grad ?? undefined })
+      const scale = logitScale(trained)
       for (const tensor of trained) update(tensor, gradients.get(tensor.name)!, { ...rates, gradientScale })
       for (const { name, teacher, parameter } of followers)
         if (!isBuffer(name)) averageFrozen(teacher, parameter, rates.momentum)
       for (const [name, output] of built.centres) centres.get(name)!.set(values(output))
       const signals = Object.fromEntries([...built.signals].map(([name, output]) => [name, values(output)[0]!]))
       const seconds = { gradients: (computed - began) / 1000, optimizer: (performance.now() - computed) / 1000 }
-      return { log, signals, seconds }
+      return { log, signals: { ...signals, ...scale }, seconds }
     },
     async close() {
       if (profile !== undefined) session.endProfiling()
@@ -289,4 +290,10 @@ export function assertFinite(log: Record<string, number>, what: string, suggesti
   if (bad.length === 0) return
   const seen = bad.map(([name, value]) => `${name} = ${value}`).join(', ')
   throw new VtpError(`${what} is not finite: ${seen}`, { code: 'not_finite', suggestions })
+}
+
+/** What the step multiplies cosines by; nothing where it is not trained. */
+function logitScale(trained: readonly Trained[]): Record<string, number> {
+  const found = trained.find(({ name }) => name === 'logit_scale')
+  return found ? { logit_scale: Math.exp(found.parameter[0]!) } : {}
 }

@@ -26,6 +26,7 @@ const LOSSES: CurveName[] = [
 const VALUES: CurveName[] = [
   ['target_entropy', 'Entropy of the targets', 'nats; 0 and log K are collapse'],
   ['cls_spread', 'Spread of the CLS tokens', '0 where all images have the same direction'],
+  ['logit_scale', 'Scale of the contrastive logits', 'what cosines are multiplied by'],
   ['grad_norm', 'Norm of the gradients', 'before clipping'],
   ['lr', 'Learning rate', ''],
   ['weight_decay', 'Weight decay', ''],

@@ -91,6 +91,8 @@ describe('a pre-training', () => {
     expect(lines.map(({ step }) => step)).toEqual([1, 2, 3, 4])
     for (const name of ['clip', 'dino_local', 'dino_global', 'ibot', 'koleo', 'rec_laplacian', 'target_entropy', 'lr'])
       expect(lines[0], name).toHaveProperty(name, expect.any(Number))
+    expect(lines[0]!.logit_scale).toBeCloseTo(1 / 0.07, 4)
+    expect(lines[2]!.logit_scale).not.toBe(lines[0]!.logit_scale)
     expect(lines[3]).toMatchObject({ zeroshot: expect.any(Number), psnr: expect.any(Number) })
     // 24 samples of 21 images: every one was due, and some twice.
     expect(lines.reduce((sum, { replaced = 0 }) => sum + replaced, 0)).toBeGreaterThanOrEqual(1)
