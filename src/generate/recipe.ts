@@ -100,6 +100,7 @@ export async function readRecipeFile<T>(file: string, schema: z.ZodType<T>): Pro
   let value: unknown
   try {
     value = parsePyYaml(await readFile(file, 'utf8'))
+    JSON.stringify(value) // throws for a value that holds itself
   } catch (error) {
     const what = systemCode(error) === 'ENOENT' ? 'does not exist' : `is not YAML: ${errorText(error).split('\n')[0]}`
     throw usageError('recipe_unreadable', `The configuration ${file} ${what}`)

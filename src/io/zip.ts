@@ -3,9 +3,9 @@
  * (stored or deflated). The central directory is read once; members are read by range, never unpacked to
  * disk, and their names never become paths. Format: PKWARE APPNOTE.TXT, sections 4.3 and 4.5.3 (zip64).
  */
-import type { FileHandle } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { Readable } from 'node:stream'
-import { createInflateRaw } from 'node:zlib'
+import { crc32, createInflateRaw } from 'node:zlib'
 import { VtpError } from '../errors.js'
 import { readFully } from './read-fully.js'
 
@@ -16,6 +16,8 @@ export interface ZipMember {
   offset: number
   compressedBytes: number
   bytes: number
+  /** CRC-32 of the data as they were before compression. */
+  crc: number
 }
 
 const END_BYTES = 22
@@ -75,6 +77,7 @@ export async function readZipDirectory(handle: FileHandle, file: string): Promis
   let at = 0
   for (let i = 0; i < count; i++) {
     if (at + 46 > bytes || directory.readUInt32LE(at) !== 0x02014b50) throw damaged(file, `entry ${i} is malformed`)
+    const from = at
     const flags = directory.readUInt16LE(at + 8)
     const method = directory.readUInt16LE(at + 10)
     const nameBytes = directory.readUInt16LE(at + 28)
@@ -105,6 +108,7 @@ export async function readZipDirectory(handle: FileHandle, file: string): Promis
       offset: start,
       compressedBytes: sizes.compressedBytes,
       bytes: sizes.bytes,
+      crc: directory.readUInt32LE(from + 16),
     })
   }
   return members
@@ -158,4 +162,18 @@ export async function readZipMember(handle: FileHandle, file: string, member: Zi
   const chunks: Buffer[] = []
   for await (const chunk of streamZipMember(handle, file, member)) chunks.push(chunk)
   return Buffer.concat(chunks)
+}
+
+/** Reads every member of a zip file and compares its checksum. Throws VtpError `bad_zip` for the first one that differs. */
+export async function checkZip(file: string): Promise<void> {
+  const handle = await open(file)
+  try {
+    for (const member of (await readZipDirectory(handle, file)).values()) {
+      let sum = 0
+      for await (const chunk of streamZipMember(handle, file, member)) sum = crc32(chunk, sum)
+      if (sum !== member.crc) throw damaged(file, `the checksum of "${member.name}" is another one`)
+    }
+  } finally {
+    await handle.close()
+  }
 }

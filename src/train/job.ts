@@ -5,6 +5,7 @@
  */
 import path from 'node:path'
 import { usageError } from '../errors.js'
+import { timeGrid } from '../generate/schedule.js'
 import type { Store } from '../io/store.js'
 import { encodeLatentsStats } from '../io/torch-stats.js'
 import { ditName } from '../model/lightningdit/config.js'
@@ -19,7 +20,7 @@ import { readTrainRecipe } from './recipe.js'
 import type { TrainRequest, TrainResult } from './request.js'
 import { TrainRun } from './run.js'
 import { inRunFolder, type RunFolderOptions } from './run-folder.js'
-import { assertDecodes, type SamplingOptions } from './sampling.js'
+import { assertDecodes, assertJudges, type SamplingOptions } from './sampling.js'
 
 /** Runs the training; resumable. Throws VtpErrors. */
 export async function runTrain(request: TrainRequest): Promise<TrainResult> {
@@ -99,4 +100,8 @@ async function assertLooks(prepared: PreparedTrain, request: TrainRequest): Prom
       'give --reference FILE.npz: statistics by `vtp fid IMAGES --save-stats FILE.npz`, or images',
     ])
   await assertDecodes(sampling, prepared.source.shape)
+  timeGrid(sampling.steps, sampling.timestepShift)
+  if (!(sampling.timestepShift >= 0))
+    throw usageError('bad_timestep_shift', `--timestep-shift ${sampling.timestepShift} is not 0 or more`)
+  if (request.evalEvery !== undefined) await assertJudges(request.evaluation!)
 }

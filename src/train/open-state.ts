@@ -3,8 +3,9 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { VtpError } from '../errors.js'
 import { openStore } from '../io/open-store.js'
+import { checkZip } from '../io/zip.js'
 import { checkDitTensors } from '../model/lightningdit/tensors.js'
-import { openStart } from './checkpoint.js'
+import { openStart, type StartState } from './checkpoint.js'
 import { newestState, type SavedState } from './folder.js'
 import { freshTensor } from './init.js'
 import type { LossScale } from './loss-scale.js'
@@ -49,7 +50,7 @@ export async function openFirstState(
   dest: string,
 ): Promise<FirstState> {
   if (from) {
-    const state = await openStart(path.join(dest, from.name)).catch((error: unknown) => {
+    const state = await openWhole(path.join(dest, from.name)).catch((error: unknown) => {
       throw unreadable(error)
     })
     try {
@@ -74,6 +75,16 @@ export async function openFirstState(
     return kind === 'param' || kind === 'ema' ? values : values.fill(0)
   }
   return { step: 0, updates: 0, read, close }
+}
+
+/** A state whose every byte is as it was written. */
+async function openWhole(file: string): Promise<StartState> {
+  const state = await openStart(file)
+  await checkZip(file).catch(async (error: unknown) => {
+    await state.close()
+    throw error
+  })
+  return state
 }
 
 const REMOVE_IT = 'remove that file: the training goes on from the one before it'

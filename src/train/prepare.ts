@@ -2,7 +2,6 @@
  * From what the user asked for to a plan and everything that it names, opened and checked against each other: data,
  * statistics, start, shape, settings.
  */
-import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { processorKind } from '../engine/processor.js'
 import { usageError } from '../errors.js'
@@ -33,6 +32,7 @@ import {
 import { chooseConfig } from './shape.js'
 import type { BatchSource } from './source.js'
 import type { TrainSettings } from './step.js'
+import { assertTensorFile } from './tensor-file-given.js'
 
 export interface PreparedTrain {
   plan: TrainPlan
@@ -157,12 +157,8 @@ async function openRecipe({ ditConfig, onNote }: TrainRequest): Promise<TrainRec
 async function openInit(request: TrainRequest, recipe: TrainRecipe | undefined): Promise<StartState | undefined> {
   const file = request.init ?? recipe?.weightInit
   if (file === undefined) return undefined
-  if (!(await stat(file).catch(() => undefined))?.isFile()) {
-    const from = request.init === undefined ? `train.weight_init of ${recipe!.file} is ` : ''
-    throw usageError('init_missing', `${from}${file}${from ? ', which' : ''} is not a file`, [
-      'give --init a .pt file of train.py or of `vtp train`, or a .safetensors file',
-    ])
-  }
+  const from = request.init === undefined ? `train.weight_init of ${recipe!.file} is ` : ''
+  await assertTensorFile(file, 'init_missing', `${from}${file}${from ? ', which' : ''}`)
   // train.py takes the weights alone from it.
   return openStart(file, request.init === undefined)
 }

@@ -6,11 +6,13 @@
 import { usageError } from '../errors.js'
 import { openTensorFile, type TensorFile } from '../io/tensor-file.js'
 import type { BatchSource } from './source.js'
+import { assertTensorFile } from './tensor-file-given.js'
 
 const PARTS = ['x1', 'x0', 't'] as const
 
 /** Opens a replay. Throws usage errors `bad_replay` and those of the file's reader. */
 export async function openReplay(file: string): Promise<BatchSource> {
+  await assertTensorFile(file, 'replay_missing', `--replay ${file}`)
   const tensors = await openTensorFile(file)
   try {
     const steps = stepsOf(tensors)

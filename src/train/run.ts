@@ -68,6 +68,11 @@ export class TrainRun {
       from,
     )
     if (done >= steps) await this.finish(newest)
+    const own = log.records.filter(({ step }) => step > first)
+    if (own.length > 0 && own.every(({ skipped }) => skipped))
+      request.onNote?.(
+        `Nothing was learned: gradients overflowed in all ${own.length} steps, which changed no weight. Give a smaller --loss-scale, or leave it dynamic.`,
+      )
     const last = log.records.at(-1)
     return {
       step: done,

@@ -12,8 +12,10 @@ import { type GenerateRequest, runGenerate } from '../generate/job.js'
 import { openSampleSet, sampleLists } from '../generate/sample-set.js'
 import { settle } from '../io/atomic.js'
 import { makeFolder } from '../io/make-folder.js'
+import { openSource } from '../io/sources/index.js'
 import { compareSets } from '../metrics/fid/compare.js'
 import type { CompareRequest } from '../metrics/fid/request.js'
+import { readStatsFile } from '../metrics/fid/stats-file.js'
 import type { NetworkOptions } from '../metrics/networks/open.js'
 import { openModel } from '../model/index.js'
 import { decoderOf } from '../model/parts.js'
@@ -72,6 +74,16 @@ export async function assertDecodes(
   } finally {
     await model.close()
   }
+}
+
+/** Throws what is wrong with the set that samples are compared with, and with the folder of the network's weights. */
+export async function assertJudges({ reference, weights: { dir } }: EvaluationOptions): Promise<void> {
+  if (dir !== undefined && !(await stat(dir).catch(() => undefined))?.isDirectory())
+    throw usageError('weights_missing', `--weights ${dir} is not a folder`, [
+      'give the folder of the downloaded weights',
+    ])
+  if (/\.npz$/i.test(reference)) await readStatsFile(reference)
+  else await (await openSource(reference)).close()
 }
 
 function generateRequest(

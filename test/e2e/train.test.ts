@@ -423,6 +423,10 @@ describe('--export', { timeout: 300_000 }, () => {
     await expect(exported({ batchSize: 24, out: at('none') }, 'no export')).rejects.toThrow(/larger than the 22 rows/)
     await expect(exported({ latents: undefined, replay: 'x' }, 'no export')).rejects.toThrow(/needs LATENTS/)
     expect(existsSync(at('no export'))).toBe(false)
+    const { request } = trainJob({ ...SETTINGS, latents: data, out: at('none') })
+    await expect(exportTraining(request, 's3://bucket/x')).rejects.toThrow(/must be one of this machine/)
+    writeFileSync(at('a file'), '')
+    await expect(exported({}, 'a file')).rejects.toThrow(/is no folder/)
   })
 })
 
@@ -494,8 +498,42 @@ describe('wrong input is told in one line', { timeout: 300_000 }, () => {
     expect(await trained(data, 'cut')).toMatchObject({ step: 12, newSteps: 7 })
   })
 
-  it('batches that are no batches', async () => {
+  it('a checkpoint with one wrong bit, and one whose plan is gone', async () => {
+    await trained(data, 'bit', { steps: 5 })
+    const file = at('bit', 'checkpoints', '0000005.pt')
+    const bytes = readFileSync(file)
+    bytes[bytes.length >> 1]! ^= 1
+    writeFileSync(file, bytes)
+    await refused(trained(data, 'bit'), /0000005\.pt is not a valid .*checksum/)
+    rmSync(at('bit', '_vtp'), { recursive: true })
+    await refused(trained(data, 'bit'), /is not empty and holds no run to continue: checkpoints, /)
+    expect(await trained(data, 'bit', { overwrite: true })).toMatchObject({ step: 12, newSteps: 12 })
+    await refused(trained(data, 'bit', { overwrite: true, microBatch: 3 }), /does not divide/)
+    await refused(trained(data, 'bit', { overwrite: true, init: at('bit', 'checkpoints', '0000012.pt') }), /lies in/)
+    expect(existsSync(at('bit', 'checkpoints', '0000012.pt'))).toBe(true)
+    await refused(trained(data, 'latents', { overwrite: true }), /is the source/)
+    expect(readdirSync(data).some((name) => name.endsWith('.safetensors'))).toBe(true)
+  })
+
+  it('batches that are no batches, and texts in place of tensors', async () => {
     const replay = at('latents', 'latents_rank00_shard000.safetensors')
     await refused(trained(data, 'no', { latents: undefined, replay, steps: 2 }), /holds no batches/)
+    await refused(trained(data, 'no', { latents: undefined, replay: at('none.pt') }), /none\.pt is not a file/)
+    const text = at('recipe.yaml')
+    writeFileSync(text, 'a: &x [*x]\n')
+    await refused(trained(data, 'no', { latents: undefined, replay: text }), /recipe\.yaml is not a file of tensors/)
+    await refused(trained(data, 'no', { init: text }), /recipe\.yaml is not a file of tensors/)
+    await refused(trained(data, 'no', { ditConfig: text }), /recipe\.yaml is not YAML|recipe\.yaml: /)
+  })
+
+  it('samples and evaluations that would fail when they are due', async () => {
+    const wide = await latents('wide', { channels: 64 })
+    await refused(trained(wide, 'no', { samplesEvery: 4, timestepShift: -1 }), /--timestep-shift -1/)
+    await refused(trained(wide, 'no', { evalEvery: 4, reference: at('nope.npz') }), /nope\.npz/)
+    await refused(
+      trained(wide, 'no', { evalEvery: 4, reference: wide, weights: at('nowhere') }),
+      /nowhere is not a folder/,
+    )
+    expect(existsSync(at('no', 'log.jsonl'))).toBe(false)
   })
 })

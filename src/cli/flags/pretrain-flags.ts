@@ -30,6 +30,7 @@ const WHAT = {
   seed: Flags.integer({
     default: 0,
     min: 0,
+    max: Number.MAX_SAFE_INTEGER,
     summary: 'Seed of weights, order, views, masks and captions.',
     helpValue: 'N',
   }),

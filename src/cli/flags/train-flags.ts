@@ -93,6 +93,7 @@ const OPTIMISER_FLAGS = {
   }),
   seed: Flags.integer({
     min: 0,
+    max: Number.MAX_SAFE_INTEGER,
     summary: 'Seed of weights, order, noise, times, flips and dropped labels (0).',
     helpValue: 'N',
   }),

@@ -8,7 +8,15 @@ import type { TrainResult, TrainStart } from '../../train/request.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { TRAIN_FLAGS } from '../flags/train-flags.js'
-import { formatBytes, formatCount, formatDuration, formatPercent, formatRate, plural } from '../terminal/format.js'
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatPercent,
+  formatRate,
+  plural,
+  shellWord,
+} from '../terminal/format.js'
 import { onStopSignals } from '../terminal/signals.js'
 import { type ExitReason, endWith } from './exit-reason.js'
 
@@ -168,7 +176,7 @@ function describeExport({ folder, model, step, steps, shards, linked, notes }: T
   return [
     `${model} after step ${formatCount(step)} of ${formatCount(steps)}, ${plural(shards, 'shard')} (${made}) in ${folder}`,
     ...notes.map((note) => `train.py: ${note}`),
-    `Next: LIGHTNINGDIT=/path/to/LightningDiT GPUS=8 ${folder}/launch.sh`,
+    `Next: LIGHTNINGDIT=/path/to/LightningDiT GPUS=8 ${shellWord(`${folder}/launch.sh`)}`,
   ]
 }
 

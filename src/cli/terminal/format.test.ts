@@ -8,6 +8,7 @@ import {
   formatPercent,
   formatRate,
   formatTable,
+  shellWord,
   wrapWords,
 } from './format.js'
 
@@ -105,4 +106,9 @@ describe('wrapWords', () => {
       }),
     )
   })
+})
+
+it('a word for a shell is quoted where it must be', () => {
+  expect(shellWord('ex/launch.sh')).toBe('ex/launch.sh')
+  expect(shellWord("it's ö/launch.sh")).toBe("'it'\\''s ö/launch.sh'")
 })

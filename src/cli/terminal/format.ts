@@ -124,3 +124,8 @@ export function formatCommitted(done: number, total: number): string {
   if (done === 0) return 'no unit is committed yet'
   return `${formatCount(done)} of ${plural(total, 'unit')} ${done === 1 ? 'is' : 'are'} committed`
 }
+
+/** A word as a shell reads it back; plain ones stay as they are. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

@@ -8,11 +8,12 @@
  */
 import { chmod, readdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { usageError } from '../../errors.js'
+import { errorText, systemCode, usageError } from '../../errors.js'
 import { writeAtomically } from '../../io/atomic.js'
 import { makeFolder } from '../../io/make-folder.js'
 import { openShard } from '../../io/shards/index.js'
 import { storageError } from '../../io/storage-error.js'
+import { uriScheme } from '../../io/store.js'
 import { writeCheckpoint } from '../checkpoint.js'
 import { stateName } from '../folder.js'
 import { openFirstState, stateThere } from '../open-state.js'
@@ -42,7 +43,16 @@ export interface TrainExport {
 export async function exportTraining(request: TrainRequest, folder: string): Promise<TrainExport> {
   if (request.replay !== undefined)
     throw usageError('bad_export', '--export needs LATENTS: train.py does not read given batches')
-  const there = await readdir(folder).catch(() => [])
+  if (uriScheme(folder) !== undefined)
+    throw usageError('export_not_local', `--export ${folder}: the folder must be one of this machine`, [
+      'give a folder, and copy it to the bucket',
+    ])
+  const there = await readdir(folder).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return []
+    throw usageError('export_not_a_folder', `--export ${folder} is no folder that can be read: ${errorText(error)}`, [
+      'give --export a new folder',
+    ])
+  })
   if (there.length > 0) throw usageError('export_not_empty', `${folder} is not empty`, ['give --export a new folder'])
   const prepared = await prepareTrain(request, { folder: path.join(request.dest, '_vtp', 'rows'), look: true })
   try {

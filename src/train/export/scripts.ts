@@ -27,8 +27,9 @@ function launchScript(config: DitConfig): string {
 # One process per GPU of this machine:
 #   LIGHTNINGDIT=/path/to/LightningDiT GPUS=8 ./launch.sh
 set -euo pipefail
-cd "$(dirname "\${BASH_SOURCE[0]}")"
 : "\${LIGHTNINGDIT:?set it to the folder of a clone of LightningDiT}"
+LIGHTNINGDIT=$(cd "$LIGHTNINGDIT" && pwd)
+cd "$(dirname "\${BASH_SOURCE[0]}")"
 export LIGHTNINGDIT ACCELERATE_MIXED_PRECISION="\${PRECISION:-bf16}"
 exec torchrun --nproc_per_node "\${GPUS:-1}" "${program(config)}" --config ${CONFIG_FILE}
 `
