@@ -103,7 +103,9 @@ export async function readRecipeFile<T>(file: string, schema: z.ZodType<T>): Pro
     JSON.stringify(value) // throws for a value that holds itself
   } catch (error) {
     const what = systemCode(error) === 'ENOENT' ? 'does not exist' : `is not YAML: ${errorText(error).split('\n')[0]}`
-    throw usageError('recipe_unreadable', `The configuration ${file} ${what}`)
+    throw usageError('recipe_unreadable', `The configuration ${file} ${what}`, [
+      "give a configuration of the reference's, e.g. train_vtp_l_dit_xl.yaml",
+    ])
   }
   const parsed = schema.safeParse(value)
   if (parsed.success) return { data: parsed.data, value }

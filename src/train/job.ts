@@ -102,6 +102,8 @@ async function assertLooks(prepared: PreparedTrain, request: TrainRequest): Prom
   await assertDecodes(sampling, prepared.source.shape)
   timeGrid(sampling.steps, sampling.timestepShift)
   if (!(sampling.timestepShift >= 0))
-    throw usageError('bad_timestep_shift', `--timestep-shift ${sampling.timestepShift} is not 0 or more`)
+    throw usageError('bad_timestep_shift', `--timestep-shift ${sampling.timestepShift} is not 0 or more`, [
+      'leave it out: 0 is no shift',
+    ])
   if (request.evalEvery !== undefined) await assertJudges(request.evaluation!)
 }

@@ -82,8 +82,13 @@ export async function assertJudges({ reference, weights: { dir } }: EvaluationOp
     throw usageError('weights_missing', `--weights ${dir} is not a folder`, [
       'give the folder of the downloaded weights',
     ])
-  if (/\.npz$/i.test(reference)) await readStatsFile(reference)
-  else await (await openSource(reference)).close()
+  if (/\.npz$/i.test(reference)) {
+    if (!(await stat(reference).catch(() => undefined))?.isFile())
+      throw usageError('reference_missing', `--reference ${reference} is not a file`, [
+        'give statistics by `vtp fid IMAGES --save-stats FILE.npz`, or images',
+      ])
+    await readStatsFile(reference)
+  } else await (await openSource(reference)).close()
 }
 
 function generateRequest(
