@@ -14,7 +14,7 @@ import { renderPictures } from './pictures.js'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { steps: { type: 'string', default: '1600' }, weights: { type: 'string' } },
+  options: { steps: { type: 'string', default: '4600' }, weights: { type: 'string' } },
 })
 const folder = path.resolve(positionals[0]!)
 const at = (...parts: string[]): string => path.join(folder, ...parts)
@@ -45,4 +45,4 @@ train(values.steps)
 const last = `${values.steps.padStart(7, '0')}.pt`
 const sheet = ['--classes', '0-9', '--cfg-scale', '4', '--cfg-channels', 'all', '--steps', '50', '--seed', '3']
 const from = ['--dit', at('training', 'checkpoints', last), '--heads', '4', '--stats', at('training')]
-vtp('generate', ...from, ...sheet, '--grid', '4x10', '--out', at('sheet'))
+vtp('generate', ...from, ...sheet, '--grid', '4x10', '--out', at(`sheet-${values.steps}`))
