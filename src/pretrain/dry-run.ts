@@ -4,7 +4,7 @@
  */
 import { freemem } from 'node:os'
 import path from 'node:path'
-import { freeBytes } from '../train/dry-run.js'
+import { freeBytes, WARM_UP_SECONDS } from '../train/dry-run.js'
 import { newestState } from '../train/folder.js'
 import { CHECKPOINT_ENDING } from './job.js'
 import { openJointTrainer } from './joint.js'
@@ -50,9 +50,6 @@ export interface PretrainDryRun {
     freeBytes: number | null
   }
 }
-
-/** A first step below this many seconds is warm-up, and the one after it is measured. */
-const WARM_UP_SECONDS = 20
 
 /** Throws usage errors, as a run with the same request would. */
 export async function dryRunPretrain(request: PretrainRequest): Promise<PretrainDryRun> {

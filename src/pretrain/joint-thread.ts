@@ -1,12 +1,10 @@
 /** The thread that pre-trains (joint-worker.ts), seen from the job. */
-import { openThread } from '../async/thread.js'
-import { workerUrl } from '../async/worker-url.js'
-import { VtpError } from '../errors.js'
 import type { CheckpointOptions } from './checkpoint.js'
 import type { JointBatch, JointResult } from './joint.js'
 import type { PretrainRecipe } from './recipe.js'
 import type { StartPlace } from './start.js'
 import type { Shapes } from './state.js'
+import { openTrainingThread } from './training-thread.js'
 
 export interface JointThreadData {
   recipe: PretrainRecipe
@@ -34,17 +32,7 @@ export interface JointThread {
 
 /** Throws VtpErrors `engine_open_failed`, and those of the start. */
 export async function openJointThread(data: JointThreadData): Promise<JointThread> {
-  const thread = openThread<JointRequest, JointReply, JointThreadData>(workerUrl('pretrain/joint-worker'), {
-    data,
-    failed: (why) => new VtpError(`The training thread failed: ${why}`, { code: 'engine_run_failed' }),
-    uninterruptible: true,
-  })
-  try {
-    await thread.ready
-  } catch (error) {
-    await thread.terminate()
-    throw error
-  }
+  const thread = await openTrainingThread<JointRequest, JointReply, JointThreadData>('pretrain/joint-worker', data)
   return {
     async step(batch, iteration) {
       const buffers = [...batch.values()].map(({ data }) => data.buffer as ArrayBuffer)

@@ -4,7 +4,7 @@
  * depends on it.
  */
 import * as z from 'zod'
-import { trainingPlans } from '../train/settle-plan.js'
+import { PLAN_FIELDS, trainingPlans } from '../train/settle-plan.js'
 import { CONFIG_KEYS, type PretrainRecipe } from './recipe.js'
 
 const named = z.object({ name: z.string(), digest: z.string() })
@@ -27,12 +27,7 @@ const settingsSchema = z.object({
   engine: z.string(),
 })
 
-const planSchema = settingsSchema.extend({
-  hash: z.string(),
-  vtp: z.string(),
-  /** What decided the engine's kernels where the run began; not part of the hash. */
-  processor: z.string().optional(),
-})
+const planSchema = settingsSchema.extend(PLAN_FIELDS)
 
 export type PretrainSettings = z.infer<typeof settingsSchema>
 export type PretrainPlan = z.infer<typeof planSchema>

@@ -57,7 +57,7 @@ const FLOAT = 4
 /** Two micro-batches have what all have: a loop and its sums. */
 const MEASURED_MICRO_BATCHES = 2
 /** A first step below this many seconds is warm-up, and the one after it is measured. */
-const WARM_UP_SECONDS = 20
+export const WARM_UP_SECONDS = 20
 
 /** Throws usage errors, as a run with the same request would. */
 export async function dryRunTrain(request: TrainRequest): Promise<TrainDryRun> {

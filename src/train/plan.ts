@@ -5,7 +5,7 @@
  */
 import * as z from 'zod'
 import { SCHEDULES } from './schedule.js'
-import { trainingPlans } from './settle-plan.js'
+import { PLAN_FIELDS, trainingPlans } from './settle-plan.js'
 import { LOSS_WEIGHTS, PATHS, PREDICTIONS } from './transport.js'
 
 const named = z.object({ name: z.string(), digest: z.string() })
@@ -68,10 +68,7 @@ const settingsSchema = z.object({
 })
 
 const planSchema = settingsSchema.extend({
-  hash: z.string(),
-  vtp: z.string(),
-  /** What decided the engine's kernels where the run began; not part of the hash. */
-  processor: z.string().optional(),
+  ...PLAN_FIELDS,
   /** The configuration that goes into checkpoints; what began the run decides. */
   recipe: z.record(z.string(), z.unknown()),
 })

@@ -1,8 +1,16 @@
 /** Plans of trainings, stored in DEST: made, read, and compared with the one that is there. */
 import { createHash } from 'node:crypto'
-import type * as z from 'zod'
+import * as z from 'zod'
 import type { Store } from '../io/store.js'
 import { claimPlan, difference, loadPlanOf, otherPlan } from '../pipeline/ledger/plan.js'
+
+/** What every plan has beside its settings. */
+export const PLAN_FIELDS = {
+  hash: z.string(),
+  vtp: z.string(),
+  /** What decided the engine's kernels where the run began; not part of the hash. */
+  processor: z.string().optional(),
+}
 
 interface PlanKind<P> {
   command: Parameters<typeof loadPlanOf>[1]

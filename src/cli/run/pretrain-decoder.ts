@@ -1,46 +1,36 @@
 /** `vtp pretrain --stage decoder` between its flags and the job: signals, progress, and what is printed. */
-import { EXIT, usageError } from '../../errors.js'
+import { usageError } from '../../errors.js'
 import { runDecoderStage } from '../../pretrain/decoder/job.js'
 import type { DecoderInfo, DecoderRequest, DecoderResult } from '../../pretrain/decoder/request.js'
 import type { CommandContext } from '../base-command.js'
 import { formatCount } from '../terminal/format.js'
-import { onStopSignals } from '../terminal/signals.js'
-import { commonRequest, heldOut, judgedText, type PretrainCommandFlags, placeLines, stepsText } from './pretrain.js'
-import { progressText } from './train.js'
+import {
+  commonRequest,
+  endStage,
+  heldOut,
+  judgedText,
+  type PretrainCommandFlags,
+  placeLines,
+  type StageJson,
+  stepsText,
+  whileWatched,
+} from './pretrain-stage.js'
 
 /** The stable object of `--json`. */
-export interface DecoderJson extends DecoderResult {
-  imagesPerSecond: number
-  out: string
-}
+export type DecoderJson = StageJson<DecoderResult>
 
-export async function runDecoderCommand(context: CommandContext, flags: PretrainCommandFlags): Promise<DecoderJson> {
-  const { terminal } = context
-  const stop = onStopSignals(terminal.note)
-  try {
+export function runDecoderCommand(context: CommandContext, flags: PretrainCommandFlags): Promise<DecoderJson> {
+  return whileWatched(context, async (watched) => {
+    const { terminal } = context
     const result = await runDecoderStage({
       ...requestOf(flags),
-      stop: stop.signal,
-      onNote: terminal.note,
-      onStart: (info) => {
-        for (const line of describeStart(info)) terminal.note(line)
-      },
+      ...watched,
+      onStart: (info) => describeStart(info).forEach(terminal.note),
       onEncode: (done, total) =>
         terminal.status(`latents of ${formatCount(done)}${total === null ? '' : ` of ${formatCount(total)}`} images`),
-      onProgress: (state) => terminal.status(progressText(state)),
     })
-    terminal.finish(describeResult(result, flags.out))
-    if (result.interrupted) context.exitCode(EXIT.interrupted)
-    return {
-      ...result,
-      seconds: Number(result.seconds.toFixed(3)),
-      imagesPerSecond: Number((result.images / Math.max(result.seconds, 1e-3)).toFixed(3)),
-      out: flags.out,
-    }
-  } finally {
-    stop.release()
-    terminal.close()
-  }
+    return endStage(context, result, flags.out, describeResult(result, flags.out))
+  })
 }
 
 /** Flags of the other stage. */

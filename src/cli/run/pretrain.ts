@@ -1,30 +1,30 @@
 /** `vtp pretrain` between its flags and the job: signals, progress, and what is printed. */
-import { chooseDevice } from '../../engine/choose-device.js'
 import { effectiveCores } from '../../engine/cores.js'
-import { EXIT, usageError } from '../../errors.js'
+import { usageError } from '../../errors.js'
 import { FOLDER_NAMES } from '../../metrics/zeroshot/prompts.js'
 import { defaultCacheDir } from '../../model/index.js'
 import type { Export } from '../../pretrain/checkpoint.js'
 import { dryRunPretrain, type PretrainDryRun } from '../../pretrain/dry-run.js'
 import { runPretrain } from '../../pretrain/job.js'
-import type { Judged } from '../../pretrain/judge.js'
 import type { PretrainInfo, PretrainRequest, PretrainResult } from '../../pretrain/request.js'
 import { type ReplayResult, replayPretraining } from '../../pretrain/run.js'
 import type { CommandContext } from '../base-command.js'
-import type { FlagValues } from '../flags/declare.js'
-import type { PRETRAIN_FLAGS } from '../flags/pretrain-flags.js'
-import { fieldNames } from '../flags/source-flags.js'
 import { formatBytes, formatCount, formatDuration, formatRate, plural } from '../terminal/format.js'
-import { onStopSignals } from '../terminal/signals.js'
-import { describeDisk, progressText } from './train.js'
-
-export type PretrainCommandFlags = FlagValues<typeof PRETRAIN_FLAGS> & { source?: string }
+import {
+  commonRequest,
+  endStage,
+  heldOut,
+  judgedText,
+  type PretrainCommandFlags,
+  placeLines,
+  type StageJson,
+  stepsText,
+  whileWatched,
+} from './pretrain-stage.js'
+import { describeDisk } from './train.js'
 
 /** The stable object of `--json`. */
-export interface PretrainJson extends PretrainResult {
-  imagesPerSecond: number
-  out: string
-}
+export type PretrainJson = StageJson<PretrainResult>
 
 export async function runPretrainCommand(
   context: CommandContext,
@@ -37,36 +37,18 @@ export async function runPretrainCommand(
       'leave one of them out',
     ])
   if (flags.replay !== undefined) return runReplay(context, flags, flags.replay)
-  const { terminal } = context
-  const stop = onStopSignals(terminal.note)
-  try {
-    const request = requestOf(flags)
+  return whileWatched(context, async (watched) => {
+    const { terminal } = context
+    const request: PretrainRequest = { ...requestOf(flags), ...watched }
     if (flags['dry-run']) {
-      const found = await dryRunPretrain({ ...request, stop: stop.signal, onNote: terminal.note })
+      const found = await dryRunPretrain(request)
       terminal.finish(describeDryRun(found))
       return found
     }
-    const result = await runPretrain({
-      ...request,
-      stop: stop.signal,
-      onNote: terminal.note,
-      onStart: (info) => {
-        for (const line of describeStart(info)) terminal.note(line)
-      },
-      onProgress: (state) => terminal.status(progressText(state)),
-    })
-    terminal.finish(describeResult(result, flags.out))
-    if (result.interrupted) context.exitCode(EXIT.interrupted)
-    return {
-      ...result,
-      seconds: Number(result.seconds.toFixed(3)),
-      imagesPerSecond: Number((result.images / Math.max(result.seconds, 1e-3)).toFixed(3)),
-      out: flags.out,
-    }
-  } finally {
-    stop.release()
-    terminal.close()
-  }
+    const onStart = (info: PretrainInfo): void => describeStart(info).forEach(terminal.note)
+    const result = await runPretrain({ ...request, onStart })
+    return endStage(context, result, flags.out, describeResult(result, flags.out))
+  })
 }
 
 function requestOf(flags: PretrainCommandFlags): PretrainRequest {
@@ -78,41 +60,6 @@ function requestOf(flags: PretrainCommandFlags): PretrainRequest {
     stdin: process.stdin,
     evaluation: evaluationOf(flags),
   }
-}
-
-/** What both stages take of the flags. Throws usage error `source_missing`. */
-export function commonRequest(flags: PretrainCommandFlags) {
-  const { source, recipe, steps, seed, weights, limit, keep, overwrite } = flags
-  if (source === undefined)
-    throw usageError('source_missing', 'There are no images to train on: SOURCE is missing', [
-      `give a folder, tars, Parquet files or a list${flags.stage === 'decoder' ? '' : ', or given batches by --replay'}`,
-    ])
-  const cores = effectiveCores()
-  return {
-    ...{ source, recipe, steps, seed, weights, limit, keep, overwrite },
-    settings: flags.set ?? [],
-    dest: flags.out,
-    fields: fieldNames(flags),
-    maxPixels: flags['max-pixels'],
-    workers: flags.workers ?? cores,
-    threads: flags.threads ?? cores,
-    device: chooseDevice({ device: 'cpu', precision: 'fp32', requireGpu: false }),
-    cacheDir: defaultCacheDir(),
-    saveEvery: flags['save-every'],
-    checkpointSeconds: flags['checkpoint-seconds'],
-    samplesEvery: flags['samples-every'],
-    evalEvery: flags['eval-every'],
-  }
-}
-
-/** Held-out images. Throws usage error `bad_eval`. */
-export function heldOut(flags: PretrainCommandFlags): { source: string; limit?: number } | undefined {
-  const { 'eval-every': every, 'eval-source': source, 'eval-train': probeTrain, 'eval-limit': limit } = flags
-  if (every === undefined && (source ?? probeTrain ?? limit) === undefined) return undefined
-  if (source !== undefined) return { source, limit }
-  throw usageError('bad_eval', '--eval-every, --eval-train and --eval-limit go with --eval-source', [
-    'give held-out images: --eval-source DIR',
-  ])
 }
 
 function evaluationOf(flags: PretrainCommandFlags): PretrainRequest['evaluation'] {
@@ -191,32 +138,6 @@ function describeDryRun({ memory, time, disk, step, steps, rows, ...about }: Pre
 function describeStart(info: PretrainInfo): string[] {
   const lines = [describeSize(info), ...(info.captions === undefined ? [] : [`Captions: ${info.captions}.`])]
   return [...lines, ...placeLines(info)]
-}
-
-/** `psnr 25.90 · ssim 0.81`. */
-export function judgedText(judged: Judged): string {
-  const found = Object.entries(judged).filter(([, value]) => value !== undefined)
-  return found.map(([name, value]) => `${name} ${Number(value).toFixed(2)}`).join(' · ')
-}
-
-/** Where a run is that has something behind it, or nothing before it. */
-export function placeLines({ step, steps, resumed }: { step: number; steps: number; resumed: boolean }): string[] {
-  if (step >= steps) return [`Nothing is left to do: step ${formatCount(step)} is done.`]
-  return resumed ? [`Continuing after step ${formatCount(step)} of ${formatCount(steps)}.`] : []
-}
-
-/** `step 4/4, 2 steps in 3 s at 4.1 images/s · loss 0.1234`. */
-export function stepsText({
-  step,
-  steps,
-  newSteps,
-  images,
-  seconds,
-  total,
-}: Pick<PretrainResult, 'step' | 'steps' | 'newSteps' | 'images' | 'seconds' | 'total'>): string {
-  const rate = newSteps > 0 ? ` at ${formatRate(images / Math.max(seconds, 1e-3), 'images/s')}` : ''
-  const loss = total === null ? '' : ` · loss ${total.toFixed(4)}`
-  return `step ${formatCount(step)}/${formatCount(steps)}, ${plural(newSteps, 'step')} in ${formatDuration(seconds)}${rate}${loss}`
 }
 
 function describeResult(result: PretrainResult, out: string): string[] {

@@ -3,7 +3,7 @@
  * checkpoints, and nothing else.
  */
 import * as z from 'zod'
-import { trainingPlans } from '../../train/settle-plan.js'
+import { PLAN_FIELDS, trainingPlans } from '../../train/settle-plan.js'
 
 export const KIND_NAME = 'pretrain --stage decoder'
 const named = z.object({ name: z.string(), digest: z.string() })
@@ -26,12 +26,7 @@ const settingsSchema = z.object({
   engine: z.string(),
 })
 
-const planSchema = settingsSchema.extend({
-  hash: z.string(),
-  vtp: z.string(),
-  /** What decided the engine's kernels where the run began; not part of the hash. */
-  processor: z.string().optional(),
-})
+const planSchema = settingsSchema.extend(PLAN_FIELDS)
 
 export type DecoderSettings = z.infer<typeof settingsSchema>
 export type DecoderPlan = z.infer<typeof planSchema>

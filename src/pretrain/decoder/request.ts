@@ -1,37 +1,16 @@
 /** What a stage of the decoder is asked for, what it tells, and what it answers. */
-import type { FieldNames } from '../../io/sources/options.js'
 import type { LoopRecord } from '../../train/loop.js'
-import type { TrainProgress } from '../../train/progress.js'
 import type { Best, Judged } from '../judge.js'
-import type { LookRequest } from '../looks.js'
+import type { StageRequest } from '../stage-request.js'
 
-export interface DecoderRequest extends LookRequest {
+export interface DecoderRequest extends StageRequest {
   /** The model whose decoder is trained: a folder, a hub id or `nano`. */
   init: string
-  recipe: string
-  /** `KEY=VALUE` of the recipe each. */
-  settings: readonly string[]
-  /** Number of the last step; default: the recipe's. */
-  steps?: number
-  seed: number
   /** Shards of `vtp encode` over SOURCE; default: they are made in DEST. */
   latents?: string
-  limit?: number
-  fields?: FieldNames
-  /** Preprocessing threads. */
-  workers: number
-  /** Of the engine; they change no bit of the result. */
-  threads: number
-  overwrite: boolean
-  /** Default: the recipe's, else 1000. */
-  saveEvery?: number
-  keep?: number
-  checkpointSeconds?: number
-  onNote?: (line: string) => void
   onStart?: (info: DecoderInfo) => void
   /** While latents are made. */
   onEncode?: (done: number, total: number | null) => void
-  onProgress?: (progress: TrainProgress) => void
 }
 
 export interface DecoderInfo {

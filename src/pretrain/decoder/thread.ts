@@ -1,9 +1,7 @@
 /** The thread that trains a decoder (decoder-worker.ts), seen from the job. */
-import { openThread } from '../../async/thread.js'
-import { workerUrl } from '../../async/worker-url.js'
-import { VtpError } from '../../errors.js'
 import type { GanBatch, GanLog, GanResult } from '../gan.js'
 import type { PerceptualOptions } from '../perceptual.js'
+import { openTrainingThread } from '../training-thread.js'
 import type { DecoderRecipe } from './recipe.js'
 import type { DecoderPlace } from './start.js'
 
@@ -31,20 +29,10 @@ export interface DecoderThread {
 
 /** Throws VtpErrors `engine_open_failed`, and those of the start. */
 export async function openDecoderThread(data: DecoderThreadData): Promise<DecoderThread> {
-  const thread = openThread<DecoderThreadRequest, DecoderThreadReply, DecoderThreadData>(
-    workerUrl('pretrain/decoder/decoder-worker'),
-    {
-      data,
-      failed: (why) => new VtpError(`The training thread failed: ${why}`, { code: 'engine_run_failed' }),
-      uninterruptible: true,
-    },
+  const thread = await openTrainingThread<DecoderThreadRequest, DecoderThreadReply, DecoderThreadData>(
+    'pretrain/decoder/decoder-worker',
+    data,
   )
-  try {
-    await thread.ready
-  } catch (error) {
-    await thread.terminate()
-    throw error
-  }
   return {
     async step(batch, step) {
       const buffers = [batch.latents.buffer as ArrayBuffer, batch.target.buffer as ArrayBuffer]
