@@ -8,7 +8,9 @@
  * model, so the result does not depend on which groups run together. The error norm covers the
  * unconditional half of the state too, as in the reference.
  */
+
 import { VtpError } from '../errors.js'
+import { joinFloats } from '../math/join-arrays.js'
 import type { DitModel } from './evaluate.js'
 import type { SampleRequest, SamplerSettings } from './sample-request.js'
 
@@ -66,7 +68,7 @@ export async function solveDopri5(
     const own = labels.slice(start, start + settings.group)
     const half = own.length * size
     const z = noise.subarray(start * size, start * size + half)
-    const y0 = model.guidance ? concat(z, z) : z.slice()
+    const y0 = model.guidance ? joinFloats([z, z]) : z.slice()
     try {
       const derivative: Derivative = (t, y) => batcher.evaluate({ x: y.slice(0, half), labels: own, t })
       const onState = (index: number, y: Float32Array): void => states[index]?.set(y.subarray(0, half), start * size)
@@ -244,7 +246,7 @@ function createBatcher(model: DitModel, groups: number, onEvaluation: (() => voi
     const now = waiting
     waiting = []
     try {
-      const x = concat(...now.map(({ request }) => request.x))
+      const x = joinFloats(now.map(({ request }) => request.x))
       const labels = now.flatMap(({ request }) => [...request.labels])
       const t = now.flatMap(({ request }) => request.labels.map(() => request.t))
       const names = model.guidance ? (['velocity', 'velocity_null'] as const) : (['velocity'] as const)
@@ -253,7 +255,7 @@ function createBatcher(model: DitModel, groups: number, onEvaluation: (() => voi
       let at = 0
       for (const { request, resolve } of now) {
         const end = at + request.x.length
-        resolve(concat(...names.map((name) => out[name]!.subarray(at, end))))
+        resolve(joinFloats(names.map((name) => out[name]!.subarray(at, end))))
         at = end
       }
     } catch (error) {
@@ -272,14 +274,4 @@ function createBatcher(model: DitModel, groups: number, onEvaluation: (() => voi
       void flush()
     },
   }
-}
-
-function concat(...parts: Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    out.set(part, at)
-    at += part.length
-  }
-  return out
 }

@@ -7,7 +7,8 @@ import { openPixelPool } from '../image/pool/pool.js'
 import { parseTransform } from '../image/transform.js'
 import { type FieldNames, openSource } from '../io/sources/index.js'
 import { joinFacts, type ListingFacts, listingLines } from '../io/sources/listing-report.js'
-import type { Reject, TensorData } from '../types.js'
+import { joinArrays } from '../math/join-arrays.js'
+import type { Reject } from '../types.js'
 import { countReject, type RejectCounts, sumCounts } from './ledger/rejects.js'
 import { readEntryPixels } from './stream/entry-pixels.js'
 
@@ -75,7 +76,7 @@ export async function readFewImages(
     ])
   if (onNote) listingLines(besides).forEach(onNote)
   const { height, width } = parseTransform(spec)
-  return { pixels: { data: joined(images, Uint8Array), count: images.length, height, width }, besides }
+  return { pixels: { data: joinArrays(images, Uint8Array), count: images.length, height, width }, besides }
 }
 
 /** All outputs of all images. Rejects with the reason when stopped. */
@@ -92,7 +93,7 @@ export async function encodeFewImages(
   return Object.fromEntries(
     names.map((name) => [
       name,
-      joined(
+      joinArrays(
         batches.map((tensors) => tensors[name]!),
         Float32Array,
       ),
@@ -109,7 +110,7 @@ export async function decodeFewImages(
 ): Promise<Uint8Array> {
   const row = latents.length / count
   const decode = (start: number, rows: number) => decoder.decode(latents.slice(start * row, (start + rows) * row), rows)
-  return joined(await inBatches(decoder, count, decode, stop), Uint8Array)
+  return joinArrays(await inBatches(decoder, count, decode, stop), Uint8Array)
 }
 
 async function inBatches<T>(
@@ -126,17 +127,4 @@ async function inBatches<T>(
     made.push(one)
   }
   return made
-}
-
-function joined<T extends Uint8Array | Float32Array>(
-  parts: readonly (TensorData | Uint8Array)[],
-  Kind: new (length: number) => T,
-): T {
-  const out = new Kind(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    out.set(part as T, at)
-    at += part.length
-  }
-  return out
 }

@@ -1,5 +1,6 @@
 /** Several optimiser steps in one run of the engine, which takes the state and gives it back (run-graph.ts). */
 import * as ort from '../engine/runtime.js'
+import { joinFloats } from '../math/join-arrays.js'
 import type { LossScale } from './loss-scale.js'
 import type { RunGraph } from './run-graph.js'
 import { batchFeeds, collectGarbage, floatTensor, neededFeeds, type WorkerParts } from './single-step.js'
@@ -61,10 +62,10 @@ function feedsOf(parts: WorkerParts, { batches, plans, rates }: GivenSteps): Rec
   const { settings, stateOf } = parts
   const { optimizer, lead, shapes, lossScale } = settings
   const steps = batches.length
-  const join = (pick: (batch: TrainBatch) => Float32Array): Float32Array => joined(batches.map(pick))
+  const join = (pick: (batch: TrainBatch) => Float32Array): Float32Array => joinFloats(batches.map(pick))
   const labels = new BigInt64Array(batches.flatMap((batch) => [...batch.labels]))
   const batch = { x1: join(({ x1 }) => x1), x0: join(({ x0 }) => x0), t: join(({ t }) => t), labels }
-  const feeds = batchFeeds(parts, batch, joined(plans), [steps, ...lead])
+  const feeds = batchFeeds(parts, batch, joinFloats(plans), [steps, ...lead])
   for (const [name, shape] of shapes)
     for (const kind of STATE_KINDS)
       if (hasState(kind, name)) feeds[stateInput(kind, name)] = floatTensor(stateOf(kind, name), shape)
@@ -83,15 +84,4 @@ function feedsOf(parts: WorkerParts, { batches, plans, rates }: GivenSteps): Rec
     scale: floatTensor(Float32Array.of(lossScale?.scale ?? 1), []),
     good: int(lossScale?.good ?? 0),
   }
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  if (parts.length === 1) return parts[0]!
-  const out = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const part of parts) {
-    out.set(part, at)
-    at += part.length
-  }
-  return out
 }
