@@ -13,6 +13,7 @@ function compile(source) {
   const out = path.join(scratch, 'out.wasm')
   const asc = fileURLToPath(import.meta.resolve('assemblyscript/bin/asc.js'))
   const flags = ['-O3', '--converge', '--noAssert', '--runtime', 'stub', '--use', 'abort=', '--enable', 'simd']
+  flags.push('--disableWarning', '112') // vectors between our own files
   execFileSync(process.execPath, [asc, source, '--outFile', out, ...flags], { cwd: root, stdio: 'inherit' })
   const bytes = readFileSync(out)
   rmSync(scratch, { recursive: true })
@@ -39,6 +40,7 @@ for (const [target, name, source] of [
   ['src/image/resize-simd-bytes.ts', 'RESIZE_SIMD_WASM', 'wasm/resize/resize.ts'],
   ['src/metrics/linalg/kernels-bytes.ts', 'KERNELS_WASM', 'wasm/linalg/kernels.ts'],
   ['src/image/jpeg/wasm-bytes.ts', 'JPEG_WASM', 'wasm/jpeg/decoder.ts'],
+  ['src/image/webp/wasm-bytes.ts', 'WEBP_WASM', 'wasm/webp/decoder.ts'],
   ['src/math/moments-bytes.ts', 'MOMENTS_WASM', 'wasm/moments/moments.ts'],
   ['src/train/adamw-bytes.ts', 'ADAMW_WASM', 'wasm/adamw/adamw.ts'],
 ]) {

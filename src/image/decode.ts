@@ -10,15 +10,17 @@ import { RejectError, type RgbImage } from '../types.js'
 import { decodeBmp } from './bmp.js'
 import { cmykToRgb } from './cmyk.js'
 import type { ImagePart } from './cropped-resize.js'
+import type { HereOptions } from './decode-bands.js'
 import { DEFAULT_LIMITS, type DecodeLimits } from './decode-limits.js'
 import { decodeGif } from './gif.js'
-import { type BaselineOptions, decodeBaselineJpeg } from './jpeg/decode-baseline.js'
+import { decodeBaselineJpeg } from './jpeg/decode-baseline.js'
 import { checkJpeg, type JpegFrame } from './jpeg-check.js'
 import { loadSharp } from './load-sharp.js'
 import { checkPng } from './png-check.js'
 import { decodePpm } from './ppm.js'
 import { type ImageFormat, sniffFormat } from './sniff.js'
 import { decodeTiff, type TiffHelpers } from './tiff/decode.js'
+import { decodeLossyWebp } from './webp/decode-lossy.js'
 
 export { DEFAULT_LIMITS, type DecodeLimits }
 
@@ -78,7 +80,7 @@ export async function decodeImage(
   bytes: Uint8Array,
   limits: DecodeLimits = DEFAULT_LIMITS,
   place: DecodePlace = 'pool',
-  here?: BaselineOptions,
+  here?: HereOptions,
 ): Promise<RgbImage | ImagePart> {
   if (bytes.length === 0) throw reject('empty', 'the file has 0 bytes')
   const format = sniffFormat(bytes)
@@ -90,6 +92,10 @@ export async function decodeImage(
     if (format === 'gif') return decodeGif(bytes, check)
     if (format === 'jpeg' && place === 'here') {
       const image = decodeBaselineJpeg(bytes, check, stopwatch(limits), here)
+      if (image) return image
+    }
+    if (format === 'webp' && place === 'here') {
+      const image = decodeLossyWebp(bytes, check, stopwatch(limits), here)
       if (image) return image
     }
     if (format === 'tiff') return await decodeTiff(bytes, tiffHelpers(bytes, limits, check))

@@ -12,20 +12,14 @@ import {
   roomFor,
   skipRestart,
 } from './bits'
-import {
-  addRows,
-  centreRow,
-  LINE_SLACK,
-  widenLine,
-  widenRow,
-  writeColourPlanes,
-  writeColourRow,
-  writeGreyRow,
-} from './colour'
-import { openHalving, planeOf, takeRow } from './halve'
+import { openHalving, planeOf, takeRow } from '../pixels/halve'
+import { reserve, resetMemory } from '../pixels/reserve'
+import { LINE_SLACK } from '../pixels/rgb'
+import { addRows, widenLine, widenRow } from '../pixels/upsample'
+import { centreRow, writeColourPlanes, writeColourRow, writeGreyRow } from './colour'
 import { lastCoefficient, readBlock, tableAt } from './huffman'
 import { clearBlock, transformBlock } from './idct'
-import { COMPONENTS, HUFFMAN, QUANT, reserve, resetMemory } from './memory'
+import { COMPONENTS, HUFFMAN, QUANT } from './memory'
 
 export { buildTable } from './huffman'
 export const huffmanAt: usize = HUFFMAN
@@ -254,11 +248,11 @@ function chromaLine(c: i32, y: i32, to: usize): void {
     centreRow(zero + y * stride[c], line, count)
   } else if (down == 1) {
     widenRow(zero + y * stride[c], sums, count)
-    widenLine(sums, line, count, 1, 2, 2)
+    widenLine(sums, line, count, 1, 2, 2, 128)
   } else {
     const near = y >> 1
     const far = y & 1 ? min(near + 1, ((height + 1) >> 1) - 1) : max(near - 1, 0)
-    addRows(zero + near * stride[c], zero + far * stride[c], sums, count)
-    widenLine(sums, line, count, 8, 7, 4)
+    addRows(zero + near * stride[c], zero + far * stride[c], 8, sums, count)
+    widenLine(sums, line, count, 8, 7, 4, 128)
   }
 }

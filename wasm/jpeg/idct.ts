@@ -3,7 +3,7 @@
  * (simd/x86_64/jidctint-avx2.asm): 16-bit products with the quantisers, 32-bit sums, saturation where they
  * are packed. Columns first, then rows, two values per multiply-add.
  */
-import { high, low } from './interleave'
+import { high, low } from '../pixels/interleave'
 import { BLOCK } from './memory'
 
 /** Bits dropped by each pass: two are kept between them. */

@@ -1,11 +1,9 @@
 /**
- * Where things lie in the module's memory: tables of fixed size first, then what depends on the image
- * (scan, planes, lines, band). Nothing here outlives an image.
+ * The tables of fixed size in the module's memory. Nothing in them outlives an image.
  */
 
 /** Largest number of components: Y, Cb, Cr. */
 export const COMPONENTS: i32 = 3
-const PAGE_BYTES: usize = 65536
 
 /** Scratch for a Huffman table as the file has it: 16 counts, then up to 256 symbols. */
 export const HUFFMAN: usize = memory.data(272, 16)
@@ -27,19 +25,3 @@ export const NATURAL: usize = memory.data<u8>([
   128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
   128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
 ])
-
-let top: usize = __heap_base
-
-/** Gives all memory of the last image back to this one. */
-export function resetMemory(): void {
-  top = (__heap_base + 4095) & ~4095
-}
-
-/** The next free `bytes`, at a multiple of 16; 0 if the memory cannot grow. */
-export function reserve(bytes: usize): usize {
-  const at = top
-  top += (bytes + 15) & ~15
-  const missing = <isize>top - (<isize>memory.size() << 16)
-  if (missing > 0 && memory.grow(<i32>((<usize>missing + PAGE_BYTES - 1) / PAGE_BYTES)) < 0) return 0
-  return at
-}

@@ -2,9 +2,9 @@
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
+import { outcome, pixelsOf } from '../../../test/support/decode-outcome.js'
 import { DAMAGES, originals, seededRandom } from '../../../test/support/mutants.js'
-import { RejectError } from '../../types.js'
-import { DEFAULT_LIMITS, type DecodePlace, decodeImage } from '../decode.js'
+import { decodeImage } from '../decode.js'
 import { decodeBaselineJpeg } from './decode-baseline.js'
 
 /** 45×37 pixels written by Pillow: a restart marker after every two MCUs, and after every row of MCUs. */
@@ -48,16 +48,6 @@ const fast = (bytes: Uint8Array) =>
     () => {},
   )
 
-/** What becomes of a file: its pixels, or the code of its reject. */
-async function outcome(bytes: Uint8Array, place: DecodePlace): Promise<Buffer | string> {
-  try {
-    return Buffer.from((await decodeImage(bytes, DEFAULT_LIMITS, place)).data)
-  } catch (error) {
-    if (error instanceof RejectError) return error.code
-    throw error
-  }
-}
-
 /** Replaces a file's 8-bit quantisers by 16-bit ones, so many times as large. */
 function withQuantisers(bytes: Buffer, factor: number): Buffer {
   const parts = [bytes.subarray(0, 2)]
@@ -77,15 +67,6 @@ function withQuantisers(bytes: Buffer, factor: number): Buffer {
     }
   }
   return Buffer.concat([...parts, bytes.subarray(at)])
-}
-
-/** Noise, or a slope with noise on it. */
-function pixelsOf(width: number, height: number, seed: number, noise: number): Uint8Array {
-  const random = seededRandom(seed)
-  return Uint8Array.from(
-    { length: width * height * 3 },
-    (_, i) => ((i * 3) % 256) * (1 - noise) + random() * 255 * noise,
-  )
 }
 
 describe('baseline JPEGs decoded on the calling thread', () => {

@@ -2,18 +2,15 @@
  * Baseline JPEG → RGB on this thread, in WebAssembly with 128-bit vectors (wasm/), equal to libjpeg-turbo bit
  * for bit. It takes most photographs and only files without damage: where it returns undefined, libjpeg-turbo
  * has to look at the file, which also decides what is refused and why.
- *
- * The module's memory belongs to this thread and is reused; it holds a file and one row of its blocks, never
- * the image.
  */
 import type { RgbImage } from '../../types.js'
 import { onceWasm } from '../../wasm.js'
-import type { ImagePart, WantPart } from '../cropped-resize.js'
+import type { ImagePart } from '../cropped-resize.js'
+import { type BandModule, decodeBands, type HereOptions, MAX_FILE_BYTES } from '../decode-bands.js'
 import { type JpegHeader, readJpegHeader } from './header.js'
 import { JPEG_WASM } from './wasm-bytes.js'
 
-interface JpegModule {
-  memory: { readonly buffer: ArrayBuffer }
+interface JpegModule extends BandModule {
   huffmanAt: { value: number }
   quantAt: { value: number }
   buildTable(index: number): number
@@ -27,16 +24,10 @@ interface JpegModule {
     down: number,
     restartInterval: number,
   ): number
-  choosePart(left: number, top: number, width: number, height: number, halvings: number): number
   start(scanBytes: number): number
-  isDone(): number
-  nextBand(): number
-  bandAt(): number
   scanEnd(): number
 }
 
-/** Larger files go to libjpeg-turbo: memory, once grown, is not given back. */
-const MAX_SCAN_BYTES = 64 << 20
 const EOI = 0xd9
 
 // Zigzag order -> natural order.
@@ -45,13 +36,6 @@ const NATURAL = [
   35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47,
   55, 62, 63,
 ]
-
-export interface BaselineOptions {
-  /** What of the image is wanted; default: the whole. */
-  wantPart?: WantPart
-  /** Where the pixels go; default: memory of their own. What it gave is dropped where the file is refused. */
-  allocate?(bytes: number): Uint8Array<ArrayBuffer>
-}
 
 const loadModule = onceWasm<JpegModule>(JPEG_WASM)
 
@@ -63,10 +47,10 @@ export function decodeBaselineJpeg(
   bytes: Uint8Array,
   checkSize: (width: number, height: number) => void,
   checkTime: () => void,
-  { wantPart, allocate }: BaselineOptions = {},
+  options: HereOptions = {},
 ): RgbImage | ImagePart | undefined {
   const header = readJpegHeader(bytes)
-  if (!header || bytes.length - header.scanAt > MAX_SCAN_BYTES) return undefined
+  if (!header || bytes.length - header.scanAt > MAX_FILE_BYTES) return undefined
   const module = loadModule()
   if (!module) return undefined
   const whole = { width: header.width, height: header.height }
@@ -74,34 +58,10 @@ export function decodeBaselineJpeg(
   const scan = bytes.subarray(header.scanAt)
   const at = openScan(module, header, scan)
   if (at === 0) return undefined
-  const part = wantPart?.(whole)
-  if (part) {
-    const sides = [part.left, part.top, part.width, part.height].map((side) => side << part.halvings)
-    const [left, top, width, height] = sides as [number, number, number, number]
-    if (!module.choosePart(left, top, width, height, part.halvings)) return undefined
-  }
-  const { width, height } = part ?? whole
-  if (!startScan(module, scan, at)) return undefined
-  // Not zeroed first: every byte is written, or nobody sees it.
-  const bytesOut = width * height * 3
-  const data = allocate?.(bytesOut) ?? new Uint8Array(Buffer.allocUnsafeSlow(bytesOut).buffer)
-  if (!readBands(module, data, width, checkTime)) return undefined
+  const image = decodeBands(module, whole, () => startScan(module, scan, at), checkTime, options)
   // Anything else behind the pixels is libjpeg-turbo's to judge.
   const end = module.scanEnd()
-  if (scan[end] !== 0xff || scan[end + 1] !== EOI) return undefined
-  return { data, width, height, ...(part && { of: whole, left: part.left, top: part.top }) }
-}
-
-/** Decodes all bands into `data`. False where the module gives up. */
-function readBands(module: JpegModule, data: Uint8Array, width: number, checkTime: () => void): boolean {
-  for (let y = 0; !module.isDone(); ) {
-    const rows = module.nextBand()
-    if (rows < 0) return false
-    if (rows > 0) data.set(new Uint8Array(module.memory.buffer, module.bandAt(), rows * width * 3), y * width * 3)
-    y += rows
-    checkTime()
-  }
-  return true
+  return scan[end] === 0xff && scan[end + 1] === EOI ? image : undefined
 }
 
 /** Gives the module a file's tables. Returns where its scan goes; 0 where it gives up. */

@@ -3,8 +3,8 @@
  * both sides are even. Its weights are two halves there, so that every pass is a mean of two, rounded up: across
  * first, then down.
  */
-import { LINE_SLACK, writePlanes } from './colour'
-import { reserve } from './memory'
+import { reserve } from './reserve'
+import { LINE_SLACK, writePlanes } from './rgb'
 
 const MOST: i32 = 16
 const CHANNELS: usize = 3
