@@ -12,6 +12,7 @@ import type { CompareRequest, FidMetric } from '../metrics/fid/request.js'
 import type { StateOptions } from '../metrics/pass/state.js'
 import { LEARNING_RATES } from '../metrics/probe/heads.js'
 import type { ProbeRequest } from '../metrics/probe/request.js'
+import type { RidgeRequest } from '../metrics/probe/ridge.js'
 import { RECON_METRICS, type ReconMetric, type ReconRequest } from '../metrics/recon/request.js'
 import type { ZeroshotRequest } from '../metrics/zeroshot/evaluate.js'
 import type { FidDims, FidFlavour } from '../model/networks.js'
@@ -145,6 +146,15 @@ export function zeroshotRequest(
 ): ZeroshotRequest {
   const { classnames, templates } = options
   return { ...classifyRequest(options, device), classnames, templates }
+}
+
+/** Ridge probes on the latents, and on CLS with the mean patch. */
+export function ridgeRequest(
+  options: Given<ClassifyOptions & { train: string }>,
+  device = chosen(options),
+): RidgeRequest {
+  const { source, train, model = 'nano', transform } = options
+  return { ...common(options, device), source, train, model, transform }
 }
 
 export interface ProbeOptions extends EvaluationOptions {

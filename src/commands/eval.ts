@@ -5,14 +5,19 @@ import { EVAL_TABLE_FLAGS } from '../cli/flags/eval-flags.js'
 export default class Eval extends BaseCommand<typeof Eval> {
   static override summary = "Evaluate several models on one dataset and print one table, like the model card's."
   static override description =
-    `Runs \`vtp eval-recon\` and, if asked for, \`vtp eval-zeroshot\` for each model, and prints a Markdown table with
-the protocols below it. Results that were made before come in with --results. Numbers of unequal sets of images
+    `Runs \`vtp eval-recon\` and, if asked for, \`vtp eval-zeroshot\` and ridge probes for each model, and prints a Markdown
+table with the protocols below it. Results that were made before come in with --results. Numbers of unequal sets of images
 are refused.`
   static override examples = [
     {
       description: 'Two models, reconstruction and zero-shot',
       command:
         '<%= config.bin %> <%= command.id %> imagenet/val --model MiniMaxAI/VTP-Base-f16d64 --model MiniMaxAI/VTP-Large-f16d64 --tasks recon,zeroshot --out table',
+    },
+    {
+      description: 'What the latents know of classes, beside reconstruction and zero-shot',
+      command:
+        '<%= config.bin %> <%= command.id %> cifar/test --tasks recon,zeroshot,probe --probe-train cifar/train --classnames folder --metrics psnr --transform "resize(256,256,bicubic)"',
     },
     {
       description: "Two rows of VTP's model card",

@@ -18,6 +18,8 @@ export interface ModelScores {
   lpips?: number
   top1?: number
   top5?: number
+  probeLatents?: number
+  probeFeatures?: number
 }
 
 const COLUMNS = [
@@ -27,6 +29,8 @@ const COLUMNS = [
   { key: 'lpips', title: 'LPIPS ↓', digits: 4 },
   { key: 'top1', title: 'zero-shot top-1 ↑', digits: 2 },
   { key: 'top5', title: 'top-5 ↑', digits: 2 },
+  { key: 'probeLatents', title: 'probe on latents ↑', digits: 2 },
+  { key: 'probeFeatures', title: 'probe on CLS + patches ↑', digits: 2 },
 ] as const
 
 /** Throws usage error `unequal_sets` unless all scores are of the same images. */

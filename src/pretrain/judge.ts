@@ -60,11 +60,11 @@ export async function judgeCheckpoint(request: JudgeRequest): Promise<{ found: J
     parts.push(`zero-shot: ${shot.protocol}`)
   }
   if (request.probeTrain !== undefined) {
-    const probe = await evaluateRidge({ ...common, train: request.probeTrain, val: source })
-    if (stop?.aborted) return undefined
-    if (probe.latents !== null) found.probe_latents = probe.latents
-    if (probe.features !== null) found.probe_features = probe.features
-    parts.push(`ridge probes: ${transform}, ${probe.train} images to fit, ${probe.val} to test, best strength`)
+    const probe = await evaluateRidge({ ...common, train: request.probeTrain, source })
+    if (probe.interrupted) return undefined
+    found.probe_latents = probe.probeLatents
+    found.probe_features = probe.probeFeatures
+    parts.push(probe.protocol)
   }
   if (config.train_reconstruction) {
     const network = { dir: request.weights, cacheDir, device, signal: stop }

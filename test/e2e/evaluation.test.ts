@@ -226,6 +226,37 @@ describe('vtp eval-recon', () => {
     expect(more.models[0].ssim).toBeGreaterThan(0)
   })
 
+  it('ridge probes have columns of the same table; sets of other classes and a missing set are refused', async () => {
+    const out = path.join(dir, 'probed')
+    const probe = ['--tasks', 'zeroshot,probe', '--classnames', 'folder', '--transform', 'resize(32,32,bicubic)']
+    const made = await json(['eval', photos, ...probe, '--probe-train', photos, '--out', out])
+    expect(made.models).toMatchObject([{ model: 'vtp-nano', images: 12, probeLatents: 100, probeFeatures: 100 }])
+    expect(made.models[0].top1).toBeGreaterThanOrEqual(0)
+    expect(made.markdown).toMatch(
+      /\| probe on latents ↑ \| probe on CLS \+ patches ↑ \|\n.*\n.*\| 100\.00 \| 100\.00 \|/,
+    )
+    expect(made.markdown).toMatch(/ridge probes: resize\(32,32,bicubic\), 12 images to fit, 12 to judge/)
+    const again = await json(['eval', '--results', path.join(out, 'results.json')])
+    expect(again.markdown).toBe(made.markdown)
+    const missing = await json(['eval', photos, '--tasks', 'recon,probe'], {}, 2)
+    expect(missing.error.code).toBe('probe_train_missing')
+    const other = path.join(dir, 'other classes')
+    writePictures(path.join(other, 'unheard of'), 2)
+    const refused = await json(['eval', photos, ...probe, '--probe-train', other], {}, 2)
+    expect(refused.error.code).toBe('classes_mismatch')
+  })
+
+  it('images that cannot be read are left out of both sets of a probe, and counted', async () => {
+    const some = path.join(dir, 'some broken')
+    writePictures(some, 8)
+    const [folder] = readdirSync(some)
+    writeFileSync(path.join(some, folder!, 'empty.jpg'), '')
+    const args = ['eval', some, '--tasks', 'probe', '--probe-train', some]
+    const result = await json(args, {}, 1)
+    expect(result).toMatchObject({ exitReason: 'too_many_rejects', models: [{ images: 8, probeLatents: 100 }] })
+    await json([...args, '--max-bad', '20%'])
+  })
+
   it('encoder and decoder each have a precision, the protocol names both, and one table holds them apart', async () => {
     const results = async (name: string, ...precision: string[]) => {
       const out = path.join(dir, name)

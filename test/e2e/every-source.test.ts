@@ -198,6 +198,18 @@ const CASES: Case[] = [
     result: ({ models }) => (models as { images: number; psnr: number }[]).map(({ images, psnr }) => [images, psnr]),
   },
   {
+    command: 'eval --tasks probe',
+    args: (source) => ['eval', source, '--tasks', 'probe', '--probe-train', inDir('photos.tar')],
+    result: ({ models }) => probed(models),
+    needsLabels: true,
+  },
+  {
+    command: 'eval --probe-train',
+    args: (source) => ['eval', inDir('photos.tar'), '--tasks', 'probe', '--probe-train', source],
+    result: ({ models }) => probed(models),
+    needsLabels: true,
+  },
+  {
     command: 'eval-zeroshot',
     args: (source) => ['eval-zeroshot', source, '--classnames', names()],
     result: ({ images, top1, confusions }) => [images, top1, confusions],
@@ -226,6 +238,13 @@ const CASES: Case[] = [
     result: ({ images, fid }) => [images, fid],
   },
 ]
+const probed = (models: unknown): unknown[] =>
+  (models as Record<string, unknown>[]).map(({ images, probeLatents, probeFeatures }) => [
+    images,
+    probeLatents,
+    probeFeatures,
+  ])
+
 const PROBE = [
   ...['--epochs', '1', '--epoch-length', '1', '--batch-size', '4', '--blocks', '1', '--learning-rates', '0.1'],
 ]

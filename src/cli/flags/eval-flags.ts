@@ -69,7 +69,7 @@ export const PR_IMAGES_FLAG = Flags.integer({
 })
 
 const METRICS = ['psnr', 'ssim', 'lpips', 'rfid'] as const
-const TASKS = ['recon', 'zeroshot'] as const
+const TASKS = ['recon', 'zeroshot', 'probe'] as const
 const parseMetrics = (flag: string, text: string) => parseNames(flag, text, METRICS, 'metric')
 const parseTasks = (flag: string, text: string) => parseNames(flag, text, TASKS, 'task')
 const { weights: _, ...WITHOUT_WEIGHTS } = EVAL_FLAGS
@@ -197,6 +197,14 @@ export const EVAL_TABLE_FLAGS = declareFlags({
     helpValue: 'FILE|folder',
   }),
   templates: Flags.string({ summary: 'Zero-shot: file with the templates.', helpValue: 'FILE' }),
+  'probe-train': Flags.string({
+    summary: 'Probe: images with the same classes that ridge probes are fitted on.',
+    helpValue: 'SOURCE',
+  }),
+  transform: Flags.string({
+    summary: "Preprocessing of all tasks; default each task's own, as the official scripts.",
+    helpValue: 'SPEC',
+  }),
   precision: RUN_FLAGS.precision,
   'decoder-precision': DECODER_PRECISION_FLAG,
   out: Flags.string({

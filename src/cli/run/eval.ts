@@ -18,6 +18,7 @@ import { withoutResults } from '../terminal/terminal.js'
 import { runEvalZeroshot } from './eval-classes.js'
 import { writeJsonFile } from './eval-context.js'
 import { type EvalReconFlags, runEvalRecon } from './eval-recon.js'
+import { runRidge } from './eval-ridge.js'
 import { type ExitReason, worstReason } from './exit-reason.js'
 
 export type EvalCommandFlags = FlagValues<typeof EVAL_TABLE_FLAGS> & { source?: string }
@@ -37,6 +38,10 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
   const source = flags.source
   if (source === undefined && rows.length === 0)
     throw usageError('nothing_to_do', 'There is neither SOURCE nor --results', ['e.g. vtp eval photos --model nano'])
+  if (source !== undefined && flags.tasks.includes('probe') && flags['probe-train'] === undefined)
+    throw usageError('probe_train_missing', 'The task probe needs images that the probes are fitted on', [
+      'e.g. --probe-train photos/train, with the class folders of SOURCE',
+    ])
   // The tables of the single runs would only repeat what the table at the end says.
   const { terminal } = context
   const quiet: CommandContext = { ...context, terminal: withoutResults(terminal) }
@@ -72,9 +77,14 @@ async function runTask(
   flags: EvalCommandFlags & Pick<EvalReconFlags, 'kept'>,
   source: string,
   model: string,
-  task: 'recon' | 'zeroshot',
+  task: 'recon' | 'zeroshot' | 'probe',
   folder: string | undefined,
 ) {
+  if (task === 'probe') {
+    const result = await runRidge(context, { ...flags, source, model, train: flags['probe-train']! })
+    if (folder !== undefined && !result.interrupted) await writeJsonFile(path.join(folder, 'probe.json'), result)
+    return result
+  }
   if (task === 'zeroshot') {
     const out = folder === undefined ? undefined : path.join(folder, 'zeroshot.json')
     const stateDir = folder === undefined ? undefined : path.join(folder, '_zeroshot')

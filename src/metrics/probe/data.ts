@@ -9,6 +9,7 @@ import { SCRIPT_BLOCKS } from './heads.js'
 import { openImageFeatures } from './image-features.js'
 import { type FeatureBatch, type FeatureLayout, rowWidth } from './layout.js'
 import { type ListingIndex, openListingIndex } from './listing-index.js'
+import { matchClasses, otherClasses } from './match-classes.js'
 import type { ProbeRequest } from './request.js'
 import { createSampler } from './sampler.js'
 import { openStoredFeatures, type StoredFeatures } from './stored-features.js'
@@ -63,7 +64,7 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
     return listing
   }
   const [train, val] = [await list(request.train), await list(request.val)]
-  const inTrain = matchClasses(request, train, val)
+  const inTrain = matchClasses([request.train, train], [request.val, val])
   const features = await openImageFeatures(model, { ...request, blocks: mostBlocks(request) })
   closers.push(() => features.close())
   const sampler = createSampler(train.count, request.batchSize, request.seed)
@@ -103,27 +104,6 @@ export async function openImageData(request: ProbeRequest, closers: Closers): Pr
       yield* storedBatches(stored, Int32Array.from(labels), request.batchSize * 2, rejects)
     },
   }
-}
-
-function otherClasses(message: string): Error {
-  return usageError('classes_mismatch', message, ['give sets with the same classes'])
-}
-
-/** The training set's label for each label of the validation set: by names where both have them, else the same number. */
-function matchClasses(request: ProbeRequest, train: ListingIndex, val: ListingIndex): (label: number) => number {
-  const [known, names] = [train.names, val.names]
-  if (known && names) {
-    const labels = new Map(known.map((name, label) => [name, label]))
-    const strange = names.filter((name) => !labels.has(name))
-    if (strange.length === 0) return (label) => labels.get(names[label]!)!
-    const more = strange.length > 3 ? ` and ${strange.length - 3} more` : ''
-    throw otherClasses(
-      `${request.val} has classes that ${request.train} lacks: ${strange.slice(0, 3).join(', ')}${more}`,
-    )
-  }
-  if (val.classes > train.classes)
-    throw otherClasses(`${request.val} has ${val.classes} classes, ${request.train} has ${train.classes}`)
-  return (label) => label
 }
 
 async function* storedBatches(

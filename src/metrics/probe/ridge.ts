@@ -1,80 +1,180 @@
 /**
- * A quick look at what a model's outputs know of classes, for a training that is under way: ridge regression in closed
- * form on the bottleneck latents, and on CLS with the mean patch token, from one pass over each set.
+ * A quick look at what a model's outputs know of classes: ridge regression in closed form on the bottleneck latents, and
+ * on CLS with the mean patch token, from one pass over each set. For tables of models, and for a training that is under
+ * way.
  */
-import type { Device } from '../../engine/device.js'
+import { type Device, firstProvider } from '../../engine/device.js'
 import { openImageEncoder } from '../../engine/image-encoder.js'
 import { usageError } from '../../errors.js'
+import { parsePixelTransform } from '../../image/transform.js'
+import type { ListingFacts } from '../../io/sources/listing-report.js'
 import { type ImageModel, openModel, type Precision } from '../../model/index.js'
+import type { Reject } from '../../types.js'
+import { engineVersion } from '../../version.js'
 import { createFeatureFile, type TemporaryFeatureFile } from '../fid/feature-file.js'
 import { openMatrixProducts } from '../linalg/matmul.js'
-import { storeListing } from '../pass/listing.js'
+import { type StoredListing, storeListing } from '../pass/listing.js'
+import { noneReadable } from '../pass/none-readable.js'
 import { openPreparedSet } from '../pass/prepared-set.js'
+import type { PassRequest } from '../pass/request.js'
 import { type LabelledRows, ridgeProbe } from './closed-form.js'
+import { type Classes, matchClasses } from './match-classes.js'
 
-export interface RidgeRequest {
+export interface RidgeRequest extends Omit<PassRequest, 'checkpointSeconds' | 'kept'> {
+  /** Images with classes that the probes are fitted on. */
   train: string
-  val: string
+  /** Images of the same classes that they are judged on. */
+  source: string
   model: string
-  transform: string
+  /** Default: the model's for probes. */
+  transform?: string
   device: Device
   precision: Precision
   cacheDir: string
-  batchSize: number
-  /** Images of each set. */
-  limit?: number
-  maxPixels: number
-  stop?: AbortSignal
 }
 
-export interface RidgeOutcome {
-  /** Top-1 in percent with the best strength; null where the model lacks the output. */
-  latents: number | null
-  features: number | null
+export interface RidgeResult extends ListingFacts {
+  model: string
+  modelDigest: string
+  /** Of `source`. */
+  listingDigest: string
+  source: string
+  precision: Precision
+  /** Top-1 in percent with the best strength; absent where the model lacks the output. */
+  probeLatents?: number
+  /** On CLS with the mean patch. */
+  probeFeatures?: number
+  /** Images judged, and images fitted on. */
+  images: number
   train: number
-  val: number
+  rejects: Reject[]
+  protocol: string
+  interrupted: boolean
 }
 
 type Kind = 'latents' | 'features'
-type Sets = Partial<Record<Kind, LabelledRows>>
+interface Sets {
+  rows: Partial<Record<Kind, LabelledRows>>
+  images: number
+  rejects: Reject[]
+}
 type Closers = (() => Promise<unknown>)[]
 
 /** Latents above this many numbers are averaged over their grid: the regression is cubic in them. */
 export const MOST_LATENTS = 2048
 
-/** Throws usage error `no_label` where an image has no class. */
-export async function evaluateRidge(request: RidgeRequest): Promise<RidgeOutcome> {
+/**
+ * Throws usage errors `no_label` where an image has no class, `classes_mismatch`, `stdin_twice`,
+ * `no_features` for a model with neither latents nor CLS and patches, and `none_readable`.
+ */
+export async function evaluateRidge(request: RidgeRequest): Promise<RidgeResult> {
+  const { cacheDir, device, precision, stop, onNote } = request
   const closers: Closers = []
   try {
-    const model = await openModel(request.model, { cacheDir: request.cacheDir, signal: request.stop })
+    if (request.train === '-' && request.source === '-')
+      throw usageError('stdin_twice', 'SOURCE and --probe-train cannot both be the standard input', [
+        'write one of the lists to a file',
+      ])
+    const open = async (spec: string): Promise<StoredListing> => {
+      const listing = await storeListing(spec, { ...request, signal: stop })
+      closers.push(() => listing.close())
+      return listing
+    }
+    const fitted = await open(request.train)
+    const judged = await open(request.source)
+    const inTrain = matchClasses([request.train, await classesOf(fitted)], [request.source, await classesOf(judged)])
+    const model = await openModel(request.model, { cacheDir, onNote, signal: stop })
     closers.push(() => model.close())
-    const train = await readFeatures(model, request.train, request, closers)
-    const val = await readFeatures(model, request.val, request, closers)
-    const products = await openMatrixProducts(request.cacheDir, request.device.cores)
-    closers.push(() => products.close())
-    const labels = (Object.values(train)[0] as LabelledRows).labels
-    const classes = labels.reduce((most, label) => Math.max(most, label), 0) + 1
-    const top1 = async (kind: Kind): Promise<number | null> =>
-      train[kind] && val[kind] ? (await ridgeProbe(train[kind], val[kind], classes, products)).best : null
-    const outcome = { latents: await top1('latents'), features: await top1('features') }
-    return { ...outcome, train: labels.length, val: (Object.values(val)[0] as LabelledRows).labels.length }
+    const transform = parsePixelTransform(request.transform ?? model.transform('probe')).spec
+    const train = await readFeatures(model, fitted, { ...request, transform }, closers)
+    const val = await readFeatures(model, judged, { ...request, transform, classOf: inTrain }, closers)
+    const interrupted = stop?.aborted ?? false
+    const rejects = [...train.rejects, ...val.rejects]
+    if (!interrupted)
+      for (const [set, spec] of [[train, request.train] as const, [val, request.source] as const])
+        if (set.images === 0) throw noneReadable(spec, set.rejects.length, set.rejects[0])
+    const found = interrupted ? {} : await fitProbes(train, val, cacheDir, device, closers)
+    return {
+      ...judged.facts,
+      model: model.name,
+      modelDigest: model.digest,
+      listingDigest: await judged.keysDigest(),
+      source: judged.source.uri,
+      precision,
+      ...found,
+      images: val.images,
+      train: train.images,
+      rejects,
+      protocol: [
+        `ridge probes: ${transform}, ${train.images} images to fit, ${val.images} to judge`,
+        `on centred latents${widthOf(train, 'latents') === undefined ? '' : ` (${widthOf(train, 'latents')} numbers)`} and on CLS with the mean patch, best strength`,
+        `encoder ${precision}, ${firstProvider(device)}, ${engineVersion()}`,
+      ].join('; '),
+      interrupted,
+    }
   } finally {
     for (const close of closers.reverse()) await close().catch(() => {})
   }
 }
 
-async function readFeatures(model: ImageModel, source: string, request: RidgeRequest, closers: Closers): Promise<Sets> {
-  const { device, precision, transform, batchSize, limit, maxPixels, stop } = request
-  const listing = await storeListing(source, { limit, signal: stop })
-  closers.push(() => listing.close())
+const widthOf = ({ rows }: Sets, kind: Kind): number | undefined => rows[kind]?.layout.dim
+
+/** Checks labels before anything slow. */
+async function classesOf(listing: StoredListing): Promise<Classes> {
+  const { classes: names } = listing.source
+  let classes = names?.length ?? 0
+  for await (const { uri, label, at } of listing.entries(0)) {
+    if (at.kind !== 'bad' && label === undefined)
+      throw usageError('no_label', `${uri} has no label`, ['give class folders, or a list with labels'])
+    classes = Math.max(classes, (label ?? -1) + 1)
+  }
+  return { classes, names: classes > 0 ? names : undefined }
+}
+
+async function fitProbes(
+  train: Sets,
+  val: Sets,
+  cacheDir: string,
+  { cores }: Device,
+  closers: Closers,
+): Promise<Pick<RidgeResult, 'probeLatents' | 'probeFeatures'>> {
+  const products = await openMatrixProducts(cacheDir, cores)
+  closers.push(() => products.close())
+  const top1 = async (kind: Kind): Promise<number | undefined> => {
+    const [from, on] = [train.rows[kind], val.rows[kind]]
+    if (!from || !on) return undefined
+    const classes = from.labels.reduce((most, label) => Math.max(most, label), 0) + 1
+    return (await ridgeProbe(from, on, classes, products)).best
+  }
+  const [probeLatents, probeFeatures] = [await top1('latents'), await top1('features')]
+  return {
+    ...(probeLatents === undefined ? {} : { probeLatents }),
+    ...(probeFeatures === undefined ? {} : { probeFeatures }),
+  }
+}
+
+/** Ends early when stopped. */
+async function readFeatures(
+  model: ImageModel,
+  listing: StoredListing,
+  request: RidgeRequest & { transform: string; classOf?: (label: number) => number },
+  closers: Closers,
+): Promise<Sets> {
+  const { device, precision, transform, batchSize, maxPixels, stop, onImages, classOf = (label) => label } = request
   const set = await openPreparedSet(listing, { transform, batchSize, threads: device.cores, maxPixels })
   closers.push(() => set.close())
   const size = set.transform
   const names = model.outputs(size).map(({ name }) => name)
   const outputs = (['latents', 'cls', 'patches'] as const).filter((name) => names.includes(name))
+  const pooled = names.includes('cls') && names.includes('patches')
+  if (!pooled && !names.includes('latents'))
+    throw usageError('no_features', `${model.name} has neither latents nor cls and patches`, [
+      'probe its features with `vtp eval-probe`',
+    ])
   const encoder = await openImageEncoder(model, { device, precision, size, outputs, images: batchSize })
   closers.push(() => encoder.close())
   const labels: number[] = []
+  const rejects: Reject[] = []
   const files: Partial<Record<Kind, TemporaryFeatureFile>> = {}
   const append = async (kind: Kind, rows: Float32Array, count: number): Promise<void> => {
     let file = files[kind]
@@ -85,31 +185,27 @@ async function readFeatures(model: ImageModel, source: string, request: RidgeReq
     }
     await file.append(rows)
   }
-  for await (const batch of set.batches(0)) {
-    stop?.throwIfAborted()
-    if (batch.count > 0) {
-      const { tensors } = await encoder.encode(batch.data as Uint8Array, batch.count)
+  for await (const { data, count, entries, rejects: bad, release } of set.batches(0)) {
+    if (stop?.aborted) break
+    rejects.push(...bad)
+    if (count > 0) {
+      const { tensors } = await encoder.encode(data as Uint8Array, count)
       const of = (name: string): Float32Array => tensors[name] as Float32Array
-      if (names.includes('latents'))
-        await append('latents', latentRows(of('latents'), batch.count, encoder), batch.count)
-      if (names.includes('cls') && names.includes('patches'))
-        await append('features', featureRows(of('cls'), of('patches'), batch.count), batch.count)
-      for (const { label, uri } of batch.entries) {
-        if (label === undefined)
-          throw usageError('no_label', `${uri} has no label`, ['give class folders, or a list with labels'])
-        labels.push(label)
-      }
+      if (names.includes('latents')) await append('latents', latentRows(of('latents'), count, encoder), count)
+      if (pooled) await append('features', featureRows(of('cls'), of('patches'), count), count)
+      labels.push(...entries.map(({ label }) => classOf(label!)))
     }
-    batch.release()
+    release()
+    onImages?.(labels.length + rejects.length, set.total, rejects.length)
   }
-  const sets: Sets = {}
+  const rows: Sets['rows'] = {}
   for (const [kind, file] of Object.entries(files) as [Kind, TemporaryFeatureFile][])
-    sets[kind] = {
+    rows[kind] = {
       file,
       labels: Int32Array.from(labels),
       layout: { dim: file.dims, blocks: 1, vector: 'pooled vector', patches: false },
     }
-  return sets
+  return { rows, images: labels.length, rejects }
 }
 
 function latentRows(
