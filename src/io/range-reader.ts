@@ -74,16 +74,20 @@ async function openRemote(uri: string): Promise<RangeReader> {
 }
 
 /** Small reads in ascending order, served from windows of the reader. */
-export function windowed(reader: RangeReader): (offset: number, size: number) => Promise<Buffer> {
+export function windowed({
+  windowBytes,
+  read,
+}: {
+  windowBytes: number
+  read(offset: number, size: number): Promise<Uint8Array>
+}): (offset: number, size: number) => Promise<Buffer> {
   let start = 0
   let window: Buffer = Buffer.alloc(0)
   return async (offset, size) => {
     if (offset < start || offset + size > start + window.length) {
-      const wanted = Math.max(size, reader.windowBytes)
-      if (offset + size > start + window.length || offset < start) {
-        start = offset
-        window = await reader.read(offset, wanted)
-      }
+      const bytes = await read(offset, Math.max(size, windowBytes))
+      start = offset
+      window = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
     }
     return window.subarray(offset - start, offset - start + size)
   }

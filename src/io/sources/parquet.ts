@@ -1,7 +1,7 @@
 /**
  * Parquet files with images (table.ts says which columns count). Rows are listed from the columns of labels,
- * captions and metadata only; image bytes are read one row group at a time, the last few being kept. A file
- * cannot claim more rows than its bytes may hold.
+ * captions and metadata only; image bytes are read page by page, and the pages used last are kept. A file cannot
+ * claim more rows than its bytes may hold.
  */
 import path from 'node:path'
 import {
@@ -11,12 +11,12 @@ import {
   parquetReadObjects,
   parquetSchema,
   type RowGroup,
-  type SchemaTree,
 } from 'hyparquet'
-import { compressors } from 'hyparquet-compressors'
 import { mapOrdered } from '../../async/map-ordered.js'
 import { errorText, usageError, VtpError } from '../../errors.js'
 import { RejectError, type Source } from '../../types.js'
+import { type ByteCache, createByteCache } from '../byte-cache.js'
+import { decompressors } from '../parquet/decompressors.js'
 import { openRangeReader, type RangeReader } from '../range-reader.js'
 import type { NamedEntry } from './class-names.js'
 import { absolutePath, commonFolder } from './common-folder.js'
@@ -24,19 +24,12 @@ import { type DataRecord, topField } from './fields.js'
 import { finishListing } from './finish-listing.js'
 import { createListingReport, type ListingReport } from './listing-report.js'
 import type { SourceOptions } from './options.js'
-import {
-  type ChosenColumns,
-  chooseColumns,
-  hubFeatures,
-  imageOfRow,
-  readTableImage,
-  rowFields,
-  type TableColumn,
-} from './table.js'
+import { type ImageColumn, openImageColumn } from './parquet-image.js'
+import { leafPaths, tableColumn } from './parquet-schema.js'
+import { type ChosenColumns, chooseColumns, hubFeatures, readTableImage, rowFields } from './table.js'
 
-/** Row groups whose images are kept, and the bytes that they take: reads come in order, from one or two at a time. */
-const CACHED_GROUPS = 3
-const CACHED_BYTES = 64 * 2 ** 20
+/** Bytes of pages that are kept: reads come in order, from a few pages at a time. */
+const CACHED_BYTES = 32 * 2 ** 20
 /** Files whose footers are read at once while listing. */
 const FILES_AT_ONCE = 8
 /** Rows that need no bytes of their own: small files. */
@@ -48,8 +41,7 @@ interface ImageFile {
   reader: RangeReader
   metadata: FileMetaData
   columns: ChosenColumns
-  /** The column that is read for the image. */
-  imageTop: string
+  images: ImageColumn
   /** First row of each row group. */
   starts: number[]
 }
@@ -64,30 +56,13 @@ export async function openParquet(specs: string[], options: SourceOptions): Prom
     let file = files.get(name)
     if (!file) {
       const fields = { ...options.fields, ...(column === undefined ? {} : { image: column }) }
-      file = openImageFile(name, { ...options, fields }, report)
+      file = openImageFile(name, { ...options, fields }, report, cache)
       file.catch(() => {})
       files.set(name, file)
     }
     return file
   }
-  const cache = new Map<string, { rows: Promise<unknown[]>; bytes: number }>()
-
-  const group = (file: ImageFile, index: number): Promise<unknown[]> => {
-    const key = `${file.path} ${index}`
-    const found = cache.get(key)
-    if (found) return found.rows
-    const bytes = imageBytes(file.metadata.row_groups[index]!, file.imageTop)
-    // Room is made first: whoever reads from an older group holds it until that is done.
-    const taken = (): number => [...cache.values()].reduce((sum, one) => sum + one.bytes, bytes)
-    while (cache.size >= CACHED_GROUPS || (cache.size > 0 && taken() > CACHED_BYTES))
-      cache.delete(cache.keys().next().value!)
-    const rows = readColumns(file, [file.imageTop], index).then((objects) =>
-      objects.map((row) => imageOfRow(row, file.columns.image)),
-    )
-    rows.catch(() => cache.delete(key))
-    cache.set(key, { rows, bytes })
-    return rows
-  }
+  const cache = createByteCache(CACHED_BYTES)
 
   async function* entries(signal?: AbortSignal): AsyncGenerator<NamedEntry> {
     const base = commonFolder(order)
@@ -154,7 +129,7 @@ export async function openParquet(specs: string[], options: SourceOptions): Prom
         const file = await openFile(at.path, at.column)
         if (at.etag !== undefined && file.reader.etag !== at.etag)
           throw new RejectError('changed', 'read', 'the file is not the one that was listed (its ETag differs)')
-        value = (await group(file, at.rowGroup))[at.row]
+        value = await file.images.value(at.rowGroup, at.row)
       } catch (error) {
         throw readError(error, at.rowGroup)
       }
@@ -198,10 +173,23 @@ async function readColumns(file: ImageFile, columns: string[], group: number): P
   const rowStart = file.starts[group]!
   const rowEnd = rowStart + Number(file.metadata.row_groups[group]!.num_rows)
   const { buffer, metadata } = file
-  return parquetReadObjects({ file: buffer, metadata, columns, rowStart, rowEnd, compressors, utf8: false })
+  return parquetReadObjects({
+    file: buffer,
+    metadata,
+    columns,
+    rowStart,
+    rowEnd,
+    compressors: decompressors,
+    utf8: false,
+  })
 }
 
-async function openImageFile(file: string, options: SourceOptions, report: ListingReport): Promise<ImageFile> {
+async function openImageFile(
+  file: string,
+  options: SourceOptions,
+  report: ListingReport,
+  cache: ByteCache,
+): Promise<ImageFile> {
   let reader: RangeReader | undefined
   try {
     const opened = await openRangeReader(file)
@@ -233,7 +221,8 @@ async function openImageFile(file: string, options: SourceOptions, report: Listi
       starts.push(rows)
       rows += checkedRows(rowGroup, imageTop, opened.size, starts.length - 1)
     }
-    return { path: file, buffer, reader, metadata, columns, imageTop, starts }
+    const images = openImageColumn(opened, columns.image, { rowGroups: metadata.row_groups, schema: tree, cache })
+    return { path: file, buffer, reader, metadata, columns, images, starts }
   } catch (error) {
     await reader?.close()
     if (error instanceof VtpError) throw error
@@ -272,37 +261,4 @@ function checkedRows({ num_rows, columns }: RowGroup, image: string, fileBytes: 
   if (!(rows >= 0) || rows > bytes + ROWS_FOR_FREE)
     throw new Error(`row group ${group} claims ${rows} rows, and has ${bytes} bytes of images`)
   return rows
-}
-
-/** Bytes of a group's images as they are stored. */
-function imageBytes({ columns }: RowGroup, image: string): number {
-  const sizes = columns.map(({ meta_data }) =>
-    meta_data?.path_in_schema[0] === image ? Number(meta_data.total_uncompressed_size) : 0,
-  )
-  return sizes.reduce((a, b) => a + b, 0)
-}
-
-/** Paths of the columns that hold values. Throws an Error for a schema without names. */
-function leafPaths({ children, path: names }: SchemaTree): string[][] {
-  if (names.some((name) => typeof name !== 'string')) throw new Error('the schema has a column without a name')
-  return children.length > 0 ? children.flatMap(leafPaths) : [names]
-}
-
-function isText({ element }: SchemaTree): boolean {
-  return element.converted_type === 'UTF8' || element.logical_type?.type === 'STRING'
-}
-
-function tableColumn(tree: SchemaTree): TableColumn {
-  const { element, children } = tree
-  const { name } = element
-  const bytes = (child: SchemaTree): boolean => child.element.type === 'BYTE_ARRAY' && !isText(child)
-  const repeated = element.repetition_type === 'REPEATED'
-  if (children.some((child) => child.element.name === 'bytes' && bytes(child))) return { name, kind: 'image' }
-  if (children.length > 0 || repeated) return { name, kind: 'other' }
-  if (isText(tree)) return { name, kind: 'text' }
-  if (element.type === 'BYTE_ARRAY') {
-    const number = element.converted_type === 'DECIMAL' || element.logical_type?.type === 'DECIMAL'
-    return { name, kind: number || element.converted_type === 'JSON' ? 'scalar' : 'bytes' }
-  }
-  return { name, kind: element.type === 'FIXED_LEN_BYTE_ARRAY' && !element.converted_type ? 'other' : 'scalar' }
 }

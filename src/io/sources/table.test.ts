@@ -84,6 +84,8 @@ it('columns are chosen by their usual names, or by flags, also inside of structs
   expect(nested.entries.map(({ label, at }) => [label, 'column' in at && at.column])).toEqual(
     [10, 11, 12, 13].map((label) => [label, 'jpg']),
   )
+  for (const name of ['hub.parquet', 'saved'])
+    expect(await images(await open(name, { fields: { image: 'img.bytes' } }))).toEqual([0, 1, 2, 3])
   const large = await open('odd.parquet', { fields: { label: 'hash' } })
   expect(large.source.notes).toContainEqual(expect.objectContaining({ code: 'label_range', count: 4 }))
 })
