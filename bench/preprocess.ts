@@ -1,9 +1,10 @@
 /**
  * Preprocessing per core: what a run does with one core, decoding alone and resizing alone, against Pillow with
  * torchvision, for the transforms of the reference protocols and for three sizes made of the photographs in
- * SOURCE: thumbnails of 64×64, as they are, and mosaics of 4000×3000.
+ * SOURCE: thumbnails of 64×64, as they are, and mosaics of 4000×3000. With `--format webp` all of them are lossy WebP
+ * of quality 80.
  *
- *   VTP_PYTHON=/path/to/python npx tsx bench/preprocess.ts SOURCE [--limit N] [--rounds N]
+ *   VTP_PYTHON=/path/to/python npx tsx bench/preprocess.ts SOURCE [--format jpeg|webp] [--limit N] [--rounds N]
  *
  * VTP_PYTHON is a Python with Pillow and torchvision; without it only our side runs. Each side is one process,
  * held on one core where there is `taskset`. Two ratios are printed: by the clock, and by the processor time of
@@ -16,7 +17,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { decodeImage } from '../src/image/decode.js'
 import { resizePillow, resizeReference } from '../src/image/resize.js'
 import { interleave, median, pairedRatio, printTable } from './support/measure.js'
@@ -24,10 +25,16 @@ import type { PreprocessJob } from './support/preprocess-vtp.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { limit: { type: 'string', default: '150' }, rounds: { type: 'string', default: '5' } },
+  options: {
+    format: { type: 'string', default: 'jpeg' },
+    limit: { type: 'string', default: '150' },
+    rounds: { type: 'string', default: '5' },
+  },
 })
 const [source] = positionals
-if (!source) throw new Error('usage: npx tsx bench/preprocess.ts SOURCE [--limit N] [--rounds N]')
+const isWebp = values.format === 'webp'
+if (!source || !(isWebp || values.format === 'jpeg'))
+  throw new Error('usage: npx tsx bench/preprocess.ts SOURCE [--format jpeg|webp] [--limit N] [--rounds N]')
 const photographs = readdirSync(source, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile() && /\.jpe?g$/i.test(entry.name))
   .map((entry) => path.resolve(entry.parentPath, entry.name))
@@ -40,11 +47,16 @@ const SPECS = ['resize(256,256,bilinear)', 'resize(256,bicubic)|center-crop(224)
 const MOSAICS = 4
 const [TILES, TILE_WIDTH, TILE_HEIGHT] = [8, 500, 375]
 
-async function writeThumbnails(folder: string): Promise<string[]> {
+const encoded = (image: Sharp): Sharp => (isWebp ? image.webp({ quality: 80 }) : image.jpeg({ quality: 90 }))
+
+/** The photographs, changed and in the chosen format. */
+async function writePhotographs(name: string, change: (image: Sharp) => Sharp): Promise<string[]> {
+  const folder = path.join(scratch, name)
+  mkdirSync(folder)
   return Promise.all(
     photographs.map(async (file, i) => {
-      const to = path.join(folder, `${i}.jpg`)
-      await sharp(file).toColourspace('srgb').resize(64, 64).jpeg({ quality: 90 }).toFile(to)
+      const to = path.join(folder, String(i))
+      await encoded(change(sharp(file).toColourspace('srgb'))).toFile(to)
       return to
     }),
   )
@@ -61,14 +73,11 @@ async function writeMosaic(file: string, first: number): Promise<void> {
     top: Math.floor(i / TILES) * TILE_HEIGHT,
   }))
   const blank = { width: TILES * TILE_WIDTH, height: TILES * TILE_HEIGHT, channels: 3 as const, background: 'black' }
-  await sharp({ create: blank })
-    .composite(await Promise.all(tiles))
-    .jpeg({ quality: 90 })
-    .toFile(file)
+  await encoded(sharp({ create: blank }).composite(await Promise.all(tiles))).toFile(file)
 }
 
 async function writeMosaics(folder: string): Promise<string[]> {
-  const files = Array.from({ length: MOSAICS }, (_, i) => path.join(folder, `mosaic-${i}.jpg`))
+  const files = Array.from({ length: MOSAICS }, (_, i) => path.join(folder, `mosaic-${i}`))
   for (const [i, file] of files.entries()) await writeMosaic(file, i * TILES * TILES)
   return files
 }
@@ -101,10 +110,9 @@ const sides = {
   ...(process.env.VTP_PYTHON && { Pillow: await startSide(process.env.VTP_PYTHON, [support('preprocess.py')]) }),
 }
 
-mkdirSync(path.join(scratch, 'thumbnails'))
 const sets: Record<string, string[]> = {
-  'thumbnails 64×64': await writeThumbnails(path.join(scratch, 'thumbnails')),
-  'as they are': photographs,
+  'thumbnails 64×64': await writePhotographs('thumbnails', (image) => image.resize(64, 64)),
+  'as they are': isWebp ? await writePhotographs('photographs', (image) => image) : photographs,
   'mosaics 4000×3000': await writeMosaics(scratch),
 }
 const jobs: { set: string; kind: PreprocessJob['kind']; transform: string }[] = Object.keys(sets).flatMap((set) => [

@@ -1,9 +1,9 @@
 /**
  * Bytes → 8-bit RGB, equal to Pillow's `Image.open(f).convert('RGB')`: EXIF orientation and ICC profiles
  * are ignored, alpha and transparency dropped without compositing, the first frame taken, 16-bit grey
- * clipped at 255. JPEG, PNG and WebP go through sharp (libjpeg-turbo, libpng, libwebp), on request most JPEGs
- * through the decoder of jpeg/, which gives the same pixels in less time; TIFF, BMP, GIF and PPM, whose details
- * differ in sharp, have decoders here. docs/preprocessing.md lists what differs.
+ * clipped at 255. JPEG, PNG and WebP go through sharp (libjpeg-turbo, libpng, libwebp), on request most JPEGs and
+ * lossy WebP through the decoders of jpeg/ and webp/, which give the same pixels in less time; TIFF, BMP, GIF and
+ * PPM, whose details differ in sharp, have decoders here. docs/preprocessing.md lists what differs.
  */
 import type { Sharp } from 'sharp'
 import { RejectError, type RgbImage } from '../types.js'
@@ -25,8 +25,8 @@ import { decodeLossyWebp } from './webp/decode-lossy.js'
 export { DEFAULT_LIMITS, type DecodeLimits }
 
 /**
- * `pool`: sharp decodes in libuv's threads, and the calling thread stays free. `here`: JPEGs are decoded on
- * the calling thread, in half the processor time; for threads that have nothing else to do.
+ * `pool`: sharp decodes in libuv's threads, and the calling thread stays free. `here`: JPEGs and lossy WebP are
+ * decoded on the calling thread, in half the processor time; for threads that have nothing else to do.
  */
 export type DecodePlace = 'pool' | 'here'
 
@@ -73,7 +73,7 @@ function checkScans({ width, height, scans }: JpegFrame): void {
 }
 
 /**
- * Decodes one image. `here` is for JPEGs decoded on this thread: the part that is wanted, and where pixels go. Throws
+ * Decodes one image. `here` is for what is decoded on this thread: the part that is wanted, and where pixels go. Throws
  * RejectError (stage `decode`) for anything wrong with it.
  */
 export async function decodeImage(

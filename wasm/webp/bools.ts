@@ -10,7 +10,7 @@ const SLACK: usize = 8192
 /** The next bits, from the top; `count` of them are valid. */
 export let value: u64 = 0
 export let count: i32 = 0
-/** The size of the interval, less one: 127 to 254. */
+/** The size of the interval, 1 to 255; value and size are shifted when the next bit is read. */
 export let range: u32 = 0
 /** Where the next eight bytes are loaded. */
 export let next: usize = 0
@@ -46,7 +46,7 @@ export function openPartition(index: i32, from: i32, bytes: i32): bool {
   end = next - bytes
   value = 0
   count = 0
-  range = 254
+  range = 255
   closePartition(index)
   return bytes > 0 && load<u8>(next, 7) < 255
 }
@@ -81,23 +81,48 @@ export function setState(newValue: u64, newCount: i32, newRange: u32, newNext: u
   next = newNext
 }
 
+/** How far the state is shifted before the next bit: until the interval has 128 to 255 values again. */
+@inline
+export function shiftOf(size: u32): u32 {
+  return clz(size) - 24
+}
+
+/**
+ * How many of the interval's values stand for 0, which has `probability` out of 256: one more than
+ * (((size << shift) - 1) * probability) >> 8, in an order in which the product does not wait for the shift.
+ */
+@inline
+export function zerosOf(size: u32, shift: u32, probability: u32): u32 {
+  return (((size * probability) << shift) + 256 - probability) >> 8
+}
+
+/** The place of the value in the interval. */
+@inline
+export function topOf(v: u64): u32 {
+  return <u32>(v >> 56)
+}
+
+/** Where the values that stand for 1 begin. */
+@inline
+export function boundOf(zeros: u32): u64 {
+  return <u64>zeros << 56
+}
+
 /** The next bit, which is 0 with `probability` out of 256. */
 export function readBit(probability: u32): u32 {
-  let v = value
-  let n = count
+  const shift = shiftOf(range)
+  let v = value << shift
+  let n = count - shift
   if (n < 16) {
     v |= load<u64>(next) >> n
     next -= (63 - n) >> 3
     n |= 56
   }
-  const split = (range * probability) >> 8
-  const bound = <u64>(split + 1) << 56
-  const bit: bool = v >= bound
-  const size = bit ? range - split : split + 1
-  const shift = clz(size) - 24
-  range = (size << shift) - 1
-  value = (v - (bit ? bound : 0)) << shift
-  count = n - shift
+  const zeros = zerosOf(range, shift, probability)
+  const bit: bool = topOf(v) >= zeros
+  range = bit ? (range << shift) - zeros : zeros
+  value = bit ? v - boundOf(zeros) : v
+  count = n
   return bit
 }
 

@@ -10,7 +10,7 @@ import { openHalving, planeOf, takeRow } from '../pixels/halve'
 import { reserve, resetMemory } from '../pixels/reserve'
 import { LINE_SLACK } from '../pixels/rgb'
 import { addRows, widenLine } from '../pixels/upsample'
-import { BLOCKS } from './blocks'
+import { clearBlocks } from './blocks'
 import { closePartition, isOverrun, openFrame, openPartition, roomFor, usePartition } from './bools'
 import { writeColourPlanes, writeColourRow } from './colour'
 import { filterNormally, filterSimply } from './filter'
@@ -128,7 +128,7 @@ export function choosePart(x: i32, y: i32, partWidth: i32, partHeight: i32, coun
 /** Call it when the frame's bytes are there. `modeBytes`: length of its first partition. False: give up. */
 export function start(frameBytes: i32, modeBytes: i32): bool {
   openFrame(frame, frameBytes, room)
-  memory.fill(BLOCKS, 0, 25 * 32)
+  clearBlocks()
   if (!openPartition(0, 0, modeBytes)) return false
   usePartition(0)
   partitions = readFrameHeader()
@@ -206,7 +206,7 @@ function readRow(): bool {
     if (hasResidual) strength |= INNER_EDGES
     store<u32>(strengths + (x << 2), strength)
     if (isSeen) makePixels(x, mode, hasBlocks, hasResidual)
-    else if (hasResidual) memory.fill(BLOCKS, 0, 25 * 32)
+    else if (hasResidual) clearBlocks()
   }
   // The last macroblock of the next row has no other pixels to its upper right.
   const corner = luma + stride * (LUMA_ROW - 1) + mbsPerRow * 16

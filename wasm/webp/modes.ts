@@ -1,5 +1,5 @@
 /** How the macroblocks of a row are predicted (RFC 6386, sections 8 and 11) and whether they have coefficients. */
-import { isOverrun, readBit } from './bools'
+import { boundOf, count, isOverrun, next, range, readBit, setState, shiftOf, topOf, value, zerosOf } from './bools'
 import { codedProbability, hasSegmentMap, hasSkips, SEGMENT_PROBABILITIES } from './header'
 import { DC, HORIZONTAL, MODE_PROBABILITIES, MODE_TREE, TRUE_MOTION, VERTICAL } from './tables'
 
@@ -55,20 +55,39 @@ function readChromaMode(): i32 {
 }
 
 function readBlockModes(to: usize, above: usize): void {
+  let v = value
+  let n = count
+  let size = range
+  let at = next
   for (let y = 0; y < 4; y++, to += 4) {
     let mode: i32 = load<u8>(LEFT + y)
     for (let x = 0; x < 4; x++) {
-      mode = readBlockMode(MODE_PROBABILITIES + (<i32>load<u8>(above + x) * 10 + mode) * 9)
+      const p = MODE_PROBABILITIES + (<i32>load<u8>(above + x) * 10 + mode) * 9
+      let node: i32 = 0
+      do {
+        const shift = shiftOf(size)
+        v <<= shift
+        n -= shift
+        if (n < 16) {
+          v |= load<u64>(at) >> n
+          at -= (63 - n) >> 3
+          n |= 56
+        }
+        const zeros = zerosOf(size, shift, load<u8>(p + node))
+            if (topOf(v) < zeros) {
+          size = zeros
+          node = load<u8>(MODE_TREE + (node << 1))
+        } else {
+          v -= boundOf(zeros)
+          size = (size << shift) - zeros
+          node = load<u8>(MODE_TREE + (node << 1), 1)
+        }
+      } while (node < 128)
+      mode = node - 128
       store<u8>(above + x, <u8>mode)
     }
     store<u32>(to, load<u32>(above))
     store<u8>(LEFT + y, <u8>mode)
   }
-}
-
-function readBlockMode(probabilities: usize): i32 {
-  let node: i32 = 0
-  do node = load<u8>(MODE_TREE + (node << 1) + readBit(load<u8>(probabilities + node)))
-  while (node < 128)
-  return node - 128
+  setState(v, n, size, at)
 }

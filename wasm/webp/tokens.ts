@@ -3,8 +3,8 @@
  * says what its inverse transform has to look at; the codes are those of libwebp, whose transforms differ where
  * numbers are too large for 16 bits.
  */
-import { ANYTHING, BLOCK_BYTES, BLOCKS, CODES, DC_BLOCK, FIRST_THREE } from './blocks'
-import { count, next, range, readBit, setState, value } from './bools'
+import { ANYTHING, BLOCK_BYTES, BLOCKS, CODES, FIRST_THREE } from './blocks'
+import { boundOf, count, next, range, readBit, setState, shiftOf, topOf, value, zerosOf } from './bools'
 import {
   CHROMA,
   CONTEXT_BYTES,
@@ -19,9 +19,21 @@ import {
 import { ZIGZAG } from './tables'
 import { transformDc } from './transform'
 
-/** Which of the last blocks had coefficients, as bits: four of luma, two of each chroma, luma's DC. */
+/** Numbers of blocks: luma's DC, luma from 0 on, chroma. */
+const DC_BLOCK: i32 = -1
+const CHROMA_BEGIN: i32 = 16
+const CHROMA_END: i32 = 24
+
+/**
+ * Which of the last blocks had coefficients, as bits: four of luma, two of each chroma, luma's DC. By the number of a
+ * block, the bit of its column and that of its row.
+ */
 const DC_BIT: i32 = 256
-/** That of the macroblock to the left. */
+const BITS_ABOVE: usize = memory.data<u8>([8, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7])
+const BITS_LEFT: usize = memory.data<u8>([8, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7])
+const ABOVE_BIT: usize = BITS_ABOVE + 1
+const LEFT_BIT: usize = BITS_LEFT + 1
+/** Those of the macroblock to the left. */
 let leftBits: i32 = 0
 
 /** Call it at the start of a row. */
@@ -37,151 +49,150 @@ export function skipTokens(above: usize, hasBlocks: bool): void {
   store<u16>(above, load<u16>(above) & kept)
 }
 
-/** Reads a macroblock's coefficients into BLOCKS and CODES. False if there are none. */
+/**
+ * Reads a macroblock's coefficients into BLOCKS and CODES. False if there are none. The decoder's state is kept in
+ * locals from block to block: this is where most of the time goes.
+ */
 export function readTokens(above: usize, hasBlocks: bool, quantisers: usize): bool {
   let top: i32 = load<u16>(above)
   let left = leftBits
-  let first = 0
-  let kind = LUMA
-  if (!hasBlocks) {
-    const context = (top >> 8) + (left >> 8)
-    const end = readBlock(LUMA_DC, context, quantisers + QUANTISER_BYTES, 0, DC_BLOCK)
-    top = end > 0 ? top | DC_BIT : top & ~DC_BIT
-    left = end > 0 ? left | DC_BIT : left & ~DC_BIT
-    if (end > 0) transformDc(DC_BLOCK, BLOCKS, end > 1)
-    first = 1
-    kind = LUMA_WITHOUT_DC
-  }
   let any: i32 = 0
-  for (let i = 0; i < 16; i++) {
-    const x = i & 3
-    const y = i >> 2
-    const to = BLOCKS + i * BLOCK_BYTES
+  let v = value
+  let n = count
+  let size = range
+  let at = next
+  // Luma's DC, where it has a block, then luma, then chroma.
+  let probabilities = PROBABILITIES + LUMA_DC * KIND_BYTES
+  let quantiser = quantisers + QUANTISER_BYTES
+  let first = 0
+  for (let block = hasBlocks ? 0 : DC_BLOCK; block < CHROMA_END; block++) {
+    if (block == 0) {
+      probabilities = PROBABILITIES + (hasBlocks ? LUMA : LUMA_WITHOUT_DC) * KIND_BYTES
+      quantiser = quantisers
+      first = i32(!hasBlocks)
+    } else if (block == CHROMA_BEGIN) {
+      probabilities = PROBABILITIES + CHROMA * KIND_BYTES
+      quantiser = quantisers + 2 * QUANTISER_BYTES
+      first = 0
+    }
+    const to = BLOCKS + block * BLOCK_BYTES
+    const x = <i32>load<u8>(ABOVE_BIT + block)
+    const y = <i32>load<u8>(LEFT_BIT + block)
     const context = ((top >> x) & 1) + ((left >> y) & 1)
-    const end = readBlock(kind, context, quantisers, first, to)
-    const bit = i32(end > first)
+    let k = first
+    let p = probabilities + k * POSITION_BYTES + context * CONTEXT_BYTES
+    while (k < 16) {
+      let shift = shiftOf(size)
+      v <<= shift
+      n -= shift
+      // Enough for the six bits of a small token and its sign.
+      v |= load<u64>(at) >> n
+      at -= (63 - n) >> 3
+      n |= 56
+      let zeros = zerosOf(size, shift, load<u8>(p))
+      if (topOf(v) < zeros) {
+        size = zeros
+        break
+      }
+      v -= boundOf(zeros)
+      size = (size << shift) - zeros
+      // Zeros: none of them is the last coefficient.
+      for (;;) {
+        shift = shiftOf(size)
+        v <<= shift
+        n -= shift
+        zeros = zerosOf(size, shift, load<u8>(p, 1))
+        if (topOf(v) >= zeros) break
+        size = zeros
+        k++
+        if (k == 16) break
+        p = probabilities + k * POSITION_BYTES
+        v |= load<u64>(at) >> n
+        at -= (63 - n) >> 3
+        n |= 56
+      }
+      if (k == 16) break
+      v -= boundOf(zeros)
+      size = (size << shift) - zeros
+      shift = shiftOf(size)
+      v <<= shift
+      n -= shift
+      zeros = zerosOf(size, shift, load<u8>(p, 2))
+      let level: i32 = 1
+      let following = CONTEXT_BYTES
+      if (topOf(v) < zeros) size = zeros
+      else {
+        following = 2 * CONTEXT_BYTES
+        v -= boundOf(zeros)
+        size = (size << shift) - zeros
+        shift = shiftOf(size)
+        v <<= shift
+        n -= shift
+        zeros = zerosOf(size, shift, load<u8>(p, 3))
+        if (topOf(v) < zeros) {
+          // Two, or three and four, which the last bit tells.
+          shift = shiftOf(zeros)
+          v <<= shift
+          n -= shift
+          size = zeros << shift
+          zeros = zerosOf(zeros, shift, load<u8>(p, 4))
+          level = 2
+          if (topOf(v) < zeros) size = zeros
+          else {
+            v -= boundOf(zeros)
+            size -= zeros
+            shift = shiftOf(size)
+            v <<= shift
+            n -= shift
+            zeros = zerosOf(size, shift, load<u8>(p, 5))
+            const more: bool = topOf(v) >= zeros
+            v -= more ? boundOf(zeros) : 0
+            size = more ? (size << shift) - zeros : zeros
+            level = 3 + i32(more)
+          }
+        } else {
+          setState(v - boundOf(zeros), n, (size << shift) - zeros, at)
+          level = readLargeLevel(p)
+          v = value
+          n = count
+          size = range
+          at = next
+        }
+      }
+      // The sign: one bit, as likely as not, without a branch that nobody can predict.
+      shift = shiftOf(size)
+      v <<= shift
+      n -= shift
+      size <<= shift
+      zeros = (size + 1) >> 1
+      const negative = -i32(topOf(v) >= zeros)
+      v -= boundOf(zeros & negative)
+      size = (size + 1 + negative) >> 1
+      store<i16>(
+        to + load<u8>(ZIGZAG + k),
+        <i16>(((level ^ negative) - negative) * <i32>load<u16>(quantiser + (k << 1))),
+      )
+      k++
+      p = probabilities + k * POSITION_BYTES + following
+    }
+    const bit = i32(k > first)
     top = (top & ~(1 << x)) | (bit << x)
     left = (left & ~(1 << y)) | (bit << y)
-    any |= setCode(i, end, to)
+    if (block >= 0) any |= setCode(block, k, to)
+    else if (k > 0) transformDc(to, BLOCKS, k > 1)
   }
-  for (let i = 16; i < 24; i++) {
-    // Bits 4 and 5 are of the first chroma, 6 and 7 of the second.
-    const plane = 4 + ((i >> 1) & 2)
-    const x = plane + (i & 1)
-    const y = plane + ((i >> 1) & 1)
-    const to = BLOCKS + i * BLOCK_BYTES
-    const context = ((top >> x) & 1) + ((left >> y) & 1)
-    const end = readBlock(CHROMA, context, quantisers + 2 * QUANTISER_BYTES, 0, to)
-    const bit = i32(end > 0)
-    top = (top & ~(1 << x)) | (bit << x)
-    left = (left & ~(1 << y)) | (bit << y)
-    any |= setCode(i, end, to)
-  }
+  setState(v, n, size, at)
   leftBits = left
   store<u16>(above, <u16>top)
   return any != 0
 }
 
+/** What the inverse transform has to look at, of a block whose coefficients end before position `end`. */
 @inline
 function setCode(block: i32, end: i32, at: usize): i32 {
   const code = end > 3 ? ANYTHING : end > 1 ? FIRST_THREE : i32(load<i16>(at) != 0)
   store<u8>(CODES + block, <u8>code)
   return code
-}
-
-/** Reads one block from position `first` on. Returns one more than the position of its last coefficient. */
-function readBlock(kind: i32, context: i32, quantisers: usize, first: i32, to: usize): i32 {
-  const probabilities = PROBABILITIES + kind * KIND_BYTES
-  let v = value
-  let n = count
-  let r = range
-  let at = next
-  let k = first
-  let p = probabilities + k * POSITION_BYTES + context * CONTEXT_BYTES
-  while (k < 16) {
-    // A token's first three bits and its sign use 22 at most.
-    if (n < 40) {
-      v |= load<u64>(at) >> n
-      at -= (63 - n) >> 3
-      n |= 56
-    }
-    let split = (r * load<u8>(p)) >> 8
-    let bound = <u64>(split + 1) << 56
-    if (v < bound) {
-      const shift = clz(split + 1) - 24
-      setState(v << shift, n - shift, ((split + 1) << shift) - 1, at)
-      return k
-    }
-    v -= bound
-    r -= split
-    let shift = clz(r) - 24
-    v <<= shift
-    n -= shift
-    r = (r << shift) - 1
-    // Zeros: none of them is the last coefficient.
-    for (;;) {
-      split = (r * load<u8>(p, 1)) >> 8
-      bound = <u64>(split + 1) << 56
-      if (v >= bound) break
-      shift = clz(split + 1) - 24
-      v <<= shift
-      n -= shift
-      r = ((split + 1) << shift) - 1
-      k++
-      if (k == 16) {
-        setState(v, n, r, at)
-        return 16
-      }
-      p = probabilities + k * POSITION_BYTES
-      if (n < 40) {
-        v |= load<u64>(at) >> n
-        at -= (63 - n) >> 3
-        n |= 56
-      }
-    }
-    v -= bound
-    r -= split
-    shift = clz(r) - 24
-    v <<= shift
-    n -= shift
-    r = (r << shift) - 1
-    split = (r * load<u8>(p, 2)) >> 8
-    bound = <u64>(split + 1) << 56
-    let level: i32 = 1
-    let following = CONTEXT_BYTES
-    if (v < bound) {
-      shift = clz(split + 1) - 24
-      v <<= shift
-      n -= shift
-      r = ((split + 1) << shift) - 1
-    } else {
-      v -= bound
-      r -= split
-      shift = clz(r) - 24
-      setState(v << shift, n - shift, (r << shift) - 1, at)
-      level = readLevel(p)
-      v = value
-      n = count
-      r = range
-      at = next
-      following = 2 * CONTEXT_BYTES
-    }
-    // The sign: one bit, as likely as not, that always takes one bit.
-    split = r >> 1
-    bound = <u64>(split + 1) << 56
-    const negative = -i32(v >= bound)
-    v = (v - (bound & <u64>(<i64>negative))) << 1
-    n -= 1
-    r = (r + negative) | 1
-    store<i16>(
-      to + load<u8>(ZIGZAG + k),
-      <i16>(((level ^ negative) - negative) * <i32>load<u16>(quantisers + (k << 1))),
-    )
-    k++
-    p = probabilities + k * POSITION_BYTES + following
-  }
-  setState(v, n, r, at)
-  return 16
 }
 
 /** Probabilities of the extra bits of the four largest categories, each ended by 0. */
@@ -192,12 +203,8 @@ const EXTRA_BITS: usize = memory.data<u8>([
   254, 254, 243, 230, 196, 177, 153, 140, 133, 130, 129, 0,
 ])
 
-/** A level of two or more. */
-function readLevel(p: usize): i32 {
-  if (!readBit(load<u8>(p, 3))) {
-    if (!readBit(load<u8>(p, 4))) return 2
-    return 3 + readBit(load<u8>(p, 5))
-  }
+/** A level of five or more. */
+function readLargeLevel(p: usize): i32 {
   if (!readBit(load<u8>(p, 6))) {
     if (!readBit(load<u8>(p, 7))) return 5 + readBit(159)
     const high = readBit(165)
