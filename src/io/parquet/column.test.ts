@@ -239,14 +239,17 @@ it.each(LARGE)(
   'pages of many large values: $codec, $version, dictionary: $dictionary',
   async ({ codec, version, dictionary }) => {
     const bytes = onePage(Compression[codec], WriterVersion[version], dictionary)
-    const { columns, metadata, reads } = await open(bytes, [['raw'], ['image', 'bytes']])
+    const { columns, metadata } = await open(bytes, [['raw'], ['image', 'bytes']])
     expect(await singleReads(columns[0]!, metadata, 1)).toEqual(await wholeRead(bytes, ['raw']))
     expect(await singleReads(columns[1]!, metadata, 1)).toEqual(await wholeRead(bytes, ['image', 'bytes']))
     if (codec === 'ZSTD') return
-    reads.length = 0
-    await columns[0]!.value(0, 20)
-    expect(Math.max(...reads)).toBeLessThan(500_000)
-    expect(reads.length).toBeLessThan(4)
+    // Rows out of order: of a page that is known only the value is read.
+    const again = await open(bytes, [['raw']])
+    await again.columns[0]!.value(0, 19)
+    again.reads.length = 0
+    await again.columns[0]!.value(0, 20)
+    expect(again.reads).toHaveLength(1)
+    expect(again.reads[0]).toBeLessThan(500_000)
   },
   60_000,
 )

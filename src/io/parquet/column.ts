@@ -18,7 +18,7 @@ import { type ChunkPages, openPages, type Page, parsePageHeader, readPageHeader 
 
 /** Pages of local files that hold more are read value by value, where they can be. */
 const LARGE_PAGE_BYTES = 16 * 2 ** 20
-/** Smaller pages are, too, where their values are large: one is then read without the others. */
+/** Smaller pages are, too, where their values are large and reads do not come in order: one costs little then. */
 const PAGE_BYTES = 4 * 2 ** 20
 const LARGE_VALUE_BYTES = 2 ** 15
 /** What an array takes for a value that is kept elsewhere. */
@@ -86,22 +86,22 @@ export function openColumn(reader: RangeReader, options: ColumnOptions): Column 
     return opened
   }
 
-  const dictionaryOf = async (group: OpenGroup): Promise<Sized<DecodedArray>> => {
+  const dictionaryOf = async (group: OpenGroup, inOrder: boolean): Promise<Sized<DecodedArray>> => {
     const page = group.pages.dictionary()
     if (!page) throw new Error('a page refers to a dictionary, and the column has none')
     return cache.get(`${group.key} dictionary`, async (reserve) => {
-      const value = await decode(group, page, reserve)
+      const value = await decode(group, page, inOrder, reserve)
       return { value, bytes: value.bytes }
     })
   }
 
   /** Where the values of a large page are; undefined where they are better read together. */
-  const placesOf = async ({ decoder }: OpenGroup, page: Pick<Page, 'start' | 'end'>) => {
+  const placesOf = async ({ decoder }: OpenGroup, page: Pick<Page, 'start' | 'end'>, inOrder: boolean) => {
     if (page.end - page.start < PAGE_BYTES) return undefined
     const found = await readPageHeader((offset, size) => reader.read(offset, size), page)
     const { uncompressed_page_size: size, data_page_header, data_page_header_v2, dictionary_page_header } = found.header
     const count = (data_page_header ?? data_page_header_v2 ?? dictionary_page_header)?.num_values ?? 0
-    if (size <= LARGE_PAGE_BYTES && size / count < LARGE_VALUE_BYTES) return undefined
+    if (size <= LARGE_PAGE_BYTES && (inOrder || size / count < LARGE_VALUE_BYTES)) return undefined
     return largePageValues(reader, page, found, decoder)
   }
 
@@ -109,17 +109,19 @@ export function openColumn(reader: RangeReader, options: ColumnOptions): Column 
   const decode = async (
     group: OpenGroup,
     page: Pick<Page, 'start' | 'end'>,
+    inOrder: boolean,
     reserve: (bytes: number) => void,
   ): Promise<Sized<DecodedArray>> => {
     const { pages, decoder } = group
-    const places = isLocal && (await placesOf(group, page))
+    const places = isLocal && (await placesOf(group, page, inOrder))
     if (places) return { value: places, bytes: places.length * PLACE_BYTES }
     reserve(page.end - page.start)
     const bytes = await pages.bytes(page)
     const { header, size } = parsePageHeader(bytes)
     const isDictionary = header.type === 'DICTIONARY_PAGE'
     const encoding = (header.data_page_header ?? header.data_page_header_v2)?.encoding
-    const dictionary = !isDictionary && encoding?.endsWith('_DICTIONARY') ? await dictionaryOf(group) : undefined
+    const dictionary =
+      !isDictionary && encoding?.endsWith('_DICTIONARY') ? await dictionaryOf(group, inOrder) : undefined
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     const { data = [] } = readPage({ view, offset: size }, header, decoder, dictionary?.value, undefined, 0)
     // Values may be views of the dictionary, which stays as long as they do.
@@ -129,7 +131,9 @@ export function openColumn(reader: RangeReader, options: ColumnOptions): Column 
 
   const read = async (group: OpenGroup, row: number): Promise<unknown> => {
     const page = await group.pages.find(row)
-    const values = await cache.get(`${group.key} ${page.start}`, (reserve) => decode(group, page, reserve))
+    // Who reads in order comes to a page by its first row.
+    const inOrder = row === page.firstRow
+    const values = await cache.get(`${group.key} ${page.start}`, (reserve) => decode(group, page, inOrder, reserve))
     if (values.length !== page.rows) throw new Error(`a page has ${values.length} rows, and ${page.rows} are expected`)
     let value: unknown = values[row - page.firstRow]
     for (let i = 0; i < wrapped && Array.isArray(value); i++) value = value[0]
