@@ -47,7 +47,7 @@ export interface ShapeRequest {
   onNote: (line: string) => void
 }
 
-/** Throws usage errors `size_missing`, `dit_mismatch`, `latent_shape`. */
+/** Throws usage errors `size_missing`, `shape_contradicts`, `dit_mismatch`, `latent_shape`. */
 export async function chooseConfig(request: ShapeRequest): Promise<DitConfig> {
   const { recipe, start, size, latent } = request
   const type = recipe?.modelType
@@ -66,6 +66,7 @@ export async function chooseConfig(request: ShapeRequest): Promise<DitConfig> {
   }
   const config = known ? knownConfig(known, request) : await startConfig(start!, request)
   if (start && known) checkDitTensors(config, start.shapes, start.path)
+  assertObeyed(config, request)
   checkLatents(config, request)
   if (latent[0] !== config.inChannels || latent[1] !== config.inputSize) {
     const told = recipe && known ? ` (${recipe.file})` : ''
@@ -78,6 +79,23 @@ export async function chooseConfig(request: ShapeRequest): Promise<DitConfig> {
   return config
 }
 
+/** A flag must not say otherwise than what decides the shape. */
+function assertObeyed({ numHeads, numClasses }: DitConfig, request: ShapeRequest): void {
+  const { size, recipe, start, heads } = request
+  if (heads !== undefined && heads !== numHeads)
+    throw usageError(
+      'shape_contradicts',
+      `--heads ${heads}: ${size === undefined ? `model.model_type of ${recipe?.file}` : `--size ${size}`} has ${numHeads}`,
+      ['leave --heads out', 'or write the size with other heads: --size WIDTHxDEPTHxHEADS/PATCH'],
+    )
+  if (request.numClasses !== undefined && request.numClasses !== numClasses)
+    throw usageError(
+      'shape_contradicts',
+      `--num-classes ${request.numClasses}: the model of ${start?.path} has ${numClasses}`,
+      ['leave --num-classes out: the weights decide', 'or train a new model, without --init'],
+    )
+}
+
 function checkLatents(config: DitConfig, { largestLabel }: ShapeRequest): void {
   checkDitConfig(config)
   if (largestLabel <= config.numClasses) return
@@ -88,7 +106,7 @@ function checkLatents(config: DitConfig, { largestLabel }: ShapeRequest): void {
   )
 }
 
-function knownConfig(size: Size, { recipe, start, latent, numClasses, largestLabel, heads }: ShapeRequest): DitConfig {
+function knownConfig(size: Size, { recipe, start, latent, numClasses, largestLabel }: ShapeRequest): DitConfig {
   const told = recipe?.imageSize === undefined ? undefined : recipe.imageSize / recipe.downsample
   if (told !== undefined && !Number.isInteger(told))
     throw usageError(
@@ -98,7 +116,6 @@ function knownConfig(size: Size, { recipe, start, latent, numClasses, largestLab
   const rows = start?.shapes.get('y_embedder.embedding_table.weight')?.[0]
   return {
     ...size,
-    ...(heads === undefined ? {} : { numHeads: heads }),
     ...(recipe?.options ?? DEFAULT_OPTIONS),
     inputSize: told ?? latent[1],
     inChannels: recipe?.inChannels ?? latent[0],

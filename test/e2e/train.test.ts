@@ -468,6 +468,11 @@ describe('wrong input is told in one line', { timeout: 300_000 }, () => {
     const init = at('whole', 'checkpoints', '0000005.pt')
     await refused(trained(data, 'no', { init, size: '32x1x2/1' }), /not a checkpoint of .*pos_embed is \[1,16,16\]/)
     await refused(trained(data, 'no', { size: undefined }), /Which model is to be trained is not said/)
+    await refused(trained(data, 'no', { heads: 4 }), /--heads 4: --size 16x1x2\/1 has 2/)
+    await refused(
+      trained(data, 'no', { init, size: undefined, numClasses: 7 }),
+      /--num-classes 7: the model of .*0000005\.pt has 3/,
+    )
     await refused(trained(data, 'no', { steps: undefined }), /How many steps/)
     await refused(trained(data, 'no', { labelDropout: 1.5 }), /--label-dropout 1\.5 is not from 0 to 1/)
     await refused(trained(data, 'no', { microBatch: 3 }), /--micro-batch 3 does not divide the batch of 4/)
