@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -18,14 +18,14 @@ const put = (...parts: string[]): string => {
   writeFileSync(at(...parts), 'x')
   return at(...parts)
 }
-const work = (more: Partial<RunFolderOptions>): Promise<string> =>
+const work = (more: Partial<RunFolderOptions>, doing: () => Promise<string> = async () => 'worked'): Promise<string> =>
   inRunFolder(
     {
       ...{ dest: at('run'), overwrite: false, ending: '.pt', sources: [], reads: [], loadPlan: trainPlans.load },
       check: async () => {},
       ...more,
     },
-    async () => 'worked',
+    doing,
   )
 
 it.each([false, true])(
@@ -65,4 +65,22 @@ it('a folder that holds something and no run is refused, but for what shells and
   expect(await work({})).toBe('worked')
   put('run', 'log.jsonl')
   await expect(work({})).rejects.toMatchObject({ code: 'out_not_empty', exitCode: 2 })
+})
+
+it('what refuses a request leaves no folders that were not there, and everything that was', async () => {
+  const refuse = async (): Promise<never> => {
+    throw usageError('bad_micro_batch', 'no divisor')
+  }
+  await expect(work({ dest: at('new', 'run') }, refuse)).rejects.toMatchObject({ code: 'bad_micro_batch' })
+  expect(existsSync(at('new'))).toBe(false)
+  const kept = put('there', 'slurm-12.out')
+  await expect(work({ dest: at('there') }, refuse)).rejects.toMatchObject({ code: 'bad_micro_batch' })
+  expect(readdirSync(at('there'))).toEqual(['slurm-12.out'])
+  expect(existsSync(kept)).toBe(true)
+  const begun = async (): Promise<never> => {
+    put('begun', '_vtp', 'plan.json')
+    return refuse()
+  }
+  await expect(work({ dest: at('begun') }, begun)).rejects.toMatchObject({ code: 'bad_micro_batch' })
+  expect(readdirSync(at('begun', '_vtp'))).toEqual(['plan.json'])
 })

@@ -1,5 +1,5 @@
 /** DEST of a training while it runs: a folder of this machine, claimed, with a plan of this kind or none. */
-import { readdir, stat } from 'node:fs/promises'
+import { readdir, rmdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { usageError } from '../errors.js'
 import { claimFolder } from '../io/claim.js'
@@ -26,22 +26,46 @@ export interface RunFolderOptions {
 }
 
 /**
- * Does `work` in DEST, and lets go of it. Throws usage errors `dest_not_local`, `dest_inside_source`,
+ * Does `work` in DEST, and lets go of it; where that fails, folders that were made for it and are empty go. Throws usage errors `dest_not_local`, `dest_inside_source`,
  * `source_inside_dest`, `would_delete`, `out_not_empty`, `other_plan`, VtpError `in_use`.
  */
 export async function inRunFolder<T>(options: RunFolderOptions, work: (store: Store) => Promise<T>): Promise<T> {
-  const { dest, overwrite, onNote, loadPlan } = options
+  const { dest } = options
   if (uriScheme(dest) !== undefined)
     throw usageError('dest_not_local', `--out ${dest}: a training writes to a folder of this machine`, [
       'give a folder, and copy it to the bucket when the training is done',
     ])
   await assertApart(options)
   const there = await readdir(dest).catch(() => [])
-  await makeDest(dest)
+  const claimed = path.join(dest, '_vtp', 'training')
+  const missing = await missingFolders(claimed)
+  try {
+    await makeDest(dest)
+    return await inClaimed(options, { there, claimed }, work)
+  } catch (error) {
+    // What refuses a request leaves no empty folders behind; those that hold something stay.
+    for (const folder of missing) await rmdir(folder).catch(() => {})
+    throw error
+  }
+}
+
+/** The folder and those above it that are not there, the innermost first. */
+async function missingFolders(folder: string): Promise<string[]> {
+  const missing: string[] = []
+  for (let at = path.resolve(folder); !(await stat(at).catch(() => undefined)); at = path.dirname(at)) missing.push(at)
+  return missing
+}
+
+async function inClaimed<T>(
+  options: RunFolderOptions,
+  { there, claimed }: { there: readonly string[]; claimed: string },
+  work: (store: Store) => Promise<T>,
+): Promise<T> {
+  const { dest, overwrite, onNote, loadPlan } = options
   const store = await openStore(dest)
   try {
     await assertOwnFolders(store)
-    const claim = await claimFolder(path.join(dest, '_vtp', 'training'), dest, { onNote })
+    const claim = await claimFolder(claimed, dest, { onNote })
     try {
       // A folder of another command is refused before anything is copied into it.
       if (overwrite) {

@@ -439,6 +439,7 @@ describe('wrong input is told in one line', { timeout: 300_000 }, () => {
     expect(error).toBeInstanceOf(VtpError)
     expect((error as VtpError).message).toMatch(message)
     expect((error as VtpError).suggestions.length).toBeGreaterThan(0)
+    expect(existsSync(at('no'))).toBe(false)
   }
 
   it('latents that are not finite: the step, the samples, and the checkpoint that is good', async () => {
