@@ -66,7 +66,7 @@ async function pretrainIn(store: Store, prepared: PreparedPretrain, request: Pre
         : { folder: init, seed },
   })
   const first = from?.step ?? 0
-  const log = await openLog<PretrainRecord>(path.join(dest, LOG), first)
+  const log = await openLog<PretrainRecord>(path.join(dest, LOG), first, { after: 0, onNote: request.onNote })
   const { clip, ssl, rec } = data.plan
   request.onStart?.({
     ...{ parameters, images: data.rows, batch: { clip, ssl, rec }, captions: data.captions },

@@ -59,7 +59,10 @@ async function trainIn(store: Store, prepared: PreparedTrain, request: TrainRequ
   const from = await newestState(dest, '.pt')
   const first = await openFirstState(prepared, plan.seed, from, dest)
   const opened = await openEngine(prepared.settings, first, request).finally(first.close)
-  const log = await openLog(path.join(dest, LOG), first.step)
+  const log = await openLog(path.join(dest, LOG), first.step, {
+    after: prepared.start?.step ?? 0,
+    onNote: request.onNote,
+  })
   request.onStart?.({
     model: ditName(prepared.config),
     parameters: ditParameters(prepared.config),

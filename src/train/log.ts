@@ -4,6 +4,7 @@
  * plan.
  */
 import { type FileHandle, open, readFile, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { writeAtomically } from '../io/atomic.js'
 import { storageError } from '../io/storage-error.js'
 
@@ -42,6 +43,9 @@ export interface RunLog<R extends { step: number }> {
   close(): Promise<void>
 }
 
+/** Gaps in a log that a note names. */
+const NAMED_RANGES = 5
+
 const lineOf = (record: object): string => `${JSON.stringify(record)}\n`
 
 /** The whole lines of a log. */
@@ -60,9 +64,41 @@ export async function readLog<R extends { step: number } = LogRecord>(file: stri
   return records
 }
 
-/** Opens the log with the records up to `step`. */
-export async function openLog<R extends { step: number } = LogRecord>(file: string, step: number): Promise<RunLog<R>> {
+/** What a log lacks, or has too often, of the steps after `after` up to `last`; undefined where nothing is wrong. */
+export function wrongSteps(records: readonly { step: number }[], after: number, last: number): string | undefined {
+  const held = new Set(records.map(({ step }) => step))
+  const missing: { first: number; last: number }[] = []
+  for (let step = after + 1; step <= last; step++) {
+    if (held.has(step)) continue
+    const range = missing.at(-1)
+    if (range?.last === step - 1) range.last = step
+    else missing.push({ first: step, last: step })
+  }
+  const inOrder = records.every(({ step }, i) => i === 0 || records[i - 1]!.step < step)
+  if (missing.length === 0) return inOrder ? undefined : 'does not hold every step once and in order'
+  const named = missing
+    .slice(0, NAMED_RANGES)
+    .map(({ first, last }) => (first === last ? first : `${first} to ${last}`))
+  if (missing.length > NAMED_RANGES) named.push('…')
+  const several = missing.length > 1 || missing[0]!.first < missing[0]!.last
+  return `has no line of step${several ? 's' : ''} ${named.join(', ')}`
+}
+
+export interface OpenLogOptions {
+  /** The step that the training began after: 0, or that of its start. */
+  after: number
+  onNote?: (line: string) => void
+}
+
+/** Opens the log with the records up to `step`. A note names steps that it does not hold once and in order. */
+export async function openLog<R extends { step: number } = LogRecord>(
+  file: string,
+  step: number,
+  { after, onNote }: OpenLogOptions,
+): Promise<RunLog<R>> {
   const records = (await readLog<R>(file)).filter((record) => record.step <= step)
+  const wrong = wrongSteps(records, after, step)
+  if (wrong) onNote?.(`${path.basename(file)} ${wrong}. The training goes on; what is drawn from the log shows it.`)
   const rewrite = (): Promise<void> =>
     writeAtomically(file, (tmp) => writeFile(tmp, records.map(lineOf).join(''))).catch((error: unknown) => {
       throw storageError('Cannot write', file, error)

@@ -246,6 +246,17 @@ describe('the same training', { timeout: BUILD_TIMEOUT_MS }, () => {
     expect(scaled.code).toBe(2)
   })
 
+  it('with a log that lost lines, which a note names', async () => {
+    await trained(data, 'cut log', { steps: 5 })
+    const file = at('cut log', 'log.jsonl')
+    const lines = readFileSync(file, 'utf8').split('\n')
+    writeFileSync(file, [...lines.slice(0, 1), ...lines.slice(3)].join('\n'))
+    const notes: string[] = []
+    await trained(data, 'cut log', { onNote: (line) => notes.push(line) })
+    expect(notes).toContainEqual(expect.stringContaining('log.jsonl has no line of steps 2 to 3.'))
+    expect(outcome('cut log')).toEqual({ ...undisturbed, log: undisturbed.log.filter((_, i) => i !== 1 && i !== 2) })
+  })
+
   it('as two trainings: the second goes on from a checkpoint of the first', async () => {
     const init = at('whole', 'checkpoints', '0000005.pt')
     await trained(data, 'second', { init })

@@ -74,7 +74,7 @@ async function trainIn(store: Store, prepared: PreparedDecoder, request: Decoder
     place: { folder: from ? path.join(dest, from.name) : folder, seed, resumed: from !== undefined },
   })
   const first = from?.step ?? 0
-  const log = await openLog<DecoderRecord>(path.join(dest, LOG), first)
+  const log = await openLog<DecoderRecord>(path.join(dest, LOG), first, { after: 0, onNote: request.onNote })
   request.onStart?.({
     ...{ parameters, rows: pairs.rows.rows, batch, size, discStart: recipe.hyper_parameters.disc_start },
     ...{ before: before ? lastJudged([before]) : null, step: first, steps, resumed: resumed && from !== undefined },
