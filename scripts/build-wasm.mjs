@@ -40,7 +40,8 @@ for (const [target, name, source] of [
   ['src/image/resize-simd-bytes.ts', 'RESIZE_SIMD_WASM', 'wasm/resize/resize.ts'],
   ['src/metrics/linalg/kernels-bytes.ts', 'KERNELS_WASM', 'wasm/linalg/kernels.ts'],
   ['src/image/jpeg/wasm-bytes.ts', 'JPEG_WASM', 'wasm/jpeg/decoder.ts'],
-  ['src/image/webp/wasm-bytes.ts', 'WEBP_WASM', 'wasm/webp/decoder.ts'],
+  ['src/image/webp/lossy-bytes.ts', 'LOSSY_WASM', 'wasm/webp-lossy/decoder.ts'],
+  ['src/image/webp/lossless-bytes.ts', 'LOSSLESS_WASM', 'wasm/webp-lossless/decoder.ts'],
   ['src/math/moments-bytes.ts', 'MOMENTS_WASM', 'wasm/moments/moments.ts'],
   ['src/train/adamw-bytes.ts', 'ADAMW_WASM', 'wasm/adamw/adamw.ts'],
 ]) {

@@ -2,7 +2,7 @@
  * Bytes → 8-bit RGB, equal to Pillow's `Image.open(f).convert('RGB')`: EXIF orientation and ICC profiles
  * are ignored, alpha and transparency dropped without compositing, the first frame taken, 16-bit grey
  * clipped at 255. JPEG, PNG and WebP go through sharp (libjpeg-turbo, libpng, libwebp), on request most JPEGs and
- * lossy WebP through the decoders of jpeg/ and webp/, which give the same pixels in less time; TIFF, BMP, GIF and
+ * still WebP through the decoders of jpeg/ and webp/, which give the same pixels in less time; TIFF, BMP, GIF and
  * PPM, whose details differ in sharp, have decoders here. docs/preprocessing.md lists what differs.
  */
 import type { Sharp } from 'sharp'
@@ -20,12 +20,12 @@ import { checkPng } from './png-check.js'
 import { decodePpm } from './ppm.js'
 import { type ImageFormat, sniffFormat } from './sniff.js'
 import { decodeTiff, type TiffHelpers } from './tiff/decode.js'
-import { decodeLossyWebp } from './webp/decode-lossy.js'
+import { decodeWebp } from './webp/decode-webp.js'
 
 export { DEFAULT_LIMITS, type DecodeLimits }
 
 /**
- * `pool`: sharp decodes in libuv's threads, and the calling thread stays free. `here`: JPEGs and lossy WebP are
+ * `pool`: sharp decodes in libuv's threads, and the calling thread stays free. `here`: JPEGs and WebP are
  * decoded on the calling thread, in half the processor time; for threads that have nothing else to do.
  */
 export type DecodePlace = 'pool' | 'here'
@@ -95,7 +95,7 @@ export async function decodeImage(
       if (image) return image
     }
     if (format === 'webp' && place === 'here') {
-      const image = decodeLossyWebp(bytes, check, stopwatch(limits), here)
+      const image = decodeWebp(bytes, check, stopwatch(limits), here)
       if (image) return image
     }
     if (format === 'tiff') return await decodeTiff(bytes, tiffHelpers(bytes, limits, check))

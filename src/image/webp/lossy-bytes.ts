@@ -1,5 +1,5 @@
-/** The module of wasm/webp/decoder.ts, built by scripts/build-wasm.mjs. Do not edit. */
-export const WEBP_WASM = [
+/** The module of wasm/webp-lossy/decoder.ts, built by scripts/build-wasm.mjs. Do not edit. */
+export const LOSSY_WASM = [
   'AGFzbQEAAAABVg1gAAF/YAF/AX9gBH9/f38AYAJ/fwF/YAN/f38AYAV/f3t7ewBgAABgA39/fwF/YAN/f3sBe2ACf3sBe2AFf39/f38AYAZ/f3',
   '9/f38AYAV/f39/fwF/Ax0cAQECAgEDBAUFCAkCBAYHCgYAAAsDAAIADAcAAQUDAQABBo8CNn8BQQALfwFBAAt/AUEAC38BQQALfwFBAAt/AUEA',
   'C38BQQALfwFBAAt+AUIAC38BQQALfwFBAAt/AUEAC38BQQALfwFBAAt/AUEAC38BQQALfwFBAAt/AUEAC38BQQALfwFBAQt/AUEAC38BQQALfw',

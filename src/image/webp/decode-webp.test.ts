@@ -1,4 +1,4 @@
-/** The decoder of lossy WebP on the calling thread against libwebp: the same pixels, the same refusals. */
+/** The decoders of WebP on the calling thread against libwebp: the same pixels, the same refusals. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
@@ -8,7 +8,7 @@ import { outcome, pixelsOf } from '../../../test/support/decode-outcome.js'
 import { picture } from '../../../test/support/images.js'
 import { DAMAGES, seededRandom } from '../../../test/support/mutants.js'
 import { decodeImage } from '../decode.js'
-import { decodeLossyWebp } from './decode-lossy.js'
+import { decodeWebp } from './decode-webp.js'
 
 /** 45×37 pixels written by libwebp: four partitions of coefficients and as many segments, sharpness 5. */
 const FOUR_PARTITIONS = [
@@ -25,7 +25,7 @@ const WRITTEN = [FOUR_PARTITIONS, SIMPLE_FILTER].map((text) => Buffer.from(text,
 const coffee = readFileSync(fileURLToPath(new URL('../../../fixtures/images/things/coffee.webp', import.meta.url)))
 
 const fast = (bytes: Uint8Array) =>
-  decodeLossyWebp(
+  decodeWebp(
     bytes,
     () => {},
     () => {},
@@ -40,9 +40,48 @@ async function expectSame(bytes: Uint8Array, message?: string): Promise<void> {
   expect(Buffer.from(image!.data).equals((await outcome(bytes, 'pool')) as Buffer), message).toBe(true)
 }
 
-describe('lossy WebP decoded on the calling thread', () => {
+const side = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 150 }))
+
+/** Shapes, or a slope with more or less noise, of so many values at most. */
+function drawing(kind: number | 'shapes', width: number, height: number, seed: number, values = 256): Uint8Array {
+  const pixels = kind === 'shapes' ? picture(seed, width, height) : pixelsOf(width, height, seed, kind)
+  const step = 256 / values
+  return values === 256 ? pixels : pixels.map((value) => Math.floor(value / step) * step)
+}
+
+type Bits = number[][]
+
+/** A code of one symbol, as values with their number of bits. */
+const single = (symbol: number): Bits => [
+  [1, 1],
+  [0, 1],
+  [1, 1],
+  [symbol, 8],
+]
+
+/** A lossless file of such values, the lowest bit first, and some zeros. */
+function lossless(width: number, height: number, values: Bits): Buffer {
+  const all = [
+    [0x2f, 8],
+    [width - 1, 14],
+    [height - 1, 14],
+    [0, 4],
+    ...values,
+    ...Array.from({ length: 99 }, () => [0, 1]),
+  ]
+  const bits = all.flatMap(([value, size]) => Array.from({ length: size! }, (_, i) => (value! >> i) & 1))
+  const stream = Buffer.alloc(2 * Math.ceil(bits.length / 16))
+  bits.forEach((bit, i) => {
+    stream[i >> 3]! |= bit << (i & 7)
+  })
+  const header = Buffer.from('RIFF....WEBPVP8L....', 'latin1')
+  header.writeUInt32LE(12 + stream.length, 4)
+  header.writeUInt32LE(stream.length, 16)
+  return Buffer.concat([header, stream])
+}
+
+describe('WebP decoded on the calling thread', () => {
   it('has the pixels of libwebp, for any size, quality and effort', async () => {
-    const side = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 150 }))
     const settings = fc.record({
       width: side,
       height: side,
@@ -56,12 +95,30 @@ describe('lossy WebP decoded on the calling thread', () => {
     })
     await fc.assert(
       fc.asyncProperty(settings, async ({ width, height, noise, seed, ...webp }) => {
-        const pixels =
-          noise === 'shapes' ? picture(seed, width, height) : pixelsOf(width, height, seed, noise as number)
-        const bytes = await raw(pixels, width, height)
-          .webp(webp as WebpOptions)
-          .toBuffer()
-        await expectSame(bytes)
+        const image = raw(drawing(noise as number | 'shapes', width, height, seed), width, height)
+        await expectSame(await image.webp(webp as WebpOptions).toBuffer())
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  it('has them where it is lossless, for any size and number of colours, with and without alpha', async () => {
+    const settings = fc.record({
+      width: side,
+      height: side,
+      quality: fc.integer({ min: 1, max: 100 }),
+      effort: fc.integer({ min: 0, max: 6 }),
+      nearLossless: fc.boolean(),
+      values: fc.constantFrom(2, 3, 6, 256),
+      alpha: fc.constantFrom(1, 0.5),
+      noise: fc.constantFrom(0, 0.1, 1, 'shapes'),
+      seed: fc.nat(),
+    })
+    await fc.assert(
+      fc.asyncProperty(settings, async ({ width, height, noise, seed, values, alpha, ...webp }) => {
+        const image = raw(drawing(noise as number | 'shapes', width, height, seed, values), width, height)
+        if (alpha < 1) image.ensureAlpha(alpha)
+        await expectSame(await image.webp({ lossless: true, ...webp }).toBuffer())
       }),
       { numRuns: 300 },
     )
@@ -111,11 +168,12 @@ describe('lossy WebP decoded on the calling thread', () => {
     expect(fast(Buffer.concat([bytes, Buffer.from('behind')]))).toBeUndefined()
   })
 
-  it('is the only kind taken: lossless, transparent and animated pictures are left to libwebp', async () => {
+  it('is left to libwebp where it is lossy with alpha, animated, or lossless and large', async () => {
     const still = () => raw(pixelsOf(40, 30, 1, 0.1), 40, 30)
     expect(fast(await still().webp().toBuffer())).toBeDefined()
-    expect(fast(await still().webp({ lossless: true }).toBuffer())).toBeUndefined()
     expect(fast(await still().ensureAlpha(0.5).webp().toBuffer())).toBeUndefined()
+    const large = sharp({ create: { width: 4097, height: 4096, channels: 3, background: 'teal' } })
+    expect(fast(await large.webp({ lossless: true, effort: 0 }).toBuffer())).toBeUndefined()
     const frames = Buffer.concat([picture(1, 40, 30), picture(2, 40, 30)])
     const animation = sharp(frames, { raw: { width: 40, height: 60, channels: 3, pageHeight: 30 } })
     expect(fast(await animation.webp({ loop: 0 }).toBuffer())).toBeUndefined()
@@ -152,6 +210,39 @@ describe('lossy WebP decoded on the calling thread', () => {
     expect(read).toBeGreaterThan(50)
   })
 
+  it('becomes them where it is lossless and damaged', async () => {
+    const files: Buffer[] = []
+    for (const [seed, values, effort] of [
+      [1, 256, 4],
+      [2, 256, 6],
+      [3, 3, 4],
+      [4, 2, 0],
+    ] as const) {
+      const webp = { lossless: true, effort }
+      files.push(
+        await raw(drawing('shapes', 70, 50, seed, values), 70, 50)
+          .webp(webp)
+          .toBuffer(),
+      )
+      files.push(
+        await raw(drawing(0.1, 33, 41, seed, values), 33, 41)
+          .ensureAlpha(0.5)
+          .webp(webp)
+          .toBuffer(),
+      )
+    }
+    const random = seededRandom(8)
+    let read = 0
+    for (let i = 0; i < 50; i++) {
+      for (const [damage, apply] of Object.entries(DAMAGES)) {
+        const bytes = apply(files[i % files.length]!, random, files[(i + 1) % files.length]!)
+        expect(await outcome(bytes, 'here'), `${damage}, round ${i}`).toEqual(await outcome(bytes, 'pool'))
+        if (fast(bytes)) read++
+      }
+    }
+    expect(read).toBeGreaterThan(10)
+  })
+
   it('has the pixels of libwebp, overflows included, where quantisers and coefficients are far too large', async () => {
     const bytes = await raw(pixelsOf(64, 64, 1, 1), 64, 64)
       .webp({ quality: 100, effort: 0 })
@@ -168,6 +259,48 @@ describe('lossy WebP decoded on the calling thread', () => {
       if (fast(damaged)) read++
     }
     expect(read).toBeGreaterThan(20)
+  })
+
+  it('has them where an empty place of a lossless cache is asked for, which puts a 0 where that belongs', async () => {
+    // A code of the lengths 1, 2, 17 and 18; with it one for green 9 and both places of a cache of two colours.
+    const lengths = [
+      [0, 1],
+      [1, 4],
+      [2, 3],
+      [2, 3],
+      [0, 3],
+      [2, 3],
+      [2, 3],
+      [0, 1],
+    ]
+    const green = [
+      [0b01, 2],
+      [6, 3],
+      [0b00, 2],
+      [0b11, 2],
+      [127, 7],
+      [0b11, 2],
+      [121, 7],
+      [0b10, 2],
+      [0b10, 2],
+    ]
+    const others = [...single(0), ...single(0), ...single(255), ...single(0)]
+    // Green 9, which has place 0, then place 1, then place 0.
+    const pixels = [
+      [0, 1],
+      [0b11, 2],
+      [0b01, 2],
+    ]
+    const bytes = lossless(3, 1, [[0, 1], [1, 1], [1, 4], [0, 1], ...lengths, ...green, ...others, ...pixels])
+    await expectSame(bytes)
+    expect(Buffer.from(fast(bytes)!.data)).toEqual(Buffer.from([0, 9, 0, 0, 0, 0, 0, 0, 0]))
+  })
+
+  it('is rejected where a lossless cache has no bits', async () => {
+    const bytes = (cacheBits: number): Buffer =>
+      lossless(2, 2, [[0, 1], [1, 1], [cacheBits, 4], [0, 1], ...[0, 0, 0, 255, 0].flatMap(single)])
+    expect(await outcome(bytes(1), 'here')).toEqual(Buffer.alloc(12))
+    expect(await outcome(bytes(0), 'here')).toBe('corrupt')
   })
 
   it('is left to libwebp where a partition begins as no encoder writes it', async () => {
