@@ -1,10 +1,10 @@
 /**
  * The container of a WebP picture (RFC 9649) up to its VP8 key frame (RFC 6386, section 9.1) or its lossless stream,
- * as far as the decoders of this folder take it: without animation and, if lossy, without alpha, every chunk known, in
- * order and of the size that it says. Undefined for every other file, damaged ones included: libwebp then decides.
+ * as far as the decoders of this folder take it: without animation, every chunk known, in order and of the size that
+ * it says. Undefined for every other file, damaged ones included: libwebp then decides.
  */
 
-interface Picture {
+export interface Picture {
   width: number
   height: number
   /** What follows the header of ten or five bytes. */
@@ -15,6 +15,8 @@ export interface LossyPicture extends Picture {
   kind: 'lossy'
   /** Length of the first partition, that of modes. Those of coefficients follow. */
   modeBytes: number
+  /** What the chunk of alpha holds, if there is one. */
+  alpha?: Uint8Array
 }
 
 export interface LosslessPicture extends Picture {
@@ -31,8 +33,8 @@ const STREAM_HEADER = 5
 const [ICC_FLAG, ALPHA_FLAG, EXIF_FLAG, XMP_FLAG] = [0x20, 0x10, 0x08, 0x04]
 
 /** Chunks of a still picture in the order of the file, and their flags where they may be left out. */
-const EXTENDED_ORDER = ['VP8X', 'ICCP', 'VP8 ', 'VP8L', 'EXIF', 'XMP ']
-const FLAGS: Partial<Record<string, number>> = { ICCP: ICC_FLAG, EXIF: EXIF_FLAG, 'XMP ': XMP_FLAG }
+const EXTENDED_ORDER = ['VP8X', 'ICCP', 'ALPH', 'VP8 ', 'VP8L', 'EXIF', 'XMP ']
+const FLAGS: Partial<Record<string, number>> = { ICCP: ICC_FLAG, ALPH: ALPHA_FLAG, EXIF: EXIF_FLAG, 'XMP ': XMP_FLAG }
 
 export function readWebpPicture(bytes: Uint8Array): WebpPicture | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -40,9 +42,9 @@ export function readWebpPicture(bytes: Uint8Array): WebpPicture | undefined {
   if (view.getUint32(4, true) + 8 !== bytes.length) return undefined
   const chunks = readChunks(bytes, view)
   if (!chunks) return undefined
-  const [extended, frame, stream] = ['VP8X', 'VP8 ', 'VP8L'].map((tag) => chunks.get(tag))
-  if ((frame && stream) || (!extended && chunks.size > 1)) return undefined
-  const picture = frame ? readFrame(frame) : stream && readStream(stream)
+  const [extended, alpha, frame, stream] = ['VP8X', 'ALPH', 'VP8 ', 'VP8L'].map((tag) => chunks.get(tag))
+  if ((stream && (frame || alpha)) || (!extended && chunks.size > 1)) return undefined
+  const picture = frame ? readFrame(frame, alpha) : stream && readStream(stream)
   return picture && (!extended || fits(extended, chunks, picture)) ? picture : undefined
 }
 
@@ -79,7 +81,7 @@ function fits(extended: Uint8Array, chunks: Map<string, Uint8Array>, picture: We
 const readUint24 = (bytes: Uint8Array, at: number): number =>
   bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16)
 
-function readFrame(frame: Uint8Array): LossyPicture | undefined {
+function readFrame(frame: Uint8Array, alpha: Uint8Array | undefined): LossyPicture | undefined {
   if (frame.length < FRAME_HEADER) return undefined
   const tag = readUint24(frame, 0)
   const isKeyFrame = (tag & 1) === 0
@@ -92,7 +94,7 @@ function readFrame(frame: Uint8Array): LossyPicture | undefined {
   const width = (frame[6]! | (frame[7]! << 8)) & 0x3fff
   const height = (frame[8]! | (frame[9]! << 8)) & 0x3fff
   if (width === 0 || height === 0 || modeBytes >= data.length) return undefined
-  return { kind: 'lossy', width, height, data, modeBytes }
+  return { kind: 'lossy', width, height, data, modeBytes, ...(alpha && { alpha }) }
 }
 
 function readStream(stream: Uint8Array): LosslessPicture | undefined {

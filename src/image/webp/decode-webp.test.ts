@@ -168,10 +168,26 @@ describe('WebP decoded on the calling thread', () => {
     expect(fast(Buffer.concat([bytes, Buffer.from('behind')]))).toBeUndefined()
   })
 
-  it('is left to libwebp where it is lossy with alpha, animated, or lossless and large', async () => {
-    const still = () => raw(pixelsOf(40, 30, 1, 0.1), 40, 30)
-    expect(fast(await still().webp().toBuffer())).toBeDefined()
-    expect(fast(await still().ensureAlpha(0.5).webp().toBuffer())).toBeUndefined()
+  it('may have alpha, which is checked and dropped', async () => {
+    const random = seededRandom(5)
+    const rgba = Uint8Array.from({ length: 40 * 30 * 4 }, (_, i) => (i % 4 < 3 ? random() * 256 : (i >> 4) % 200))
+    const image = () => sharp(rgba, { raw: { width: 40, height: 30, channels: 4 } })
+    for (const alphaQuality of [100, 30]) await expectSame(await image().webp({ alphaQuality }).toBuffer())
+    const bytes = await image().webp().toBuffer()
+    const chunk = bytes.indexOf('ALPH')
+    const size = bytes.readUInt32LE(chunk + 4)
+    let read = 0
+    for (let i = 0; i < 200; i++) {
+      const damaged = Buffer.from(bytes)
+      damaged[chunk + 8 + Math.floor(random() * size)] = random() * 256
+      expect(await outcome(damaged, 'here'), `round ${i}`).toEqual(await outcome(damaged, 'pool'))
+      if (fast(damaged)) read++
+    }
+    expect(read).toBeGreaterThan(10)
+    expect(read).toBeLessThan(190)
+  })
+
+  it('is left to libwebp where it is animated, or lossless and large', async () => {
     const large = sharp({ create: { width: 4097, height: 4096, channels: 3, background: 'teal' } })
     expect(fast(await large.webp({ lossless: true, effort: 0 }).toBuffer())).toBeUndefined()
     const frames = Buffer.concat([picture(1, 40, 30), picture(2, 40, 30)])

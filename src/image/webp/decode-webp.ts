@@ -1,13 +1,13 @@
 /**
  * WebP → RGB on this thread, in WebAssembly with 128-bit vectors (wasm/), equal to libwebp bit for bit. It takes still
- * pictures, lossy ones without alpha, and only files without damage: where it returns undefined, libwebp has to look
- * at the file, which also decides what is refused and why.
+ * pictures and only files without damage: where it returns undefined, libwebp has to look at the file, which also
+ * decides what is refused and why.
  */
 import type { RgbImage } from '../../types.js'
 import { onceWasm } from '../../wasm.js'
 import type { ImagePart } from '../cropped-resize.js'
 import { type BandModule, decodeBands, type HereOptions, MAX_FILE_BYTES } from '../decode-bands.js'
-import { readWebpPicture, type WebpPicture } from './container.js'
+import { type Picture, readWebpPicture } from './container.js'
 import { LOSSLESS_WASM } from './lossless-bytes.js'
 import { LOSSY_WASM } from './lossy-bytes.js'
 
@@ -39,33 +39,43 @@ export function decodeWebp(
   checkTime: () => void,
   options: HereOptions = {},
 ): RgbImage | ImagePart | undefined {
-  const picture = readWebpPicture(bytes)
-  if (!picture || picture.data.length > MAX_FILE_BYTES) return undefined
-  const { kind, width, height } = picture
+  const picture = bytes.length <= MAX_FILE_BYTES ? readWebpPicture(bytes) : undefined
+  if (!picture) return undefined
+  const { width, height } = picture
   checkSize(width, height)
-  if (kind === 'lossless' && width * height > MAX_LOSSLESS_PIXELS) return undefined
-  const decoder = kind === 'lossy' ? openLossy(picture.modeBytes) : openLossless()
-  return decoder && decodePicture(picture, decoder, checkTime, options)
-}
-
-interface Decoder {
-  module: WebpModule
-  start(bytes: number): number
-}
-
-function openLossy(modeBytes: number): Decoder | undefined {
+  if (picture.kind === 'lossless') return decodeLossless(picture, checkTime, options)
+  if (picture.alpha && !isSoundAlpha(picture.alpha, picture, checkTime)) return undefined
   const module = loadLossy()
-  return module && { module, start: (bytes) => module.start(bytes, modeBytes) }
+  const { modeBytes } = picture
+  return module && decodePicture(picture, module, (size) => module.start(size, modeBytes), checkTime, options)
 }
 
-function openLossless(): Decoder | undefined {
+function decodeLossless(
+  picture: Picture,
+  checkTime: () => void,
+  options: HereOptions,
+): RgbImage | ImagePart | undefined {
+  if (picture.width * picture.height > MAX_LOSSLESS_PIXELS) return undefined
   const module = loadLossless()
-  return module && { module, start: (bytes) => module.start(bytes) }
+  return module && decodePicture(picture, module, (size) => module.start(size), checkTime, options)
+}
+
+const ONE_PIXEL = { left: 0, top: 0, width: 1, height: 1, halvings: 0 }
+
+/** Whether alpha, which nobody looks at, is what libwebp accepts (RFC 9649, section 2.7.1.2). */
+function isSoundAlpha(alpha: Uint8Array, { width, height }: Picture, checkTime: () => void): boolean {
+  const header = alpha[0] ?? 0xff
+  const [compression, preprocessing, reserved] = [header & 3, (header >> 4) & 3, header >> 6]
+  if (compression > 1 || preprocessing > 1 || reserved !== 0) return false
+  const data = alpha.subarray(1)
+  if (compression === 0) return data.length >= width * height
+  return decodeLossless({ data, width, height }, checkTime, { wantPart: () => ONE_PIXEL }) !== undefined
 }
 
 function decodePicture(
-  { data, width, height }: WebpPicture,
-  { module, start }: Decoder,
+  { data, width, height }: Picture,
+  module: WebpModule,
+  start: (size: number) => number,
   checkTime: () => void,
   options: HereOptions,
 ): RgbImage | ImagePart | undefined {
