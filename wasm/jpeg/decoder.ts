@@ -3,24 +3,18 @@
  * transform, upsampling, RGB. Equal to libjpeg-turbo bit for bit on files without damage; of anything else
  * it says that it failed, and the caller asks libjpeg-turbo itself. src/image/jpeg reads the headers.
  */
-import {
-  isOverrun,
-  isSegmentUsedUp,
-  markerOffset,
-  openScan,
-  openSegment,
-  roomFor,
-  skipRestart,
-} from './bits'
-import { openHalving, planeOf, takeRow } from '../pixels/halve'
+import { planeOf, takeRow } from '../pixels/halve'
+import { bottom, halvings, left, right, top, wantWhole } from '../pixels/part'
 import { reserve, resetMemory } from '../pixels/reserve'
 import { LINE_SLACK } from '../pixels/rgb'
 import { addRows, widenLine, widenRow } from '../pixels/upsample'
+import { isOverrun, isSegmentUsedUp, markerOffset, openScan, openSegment, roomFor, skipRestart } from './bits'
 import { centreRow, writeColourPlanes, writeColourRow, writeGreyRow } from './colour'
 import { lastCoefficient, readBlock, tableAt } from './huffman'
 import { clearBlock, transformBlock } from './idct'
 import { COMPONENTS, HUFFMAN, QUANT } from './memory'
 
+export { choosePart } from '../pixels/part'
 export { buildTable } from './huffman'
 export const huffmanAt: usize = HUFFMAN
 export const quantAt: usize = QUANT
@@ -38,12 +32,6 @@ let restartInterval: i32 = 0
 let restartsSeen: i32 = 0
 let untilRestart: i32 = 0
 
-/** The part that is wanted, in pixels of the image, and how often it is halved. */
-let left: i32 = 0
-let right: i32 = 0
-let top: i32 = 0
-let bottom: i32 = 0
-let halvings: i32 = 0
 /** MCUs and rows of them whose samples are made: those of the part and one more on every side, whose chroma is mixed in. */
 let firstMcu: i32 = 0
 let endMcu: i32 = 0
@@ -108,35 +96,17 @@ export function begin(
   crLine = reserve(line)
   sums = reserve(line) + 16
   band = reserve(<usize>width * 3 * (8 * down + 1) + LINE_SLACK)
-  wantPart(0, 0, width, height)
+  wantWhole(width, height)
   return band == 0 ? 0 : scan
-}
-
-function wantPart(x: i32, y: i32, endX: i32, endY: i32): void {
-  left = x
-  top = y
-  right = endX
-  bottom = endY
-  halvings = 0
-  firstMcu = max(0, left / (8 * across) - 1)
-  endMcu = min(mcusPerRow, (right - 1) / (8 * across) + 2)
-  firstMcuRow = max(0, top / (8 * down) - 1)
-  endMcuRow = min(mcuRows, (bottom - 1) / (8 * down) + 2)
-}
-
-/**
- * Says, before `start`, that only a part is wanted, its sides multiples of two to the power of `count`, halved so
- * often. False: give up.
- */
-export function choosePart(x: i32, y: i32, partWidth: i32, partHeight: i32, count: i32): bool {
-  wantPart(x, y, x + partWidth, y + partHeight)
-  halvings = count
-  return count == 0 || openHalving(partWidth, count)
 }
 
 /** Call it when the scan's bytes and the tables are there. False: give up. */
 export function start(scanBytes: i32): bool {
   openScan(scan, scanBytes, room)
+  firstMcu = max(0, left / (8 * across) - 1)
+  endMcu = min(mcusPerRow, (right - 1) / (8 * across) + 2)
+  firstMcuRow = max(0, top / (8 * down) - 1)
+  endMcuRow = min(mcuRows, (bottom - 1) / (8 * down) + 2)
   restartsSeen = 0
   untilRestart = restartInterval
   prediction.fill(0)

@@ -1,4 +1,4 @@
-/** The module's memory behind its tables: what depends on the image, one piece after the other. Nothing outlives an image. */
+/** The module's memory behind its tables, for what depends on the image. Nothing there outlives one. */
 
 const PAGE_BYTES: usize = 65536
 

@@ -139,8 +139,9 @@ function countLongEntries(): i32 {
   let code: u32 = 0
   for (let length = 1; length <= LONGEST; length++) {
     for (let i = load<i32>(COUNTS + (length << 2)); i > 0; i--, code++) {
+      const more = length - ROOT_BITS
       // Longer codes come later.
-      if (length > ROOT_BITS) store<u8>(MORE_BITS + reversed(code >> (length - ROOT_BITS), ROOT_BITS), <u8>(length - ROOT_BITS))
+      if (more > 0) store<u8>(MORE_BITS + reversed(code >> more, ROOT_BITS), <u8>more)
     }
     code <<= 1
   }

@@ -5,25 +5,22 @@
  *
  * All coded pixels are kept, since any of them may be copied later.
  */
-import { openHalving, planeOf, takeRow } from '../pixels/halve'
+import { planeOf, takeRow } from '../pixels/halve'
+import { bottom, halvings, left, right, top, wantWhole } from '../pixels/part'
 import { reserve, resetMemory } from '../pixels/reserve'
 import { LINE_SLACK } from '../pixels/rgb'
-import { openBits, readBits, roomFor } from './bits'
+import { openBits, roomFor } from './bits'
 import { openImage, readPixels } from './pixels'
 import { writePlanesOf, writeRgb } from './rows'
 import { readTransforms, restoreRow } from './transforms'
+
+export { choosePart } from '../pixels/part'
 
 /** Rows of a band. */
 const ROWS: i32 = 16
 
 let width: i32 = 0
 let height: i32 = 0
-/** The part that is wanted, in pixels of the image, and how often it is halved. */
-let left: i32 = 0
-let right: i32 = 0
-let top: i32 = 0
-let bottom: i32 = 0
-let halvings: i32 = 0
 
 let picture: usize = 0
 let band: usize = 0
@@ -40,26 +37,8 @@ export function begin(bytes: i32, imageWidth: i32, imageHeight: i32): usize {
   resetMemory()
   picture = reserve(roomFor(bytes))
   band = reserve(<usize>width * 3 * ROWS + LINE_SLACK)
-  wantPart(0, 0, width, height)
+  wantWhole(width, height)
   return band == 0 ? 0 : picture
-}
-
-function wantPart(x: i32, y: i32, endX: i32, endY: i32): void {
-  left = x
-  top = y
-  right = endX
-  bottom = endY
-  halvings = 0
-}
-
-/**
- * Says, before `start`, that only a part is wanted, its sides multiples of two to the power of `count`, halved so
- * often. False: give up.
- */
-export function choosePart(x: i32, y: i32, partWidth: i32, partHeight: i32, count: i32): bool {
-  wantPart(x, y, x + partWidth, y + partHeight)
-  halvings = count
-  return count == 0 || openHalving(partWidth, count)
 }
 
 /** Call it when the picture's bytes are there. False: give up. */

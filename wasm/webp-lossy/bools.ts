@@ -4,7 +4,7 @@
  * one is read, in globals while it is open, and in locals in the inner loops of other files.
  */
 
-/** Bytes that a decoder may read behind a partition before `isOverrun` is asked: one macroblock of the longest codes. */
+/** Bytes that may be read behind a partition before `isOverrun` is asked: one macroblock of the longest codes. */
 const SLACK: usize = 8192
 
 /** The next bits, from the top; `count` of them are valid. */

@@ -6,7 +6,8 @@
  * Prediction looks at pixels before the loop filter, so that a row is filtered once the one below it is there. The
  * filter changes three lines of the row above: colours follow another half a row later.
  */
-import { openHalving, planeOf, takeRow } from '../pixels/halve'
+import { planeOf, takeRow } from '../pixels/halve'
+import { bottom, halvings, left, right, top, wantWhole } from '../pixels/part'
 import { reserve, resetMemory } from '../pixels/reserve'
 import { LINE_SLACK } from '../pixels/rgb'
 import { addRows, widenLine } from '../pixels/upsample'
@@ -14,17 +15,12 @@ import { clearBlocks } from './blocks'
 import { closePartition, isOverrun, openFrame, openPartition, roomFor, usePartition } from './bools'
 import { writeColourPlanes, writeColourRow } from './colour'
 import { filterNormally, filterSimply } from './filter'
-import {
-  filterKind,
-  INNER_EDGES,
-  quantisersOf,
-  readFrameHeader,
-  readFrameTables,
-  strengthFor,
-} from './header'
+import { filterKind, INNER_EDGES, quantisersOf, readFrameHeader, readFrameTables, strengthFor } from './header'
 import { CHROMA_MODE, HAS_BLOCKS, IS_SKIPPED, MODES_BYTES, readModes, SEGMENT } from './modes'
 import { addChromaResidual, addLumaResidual, predictBlocks, predictChroma, predictLuma } from './predict'
 import { openTokenRow, readTokens, skipTokens } from './tokens'
+
+export { choosePart } from '../pixels/part'
 
 /** What lies to the left of a plane's rows, and to their right. */
 const MARGIN: i32 = 16
@@ -40,19 +36,13 @@ let mbRows: i32 = 0
 let mbRow: i32 = 0
 let partitions: i32 = 0
 
-/** The part that is wanted, in pixels of the image, and how often it is halved. */
-let left: i32 = 0
-let right: i32 = 0
-let top: i32 = 0
-let bottom: i32 = 0
-let halvings: i32 = 0
 /** The next row of pixels to be written. */
 let nextRow: i32 = 0
 
 let frame: usize = 0
 let room: usize = 0
 let stride: usize = 0
-/** Where the first pixel of this row of macroblocks lies, and that of the row before less one row. */
+/** Where the first pixels of this row of macroblocks lie. */
 let luma: usize = 0
 let chroma: usize = 0
 let lumaPlane: usize = 0
@@ -102,32 +92,14 @@ export function begin(frameBytes: i32, imageWidth: i32, imageHeight: i32): usize
   memory.fill(chroma - stride - MARGIN, 127, stride)
   memory.fill(modesAbove, 0, mbsPerRow * 4)
   memory.fill(bitsAbove, 0, mbsPerRow * 2)
-  wantPart(0, 0, width, height)
+  wantWhole(width, height)
   return frame
-}
-
-function wantPart(x: i32, y: i32, endX: i32, endY: i32): void {
-  left = x
-  top = y
-  right = endX
-  bottom = endY
-  halvings = 0
-  nextRow = y
-}
-
-/**
- * Says, before `start`, that only a part is wanted, its sides multiples of two to the power of `count`, halved so
- * often. False: give up.
- */
-export function choosePart(x: i32, y: i32, partWidth: i32, partHeight: i32, count: i32): bool {
-  wantPart(x, y, x + partWidth, y + partHeight)
-  halvings = count
-  return count == 0 || openHalving(partWidth, count)
 }
 
 /** Call it when the frame's bytes are there. `modeBytes`: length of its first partition. False: give up. */
 export function start(frameBytes: i32, modeBytes: i32): bool {
   openFrame(frame, frameBytes, room)
+  nextRow = top
   clearBlocks()
   if (!openPartition(0, 0, modeBytes)) return false
   usePartition(0)
@@ -150,7 +122,7 @@ export function isDone(): bool {
   return mbRow == mbRows
 }
 
-/** Decodes the next row of macroblocks. Returns how many rows of RGB it completed (`bandAt`), which may be none; -1: give up. */
+/** Decodes the next row of macroblocks. Returns how many rows of RGB it completed (`bandAt`), or none; -1: give up. */
 export function nextBand(): i32 {
   usePartition(0)
   if (!readModes(modes, modesAbove, mbsPerRow)) return -1
@@ -168,8 +140,7 @@ export function nextBand(): i32 {
     end = height
   }
   const rows = writeRows(min(end, bottom))
-  const lumaBytes = stride * LUMA_ROW
-  memory.copy(lumaPlane, lumaPlane + lumaBytes, stride * (LUMA_KEPT + LUMA_ROW))
+  memory.copy(lumaPlane, lumaPlane + stride * LUMA_ROW, stride * (LUMA_KEPT + LUMA_ROW))
   memory.copy(chromaPlane, chromaPlane + stride * CHROMA_ROW, stride * 2 * CHROMA_ROW)
   const swapped = lastStrengths
   lastStrengths = strengths
@@ -263,7 +234,7 @@ function writeRow(y: i32, to: usize): bool {
   return takeRow(to)
 }
 
-/** The line of one chroma for row `y`, as wide as luma, where the part needs it. `offset`: of its bytes in a macroblock's. */
+/** The line of one chroma for row `y`, as wide as luma, where the part needs it. `offset`: 0, or 8 for the second. */
 function chromaLine(offset: usize, y: i32, to: usize): void {
   const near = y >> 1
   const far = y & 1 ? min(near + 1, ((height + 1) >> 1) - 1) : max(near - 1, 0)

@@ -12,9 +12,8 @@ import { addAll, addBlock } from './transform'
 @inline
 function sumOf(bytes: v128): i32 {
   const sums = i32x4.extadd_pairwise_i16x8_u(bytes)
-  return (
-    i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1) + i32x4.extract_lane(sums, 2) + i32x4.extract_lane(sums, 3)
-  )
+  const pairs = i32x4.add(sums, v128.shuffle<i32>(sums, sums, 2, 3, 0, 1))
+  return i32x4.extract_lane(pairs, 0) + i32x4.extract_lane(pairs, 1)
 }
 
 /** The sum of `rows` bytes of a column. */

@@ -121,17 +121,11 @@ export const BANDS: usize = memory.data<u8>([0, 1, 2, 3, 6, 4, 5, 6, 6, 6, 6, 6,
 /** Position of a coefficient -> byte offset in a block of 16-bit values: 13. */
 export const ZIGZAG: usize = memory.data<u8>([0, 2, 8, 16, 10, 4, 6, 12, 18, 24, 26, 20, 14, 22, 28, 30])
 
-/** Modes of 4×4 blocks; the first four also name those of larger ones (DC, true motion, vertical, horizontal). */
+/** The first four of the ten modes of 4×4 blocks, which are also those of larger ones. */
 export const DC: i32 = 0
 export const TRUE_MOTION: i32 = 1
 export const VERTICAL: i32 = 2
 export const HORIZONTAL: i32 = 3
-export const RIGHT_DOWN: i32 = 4
-export const VERTICAL_RIGHT: i32 = 5
-export const LEFT_DOWN: i32 = 6
-export const VERTICAL_LEFT: i32 = 7
-export const HORIZONTAL_DOWN: i32 = 8
-export const HORIZONTAL_UP: i32 = 9
 
 /**
  * The tree of the modes of 4×4 blocks: for node i, where bit 0 and bit 1 lead; a mode is given as 128 more: 8.1, 11.2.
