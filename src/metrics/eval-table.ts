@@ -63,12 +63,19 @@ export function markdownTable(rows: ModelScores[]): string {
 
 /**
  * Reads what `vtp eval-recon --out` or `vtp eval-zeroshot --out` wrote of one model, or `vtp eval --out` of
- * several. Throws usage error `bad_results`.
+ * several, or that of its `--json`. Throws usage error `bad_results`.
  */
 export async function readScores(file: string): Promise<ModelScores[]> {
+  const suggestions = [
+    'give a results.json of `vtp eval --out` or `vtp eval-recon --out`, or what `vtp eval-zeroshot --out` wrote',
+  ]
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    throw usageError('bad_results', `${file} cannot be read: ${errorText(error)}`, suggestions)
+  })
   try {
-    const json = JSON.parse(await readFile(file, 'utf8')) as unknown
-    const rows = (Array.isArray(json) ? json : [json]) as (Partial<Evaluated> | null)[]
+    const json = JSON.parse(text) as Evaluated | Evaluated[] | { models: Evaluated[] } | null
+    const list = json !== null && 'models' in json ? json.models : json
+    const rows = (Array.isArray(list) ? list : [list]) as (Partial<Evaluated> | null)[]
     if (rows.length === 0) throw new Error('it is an empty list')
     return rows.map((row) => {
       if (typeof row?.model !== 'string' || typeof row.listingDigest !== 'string' || typeof row.images !== 'number')
@@ -76,9 +83,7 @@ export async function readScores(file: string): Promise<ModelScores[]> {
       return toScores(row as Evaluated)
     })
   } catch (error) {
-    throw usageError('bad_results', `${file} does not hold results: ${errorText(error)}`, [
-      'give a results.json of `vtp eval --out` or `vtp eval-recon --out`, or what `vtp eval-zeroshot --out` wrote',
-    ])
+    throw usageError('bad_results', `${file} does not hold results: ${errorText(error)}`, suggestions)
   }
 }
 

@@ -235,15 +235,54 @@ describe('vtp eval-recon', () => {
     expect(made.markdown).toMatch(
       /\| probe on latents ↑ \| probe on CLS \+ patches ↑ \|\n.*\n.*\| 100\.00 \| 100\.00 \|/,
     )
-    expect(made.markdown).toMatch(/ridge probes: resize\(32,32,bicubic\), 12 images to fit, 12 to judge/)
+    expect(made.markdown).toMatch(
+      /ridge probes: resize\(32,32,bicubic\), 12 images to fit \(listing \w{8}\), 12 to judge/,
+    )
     const again = await json(['eval', '--results', path.join(out, 'results.json')])
     expect(again.markdown).toBe(made.markdown)
-    const missing = await json(['eval', photos, '--tasks', 'recon,probe'], {}, 2)
-    expect(missing.error.code).toBe('probe_train_missing')
+    // As standard output gave it, too.
+    writeFileSync(path.join(dir, 'printed.json'), JSON.stringify(made))
+    expect((await json(['eval', '--results', path.join(dir, 'printed.json')])).markdown).toBe(made.markdown)
+    const unread = await json(['eval', '--results', out], {}, 2)
+    expect(unread.error.message).toMatch(/cannot be read/)
+    // Another training set is another evaluation.
+    const fewer = path.join(dir, 'fewer')
+    writePictures(fewer, 9)
+    const others = ['eval', photos, '--tasks', 'probe', '--probe-train', fewer, '--out', out]
+    expect((await json(others, {}, 2)).error.code).toBe('other_evaluation')
+    await json([...others, '--overwrite'])
     const other = path.join(dir, 'other classes')
     writePictures(path.join(other, 'unheard of'), 2)
     const refused = await json(['eval', photos, ...probe, '--probe-train', other], {}, 2)
     expect(refused.error.code).toBe('classes_mismatch')
+  })
+
+  it('what a later task would refuse is told before the first task begins', async () => {
+    const recon = (...args: string[]) => {
+      const out = path.join(dir, 'refused early')
+      return json(['eval', photos, '--metrics', 'psnr', '--out', out, ...args], {}, 2)
+    }
+    const more = path.join(dir, 'photos more')
+    await writePictures(more, 24)
+    const codes: string[] = []
+    for (const args of [
+      ['--tasks', 'recon,probe'],
+      ['--tasks', 'recon', '--probe-train', photos],
+      ['--tasks', 'recon,probe', '--probe-train', path.join(dir, 'nothing here')],
+      // Of this set the first five images are of one class, of the other one of two.
+      ['--tasks', 'recon,probe', '--probe-train', more, '--limit', '5'],
+      ['--tasks', 'recon,zeroshot', '--classnames', path.join(dir, 'no names.txt')],
+    ]) {
+      codes.push((await recon(...args)).error.code)
+    }
+    expect(codes).toEqual([
+      'probe_train_missing',
+      'task_missing',
+      'source_missing',
+      'classes_mismatch',
+      'file_unreadable',
+    ])
+    expect(existsSync(path.join(dir, 'refused early'))).toBe(false)
   })
 
   it('images that cannot be read are left out of both sets of a probe, and counted', async () => {

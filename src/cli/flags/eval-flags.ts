@@ -68,6 +68,11 @@ export const PR_IMAGES_FLAG = Flags.integer({
   helpValue: 'N',
 })
 
+const OVERWRITE_FLAG = Flags.boolean({
+  default: false,
+  summary: 'Start anew in an --out folder that holds another evaluation.',
+})
+
 const METRICS = ['psnr', 'ssim', 'lpips', 'rfid'] as const
 const TASKS = ['recon', 'zeroshot', 'probe'] as const
 const parseMetrics = (flag: string, text: string) => parseNames(flag, text, METRICS, 'metric')
@@ -105,10 +110,7 @@ export const EVAL_RECON_FLAGS = declareFlags({
       'SSIM and LPIPS are averaged over batches of this size first, as the official script does; 1 gives plain means.',
     helpValue: 'N',
   }),
-  overwrite: Flags.boolean({
-    default: false,
-    summary: 'Start anew in an --out folder that holds another evaluation.',
-  }),
+  overwrite: OVERWRITE_FLAG,
   ...EVAL_FLAGS,
 })
 
@@ -212,5 +214,6 @@ export const EVAL_TABLE_FLAGS = declareFlags({
     summary: 'Folder for results.md, results.json and a folder per model.',
     helpValue: 'DIR',
   }),
+  overwrite: OVERWRITE_FLAG,
   ...EVAL_FLAGS,
 })

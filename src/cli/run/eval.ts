@@ -11,9 +11,12 @@ import {
   readScores,
   toScores,
 } from '../../metrics/eval-table.js'
+import { checkRidgeSets } from '../../metrics/probe/ridge.js'
+import { readPrompts } from '../../metrics/zeroshot/prompts.js'
 import type { CommandContext } from '../base-command.js'
 import type { FlagValues } from '../flags/declare.js'
 import type { EVAL_TABLE_FLAGS } from '../flags/eval-flags.js'
+import { fieldNames } from '../flags/source-flags.js'
 import { withoutResults } from '../terminal/terminal.js'
 import { runEvalZeroshot } from './eval-classes.js'
 import { writeJsonFile } from './eval-context.js'
@@ -38,10 +41,7 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
   const source = flags.source
   if (source === undefined && rows.length === 0)
     throw usageError('nothing_to_do', 'There is neither SOURCE nor --results', ['e.g. vtp eval photos --model nano'])
-  if (source !== undefined && flags.tasks.includes('probe') && flags['probe-train'] === undefined)
-    throw usageError('probe_train_missing', 'The task probe needs images that the probes are fitted on', [
-      'e.g. --probe-train photos/train, with the class folders of SOURCE',
-    ])
+  if (source !== undefined) await checkTasks(flags, source)
   // The tables of the single runs would only repeat what the table at the end says.
   const { terminal } = context
   const quiet: CommandContext = { ...context, terminal: withoutResults(terminal) }
@@ -72,6 +72,24 @@ export async function runEval(context: CommandContext, flags: EvalCommandFlags):
   return { models, markdown, interrupted, exitReason: worstReason(reasons) }
 }
 
+/** Wrong files and sets of any task, before the first task takes its time. */
+async function checkTasks(flags: EvalCommandFlags, source: string): Promise<void> {
+  const { tasks, 'probe-train': train, limit } = flags
+  if (tasks.includes('zeroshot')) await readPrompts(flags.classnames, flags.templates)
+  if (!tasks.includes('probe')) {
+    if (train === undefined) return
+    throw usageError('task_missing', '--probe-train is for the task probe, which was not asked for', [
+      `add it: --tasks ${[...tasks, 'probe'].join(',')}`,
+    ])
+  }
+  if (train === undefined)
+    throw usageError('probe_train_missing', 'The task probe needs images that the probes are fitted on', [
+      'e.g. --probe-train photos/train, with the class folders of SOURCE',
+    ])
+  // The standard input can be read once only.
+  if (source !== '-' && train !== '-') await checkRidgeSets({ train, source, limit, fields: fieldNames(flags) })
+}
+
 async function runTask(
   context: CommandContext,
   flags: EvalCommandFlags & Pick<EvalReconFlags, 'kept'>,
@@ -81,9 +99,8 @@ async function runTask(
   folder: string | undefined,
 ) {
   if (task === 'probe') {
-    const result = await runRidge(context, { ...flags, source, model, train: flags['probe-train']! })
-    if (folder !== undefined && !result.interrupted) await writeJsonFile(path.join(folder, 'probe.json'), result)
-    return result
+    const out = folder === undefined ? undefined : path.join(folder, 'probe.json')
+    return runRidge(context, { ...flags, source, model, train: flags['probe-train']!, out })
   }
   if (task === 'zeroshot') {
     const out = folder === undefined ? undefined : path.join(folder, 'zeroshot.json')
@@ -96,7 +113,6 @@ async function runTask(
     model,
     out: folder,
     'save-images': false,
-    overwrite: false,
     'protocol-batch': 32,
   })
 }

@@ -33,11 +33,15 @@ export interface RidgeRequest extends Omit<PassRequest, 'checkpointSeconds' | 'k
   cacheDir: string
 }
 
+type SetsRequest = Pick<RidgeRequest, 'train' | 'source' | 'limit' | 'fields' | 'stdin' | 'stop'>
+
 export interface RidgeResult extends ListingFacts {
   model: string
   modelDigest: string
   /** Of `source`. */
   listingDigest: string
+  /** Of `train`. */
+  trainDigest: string
   source: string
   precision: Precision
   /** Top-1 in percent with the best strength; absent where the model lacks the output. */
@@ -71,18 +75,7 @@ export async function evaluateRidge(request: RidgeRequest): Promise<RidgeResult>
   const { cacheDir, device, precision, stop, onNote } = request
   const closers: Closers = []
   try {
-    if (request.train === '-' && request.source === '-')
-      throw usageError('stdin_twice', 'SOURCE and --probe-train cannot both be the standard input', [
-        'write one of the lists to a file',
-      ])
-    const open = async (spec: string): Promise<StoredListing> => {
-      const listing = await storeListing(spec, { ...request, signal: stop })
-      closers.push(() => listing.close())
-      return listing
-    }
-    const fitted = await open(request.train)
-    const judged = await open(request.source)
-    const inTrain = matchClasses([request.train, await classesOf(fitted)], [request.source, await classesOf(judged)])
+    const { fitted, judged, inTrain } = await openSets(request, closers)
     const model = await openModel(request.model, { cacheDir, onNote, signal: stop })
     closers.push(() => model.close())
     const transform = parsePixelTransform(request.transform ?? model.transform('probe')).spec
@@ -94,11 +87,13 @@ export async function evaluateRidge(request: RidgeRequest): Promise<RidgeResult>
       for (const [set, spec] of [[train, request.train] as const, [val, request.source] as const])
         if (set.images === 0) throw noneReadable(spec, set.rejects.length, set.rejects[0])
     const found = interrupted ? {} : await fitProbes(train, val, cacheDir, device, closers)
+    const trainDigest = await fitted.keysDigest()
     return {
       ...judged.facts,
       model: model.name,
       modelDigest: model.digest,
       listingDigest: await judged.keysDigest(),
+      trainDigest,
       source: judged.source.uri,
       precision,
       ...found,
@@ -106,7 +101,7 @@ export async function evaluateRidge(request: RidgeRequest): Promise<RidgeResult>
       train: train.images,
       rejects,
       protocol: [
-        `ridge probes: ${transform}, ${train.images} images to fit, ${val.images} to judge`,
+        `ridge probes: ${transform}, ${train.images} images to fit (listing ${trainDigest.slice(0, 8)}), ${val.images} to judge`,
         `on centred latents${widthOf(train, 'latents') === undefined ? '' : ` (${widthOf(train, 'latents')} numbers)`} and on CLS with the mean patch, best strength`,
         `encoder ${precision}, ${firstProvider(device)}, ${engineVersion()}`,
       ].join('; '),
@@ -119,7 +114,64 @@ export async function evaluateRidge(request: RidgeRequest): Promise<RidgeResult>
 
 const widthOf = ({ rows }: Sets, kind: Kind): number | undefined => rows[kind]?.layout.dim
 
-/** Checks labels before anything slow. */
+interface OpenSets {
+  fitted: StoredListing
+  judged: StoredListing
+  /** The label in `fitted` of a label in `judged`. */
+  inTrain(label: number): number
+}
+
+/** Lists both sets and checks their labels, before anything slow. */
+async function openSets(request: SetsRequest, closers: Closers): Promise<OpenSets> {
+  if (request.train === '-' && request.source === '-')
+    throw usageError('stdin_twice', 'SOURCE and --probe-train cannot both be the standard input', [
+      'write one of the lists to a file',
+    ])
+  const open = async (spec: string): Promise<StoredListing> => {
+    const listing = await storeListing(spec, { ...request, signal: request.stop })
+    closers.push(() => listing.close())
+    return listing
+  }
+  const fitted = await open(request.train)
+  const judged = await open(request.source)
+  const [known, asked] = [await classesOf(fitted), await classesOf(judged)]
+  const inTrain = matchClasses([request.train, known], [request.source, asked])
+  return { fitted, judged, inTrain }
+}
+
+/**
+ * What `evaluateRidge` would refuse of the two sets, told before other work begins. It also refuses, as
+ * `classes_mismatch`, a class of which only `source` has images, as where a limit cuts class folders off.
+ */
+export async function checkRidgeSets(request: SetsRequest): Promise<void> {
+  const closers: Closers = []
+  try {
+    const { fitted, judged, inTrain } = await openSets(request, closers)
+    const [known, asked] = [await labelsOf(fitted), await labelsOf(judged)]
+    const strange = [...asked].find((label) => !known.has(inTrain(label)))
+    if (strange === undefined) return
+    const name = judged.source.classes?.[strange] ?? `label ${strange}`
+    throw usageError(
+      'classes_mismatch',
+      `${request.train} has no image of the class ${name} among those that are taken`,
+      [
+        ...(request.limit === undefined
+          ? []
+          : ['--limit takes the first images of each listing: give smaller sets instead']),
+        'give sets with the same classes',
+      ],
+    )
+  } finally {
+    for (const close of closers.reverse()) await close().catch(() => {})
+  }
+}
+
+async function labelsOf(listing: StoredListing): Promise<Set<number>> {
+  const labels = new Set<number>()
+  for await (const { label } of listing.entries(0)) if (label !== undefined) labels.add(label)
+  return labels
+}
+
 async function classesOf(listing: StoredListing): Promise<Classes> {
   const { classes: names } = listing.source
   let classes = names?.length ?? 0
@@ -128,7 +180,7 @@ async function classesOf(listing: StoredListing): Promise<Classes> {
       throw usageError('no_label', `${uri} has no label`, ['give class folders, or a list with labels'])
     classes = Math.max(classes, (label ?? -1) + 1)
   }
-  return { classes, names: classes > 0 ? names : undefined }
+  return { classes, names: names && names.length > 0 ? names : undefined }
 }
 
 async function fitProbes(
