@@ -12,6 +12,7 @@ import { VtpError } from '../../errors.js'
 import type { ByteCache, Sized } from '../byte-cache.js'
 import type { RangeReader } from '../range-reader.js'
 import { uriScheme } from '../store.js'
+import { checkContent, checkHeader } from './check-page.js'
 import { decompressors } from './decompressors.js'
 import { largePageValues, PLACE_BYTES, ValuePlace } from './large-page.js'
 import { type ChunkPages, openPages, type Page, parsePageHeader, readPageHeader } from './pages.js'
@@ -23,6 +24,9 @@ const PAGE_BYTES = 4 * 2 ** 20
 const LARGE_VALUE_BYTES = 2 ** 15
 /** What an array takes for a value that is kept elsewhere. */
 const VALUE_BYTES = 16
+
+/** A dictionary has no rows. */
+type PagePlace = Pick<Page, 'start' | 'end'> & Partial<Page>
 
 interface OpenGroup {
   pages: ChunkPages
@@ -96,9 +100,10 @@ export function openColumn(reader: RangeReader, options: ColumnOptions): Column 
   }
 
   /** Where the values of a large page are; undefined where they are better read together. */
-  const placesOf = async ({ decoder }: OpenGroup, page: Pick<Page, 'start' | 'end'>, inOrder: boolean) => {
+  const placesOf = async ({ decoder }: OpenGroup, page: PagePlace, inOrder: boolean) => {
     if (page.end - page.start < PAGE_BYTES) return undefined
     const found = await readPageHeader((offset, size) => reader.read(offset, size), page)
+    checkHeader(found, { bytes: page.end - page.start, rows: page.rows })
     const { uncompressed_page_size: size, data_page_header, data_page_header_v2, dictionary_page_header } = found.header
     const count = (data_page_header ?? data_page_header_v2 ?? dictionary_page_header)?.num_values ?? 0
     if (size <= LARGE_PAGE_BYTES && (inOrder || size / count < LARGE_VALUE_BYTES)) return undefined
@@ -108,7 +113,7 @@ export function openColumn(reader: RangeReader, options: ColumnOptions): Column 
   /** Values of a page, or of a dictionary, and the bytes that they take. */
   const decode = async (
     group: OpenGroup,
-    page: Pick<Page, 'start' | 'end'>,
+    page: PagePlace,
     inOrder: boolean,
     reserve: (bytes: number) => void,
   ): Promise<Sized<DecodedArray>> => {
@@ -117,23 +122,47 @@ export function openColumn(reader: RangeReader, options: ColumnOptions): Column 
     if (places) return { value: places, bytes: places.length * PLACE_BYTES }
     reserve(page.end - page.start)
     const bytes = await pages.bytes(page)
-    const { header, size } = parsePageHeader(bytes)
+    const found = parsePageHeader(bytes)
+    checkHeader(found, { bytes: bytes.length, rows: page.rows })
+    const { header, size } = found
     const isDictionary = header.type === 'DICTIONARY_PAGE'
     const encoding = (header.data_page_header ?? header.data_page_header_v2)?.encoding
     const dictionary =
       !isDictionary && encoding?.endsWith('_DICTIONARY') ? await dictionaryOf(group, inOrder) : undefined
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    const { data = [] } = readPage({ view, offset: size }, header, decoder, dictionary?.value, undefined, 0)
+    const v2 = header.data_page_header_v2
+    const levelsEnd = size + (v2?.definition_levels_byte_length ?? 0)
+    let body: Uint8Array = bytes.subarray(levelsEnd)
+    const decompress = decompressors[decoder.codec]
+    const keepBody = (input: Uint8Array, length: number): Uint8Array => {
+      body = decompress!(input, length)
+      return body
+    }
+    const reading = { ...decoder, compressors: decompress ? { [decoder.codec]: keepBody } : {} }
+    const { data = [] } = readPage({ view, offset: size }, header, reading, dictionary?.value, undefined, 0)
+    checkContent(header, { levels: bytes.subarray(size, levelsEnd), body }, decoder)
+    if (dictionary) checkFound(data)
     // Values may be views of the dictionary, which stays as long as they do.
     const taken = header.uncompressed_page_size + data.length * VALUE_BYTES + (dictionary?.bytes ?? 0)
     return { value: isDictionary ? convert(data, decoder) : data, bytes: taken }
+  }
+
+  /** Throws an Error for values that are in no dictionary. */
+  const checkFound = (data: DecodedArray): void => {
+    for (const wrapper of data) {
+      let value: unknown = wrapper
+      // A struct that is missing is an empty list.
+      for (let i = 0; i < wrapped && Array.isArray(value); i++) value = value.length > 0 ? value[0] : null
+      if (value === undefined) throw new Error('a value is not in the dictionary of its column')
+    }
   }
 
   const read = async (group: OpenGroup, row: number): Promise<unknown> => {
     const page = await group.pages.find(row)
     // Who reads in order comes to a page by its first row.
     const inOrder = row === page.firstRow
-    const values = await cache.get(`${group.key} ${page.start}`, (reserve) => decode(group, page, inOrder, reserve))
+    const key = `${group.key} ${page.start} ${page.rows}`
+    const values = await cache.get(key, (reserve) => decode(group, page, inOrder, reserve))
     if (values.length !== page.rows) throw new Error(`a page has ${values.length} rows, and ${page.rows} are expected`)
     let value: unknown = values[row - page.firstRow]
     for (let i = 0; i < wrapped && Array.isArray(value); i++) value = value[0]
@@ -147,8 +176,7 @@ export function openColumn(reader: RangeReader, options: ColumnOptions): Column 
       try {
         return await read(group, row)
       } catch (error) {
-        if (error instanceof VtpError || !byIndex) throw error
-        group.pages.distrustIndex()
+        if (error instanceof VtpError || !byIndex || !(await group.pages.distrustIndex())) throw error
         return read(group, row)
       }
     },

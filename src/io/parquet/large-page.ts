@@ -4,10 +4,10 @@
  * in pages without compression or in Snappy's; every other page is decoded as a whole.
  */
 import type { PageHeader } from 'hyparquet'
-import { readRleBitPackedHybrid } from 'hyparquet/src/encoding.js'
 import { getMaxDefinitionLevel } from 'hyparquet/src/schema.js'
 import type { ColumnDecoder } from 'hyparquet/src/types.js'
 import { type RangeReader, windowed } from '../range-reader.js'
+import { readLevels } from './check-page.js'
 import { type Page, readAll } from './pages.js'
 import { readSnappyRange, snappyFragments } from './snappy-fragments.js'
 
@@ -66,9 +66,7 @@ export async function largePageValues(
       bytes = await body(4, length)
       at = 4 + length
     }
-    levels = new Array<number>(known.num_values)
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    readRleBitPackedHybrid({ view, offset: 0 }, 32 - Math.clz32(maxLevel), levels, bytes.length)
+    levels = readLevels(bytes, maxLevel, { count: known.num_values, header })
   }
   const values: (ValuePlace | null)[] = []
   for (let i = 0; i < known.num_values; i++) {
@@ -81,6 +79,7 @@ export async function largePageValues(
     values.push(new ValuePlace(body, at + 4, length))
     at += 4 + length
   }
+  if (at !== size) throw new Error(`the values of a page end at byte ${at} of ${size}`)
   return values
 }
 

@@ -1,13 +1,16 @@
 /**
  * Where the pages of a column chunk lie. The offset index of the file tells it, where there is one; otherwise the
- * headers of the pages are read in their order, as far as is needed. Positions stay known: a few numbers per page.
- * Columns are not repeated here, so that each value of a page is a row.
+ * headers of all pages are read in their order. Their counts must add up to those of the footer before any of them is
+ * believed: one wrong count would move all later rows. Positions stay known: a few numbers per page. Columns are not
+ * repeated here, so that each value of a page is a row.
  */
 import { type ColumnChunk, type PageHeader, readOffsetIndex } from 'hyparquet'
 import { parquetHeader } from 'hyparquet/src/column.js'
+import { VtpError } from '../../errors.js'
 import type { ByteCache } from '../byte-cache.js'
 import type { RangeReader } from '../range-reader.js'
 import { uriScheme } from '../store.js'
+import { claimedRows } from './check-page.js'
 
 /** A page with its header: bytes `start` to `end` of the file, and the rows of the group that it holds. */
 export interface Page {
@@ -17,8 +20,13 @@ export interface Page {
   rows: number
 }
 
+interface Layout {
+  pages: Page[]
+  dictionary?: { start: number; end: number }
+}
+
 export interface ChunkPages {
-  /** The page of a row of the group. Throws an Error where the chunk ends before it. */
+  /** The page of a row of the group. Throws an Error where the counts of the chunk contradict each other. */
   find(row: number): Promise<Page>
   /** The dictionary, which comes before all other pages; known once a page has been found. */
   dictionary(): { start: number; end: number } | undefined
@@ -26,13 +34,20 @@ export interface ChunkPages {
   bytes(page: { start: number; end: number }): Promise<Uint8Array>
   /** Whether positions are those of the offset index. */
   byIndex(): boolean
-  /** The index was wrong: from now on headers are walked. */
-  distrustIndex(): void
+  /**
+   * Headers and the index contradict each other. Headers that agree with the footer count from now on, and the answer
+   * is true; otherwise the index stays.
+   */
+  distrustIndex(): Promise<boolean>
 }
 
-/** Bytes that are read at once while walking: on a disk for a header, elsewhere for the pages, too. */
-const LOCAL_WINDOW_BYTES = 16 * 1024
-const REMOTE_WINDOW_BYTES = 4 * 2 ** 20
+/** Bytes that are read at once while walking: for a header, or elsewhere than on a disk for many pages. */
+const HEADER_WINDOW_BYTES = 16 * 1024
+const PAGES_WINDOW_BYTES = 4 * 2 ** 20
+/** A round trip for each header costs more than such pages. */
+const SMALL_PAGE_BYTES = 2 ** 18
+/** Larger chunks are not kept from the walk until their pages are read. */
+const KEPT_CHUNK_BYTES = 16 * 2 ** 20
 /** A header may hold the least and the greatest value of its page. */
 const MAX_HEADER_BYTES = 16 * 2 ** 20
 const MAX_INDEX_BYTES = 64 * 2 ** 20
@@ -64,81 +79,80 @@ export function openPages(
   chunk: ColumnChunk,
   { cache, key, groupRows }: { cache: ByteCache; key: string; groupRows: number },
 ): ChunkPages {
-  const { dictionary_page_offset, data_page_offset, total_compressed_size } = chunk.meta_data!
+  const { dictionary_page_offset, data_page_offset, total_compressed_size, num_values } = chunk.meta_data!
   const chunkStart = Number(dictionary_page_offset || data_page_offset)
   const chunkEnd = chunkStart + Number(total_compressed_size)
-  const windowBytes = uriScheme(reader.uri) === undefined ? LOCAL_WINDOW_BYTES : REMOTE_WINDOW_BYTES
-  const windowKey = `${key} window`
+  const isRemote = uriScheme(reader.uri) !== undefined
+  const isKept = isRemote && chunkEnd - chunkStart <= KEPT_CHUNK_BYTES
+  /** Where the windows begin that may still be in the cache, in ascending order. */
+  let windows: number[] = []
+  const windowKey = (start: number): string => (isKept ? `${key} window ${start}` : `${key} window`)
 
-  /** The bytes from `start` on that the last window holds. */
+  /** The bytes from `start` on that a window holds. */
   const held = (start: number): Uint8Array => {
-    const window = cache.peek<{ start: number; bytes: Uint8Array }>(windowKey)
-    if (!window || start < window.start) return new Uint8Array(0)
-    return window.bytes.subarray(start - window.start)
+    const from = windows.findLast((at) => at <= start)
+    const bytes = from === undefined ? undefined : cache.peek<Uint8Array>(windowKey(from))
+    return bytes && from !== undefined ? bytes.subarray(start - from) : new Uint8Array(0)
   }
-  const readWindow = async (start: number, size: number): Promise<Uint8Array> => {
+  const readWindow = async (start: number, size: number, windowBytes: number): Promise<Uint8Array> => {
     const found = held(start)
     if (found.length >= size) return found
     const bytes = await reader.read(start, Math.min(Math.max(size, windowBytes), chunkEnd - start))
     if (bytes.length < size) throw new Error('the file ends within a page')
-    cache.put(windowKey, bytes.length, { start, bytes })
+    windows = isKept ? [...windows.filter((at) => at < start), start] : [start]
+    cache.put(windowKey(start), bytes.length, bytes)
     return bytes
   }
 
-  let pages: Page[] = []
-  let dictionary: { start: number; end: number } | undefined
-  /** Where the walk goes on, and the rows before. */
-  let next = chunkStart
-  let rows = 0
-  const walkTo = async (row: number): Promise<void> => {
-    while (rows <= row && next < chunkEnd) {
-      const { header, size } = await readPageHeader(readWindow, { start: next, end: chunkEnd })
-      const start = next
-      const end = start + size + header.compressed_page_size
+  const walk = async (): Promise<Layout> => {
+    const pages: Page[] = []
+    let dictionary: Layout['dictionary']
+    let rows = 0
+    let pageBytes = 0
+    for (let start = chunkStart; start < chunkEnd; start += pageBytes) {
+      const many = isKept || (isRemote && pageBytes > 0 && pageBytes < SMALL_PAGE_BYTES)
+      const windowBytes = many ? PAGES_WINDOW_BYTES : HEADER_WINDOW_BYTES
+      const read = (offset: number, size: number): Promise<Uint8Array> => readWindow(offset, size, windowBytes)
+      const { header, size } = await readPageHeader(read, { start, end: chunkEnd })
+      pageBytes = size + header.compressed_page_size
+      const end = start + pageBytes
       if (!(header.compressed_page_size >= 0 && end <= chunkEnd)) throw new Error('a page ends outside of its column')
-      const count = header.data_page_header?.num_values ?? header.data_page_header_v2?.num_rows
-      if (header.type === 'DICTIONARY_PAGE') dictionary = { start, end }
-      else if (count === undefined) throw new Error(`a page of the kind ${header.type} is not known`)
-      else if (!(count >= 0 && rows + count <= groupRows)) throw new Error(`a page claims ${count} rows`)
-      else if (count > 0) pages.push({ start, end, firstRow: rows, rows: count })
-      rows += count ?? 0
-      next = end
+      if (header.type === 'DICTIONARY_PAGE' && start === chunkStart) {
+        dictionary = { start, end }
+        continue
+      }
+      const count = claimedRows(header)
+      if (rows + count > groupRows) throw new Error(`a page claims ${count} rows, and ${groupRows - rows} are left`)
+      if (count > 0) pages.push({ start, end, firstRow: rows, rows: count })
+      rows += count
     }
+    if (rows < groupRows) throw new Error(`the column ends after ${rows} of ${groupRows} rows`)
+    if (Number(num_values) !== groupRows)
+      throw new Error(`the footer counts ${num_values} values for ${groupRows} rows of a column`)
+    return { pages, dictionary }
   }
+  const walked = once(walk)
 
-  let indexed = chunk.offset_index_offset !== undefined && chunk.offset_index_length !== undefined
-  const readIndex = async (): Promise<void> => {
+  const readIndex = once(async (): Promise<Layout | undefined> => {
     const size = chunk.offset_index_length!
     const found = size > 0 && size <= MAX_INDEX_BYTES && (await reader.read(Number(chunk.offset_index_offset), size))
-    const listed = found && parseIndex(found, { chunkStart, chunkEnd, groupRows })
-    if (!listed) {
-      indexed = false
-      return
-    }
-    pages = listed
-    rows = groupRows
-    next = chunkEnd
-    const first = listed[0]!.start
-    if (first > chunkStart) dictionary = { start: chunkStart, end: first }
-  }
+    const pages = found ? parseIndex(found, { chunkStart, chunkEnd, groupRows }) : undefined
+    const first = pages?.[0]?.start ?? chunkStart
+    return pages && { pages, dictionary: first > chunkStart ? { start: chunkStart, end: first } : undefined }
+  })
 
-  // One walks at a time, and each goes on where the one before stopped.
-  let walking: Promise<void> = Promise.resolve()
+  let indexed = chunk.offset_index_offset !== undefined && chunk.offset_index_length !== undefined
+  let layout: Layout = { pages: [] }
   return {
     async find(row) {
-      if (row >= rows) {
-        const step = walking
-          .catch(() => {})
-          .then(() => (indexed && rows === 0 ? readIndex() : undefined))
-          .then(() => walkTo(row))
-        walking = step
-        await step
-      }
-      const page = pageOf(pages, row)
-      if (!page) throw new Error(`the column ends after ${rows} of ${groupRows} rows`)
+      const listed = indexed ? await readIndex() : undefined
+      if (!listed) indexed = false
+      layout = listed && indexed ? listed : await walked()
+      const page = pageOf(layout.pages, row)
+      if (!page) throw new Error(`the column has no row ${row}`)
       return page
     },
-    dictionary: () => dictionary,
+    dictionary: () => layout.dictionary,
     async bytes({ start, end }) {
       const size = end - start
       const found = held(start)
@@ -149,14 +163,28 @@ export function openPages(
       return Buffer.concat([found, rest], size)
     },
     byIndex: () => indexed,
-    distrustIndex() {
-      if (!indexed) return
+    async distrustIndex() {
+      try {
+        await walked()
+      } catch (error) {
+        if (error instanceof VtpError) throw error
+        return false
+      }
       indexed = false
-      pages = []
-      dictionary = undefined
-      next = chunkStart
-      rows = 0
+      return true
     },
+  }
+}
+
+/** What `make` gives, made once. Failures of a service are not kept. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => {
+    made ??= make().catch((error: unknown) => {
+      if (error instanceof VtpError) made = undefined
+      throw error
+    })
+    return made
   }
 }
 
