@@ -136,7 +136,8 @@ export function openPages(
   const readIndex = once(async (): Promise<Layout | undefined> => {
     const size = chunk.offset_index_length!
     const found = size > 0 && size <= MAX_INDEX_BYTES && (await reader.read(Number(chunk.offset_index_offset), size))
-    const pages = found ? parseIndex(found, { chunkStart, chunkEnd, groupRows }) : undefined
+    const agrees = Number(num_values) === groupRows
+    const pages = found && agrees ? parseIndex(found, { chunkStart, chunkEnd, groupRows }) : undefined
     const first = pages?.[0]?.start ?? chunkStart
     return pages && { pages, dictionary: first > chunkStart ? { start: chunkStart, end: first } : undefined }
   })
