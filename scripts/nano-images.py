@@ -1,5 +1,5 @@
 """
-The images that the bundled model is trained on: three folders of class folders, one for each stage of recipes/nano.yaml.
+The images of three stages of recipes/nano.yaml: three folders of class folders, one for each.
 
     python scripts/nano-images.py CIFAR PHOTOGRAPHS OUT
 

@@ -157,7 +157,7 @@ describe('vtp search', () => {
 
 describe('vtp dedup', () => {
   it('lists the copies', async () => {
-    const run = await runCli(['dedup', index, '--threshold', '0.999999', '--json'])
+    const run = await runCli(['dedup', index, '--threshold', '0.9999', '--json'])
     const { groups, duplicates } = JSON.parse(run.stdout) as {
       groups: { rows: { key: string }[] }[]
       duplicates: number
@@ -172,7 +172,7 @@ describe('vtp dedup', () => {
     const out = path.join(dir, 'new', 'folder', 'groups.jsonl')
     const [keep, remove] = [path.join(dir, 'new', 'keep.jsonl'), path.join(dir, 'new', 'remove.txt')]
     const lists = ['--keep-list', keep, '--remove-list', remove]
-    const run = await runCli(['dedup', index, '--threshold', '0.999999', '--out', out, ...lists])
+    const run = await runCli(['dedup', index, '--threshold', '0.9999', '--out', out, ...lists])
     expect(run.code, run.stderr).toBe(0)
     expect(readdirSync(path.dirname(out))).toEqual(['groups.jsonl'])
     expect(JSON.parse(readFileSync(out, 'utf8'))).toMatchObject({ rows: [{}, {}] })
