@@ -251,7 +251,7 @@ describe('vtp eval-recon', () => {
     const others = ['eval', photos, '--tasks', 'probe', '--probe-train', fewer, '--out', out]
     expect((await json(others, {}, 2)).error.code).toBe('other_evaluation')
     await json([...others, '--overwrite'])
-    const other = path.join(dir, 'other classes')
+    const other = path.join(dir, 'set of other classes')
     writePictures(path.join(other, 'unheard of'), 2)
     const refused = await json(['eval', photos, ...probe, '--probe-train', other], {}, 2)
     expect(refused.error.code).toBe('classes_mismatch')
