@@ -119,6 +119,8 @@ interface OpenSets {
   judged: StoredListing
   /** The label in `fitted` of a label in `judged`. */
   inTrain(label: number): number
+  /** A label of `judged` of which `fitted` has no image. */
+  unseen: number | undefined
 }
 
 /** Lists both sets and checks their labels, before anything slow. */
@@ -136,7 +138,7 @@ async function openSets(request: SetsRequest, closers: Closers): Promise<OpenSet
   const judged = await open(request.source)
   const [known, asked] = [await classesOf(fitted), await classesOf(judged)]
   const inTrain = matchClasses([request.train, known], [request.source, asked])
-  return { fitted, judged, inTrain }
+  return { fitted, judged, inTrain, unseen: [...asked.labels].find((label) => !known.labels.has(inTrain(label))) }
 }
 
 /**
@@ -146,11 +148,9 @@ async function openSets(request: SetsRequest, closers: Closers): Promise<OpenSet
 export async function checkRidgeSets(request: SetsRequest): Promise<void> {
   const closers: Closers = []
   try {
-    const { fitted, judged, inTrain } = await openSets(request, closers)
-    const [known, asked] = [await labelsOf(fitted), await labelsOf(judged)]
-    const strange = [...asked].find((label) => !known.has(inTrain(label)))
-    if (strange === undefined) return
-    const name = judged.source.classes?.[strange] ?? `label ${strange}`
+    const { judged, unseen } = await openSets(request, closers)
+    if (unseen === undefined) return
+    const name = judged.source.classes?.[unseen] ?? `label ${unseen}`
     throw usageError(
       'classes_mismatch',
       `${request.train} has no image of the class ${name} among those that are taken`,
@@ -166,21 +166,21 @@ export async function checkRidgeSets(request: SetsRequest): Promise<void> {
   }
 }
 
-async function labelsOf(listing: StoredListing): Promise<Set<number>> {
-  const labels = new Set<number>()
-  for await (const { label } of listing.entries(0)) if (label !== undefined) labels.add(label)
-  return labels
-}
-
-async function classesOf(listing: StoredListing): Promise<Classes> {
+/** Throws usage error `no_label` where an image has no class. */
+async function classesOf(listing: StoredListing): Promise<Classes & { labels: ReadonlySet<number> }> {
   const { classes: names } = listing.source
-  let classes = names?.length ?? 0
+  const labels = new Set<number>()
   for await (const { uri, label, at } of listing.entries(0)) {
     if (at.kind !== 'bad' && label === undefined)
       throw usageError('no_label', `${uri} has no label`, ['give class folders, or a list with labels'])
-    classes = Math.max(classes, (label ?? -1) + 1)
+    if (label !== undefined) labels.add(label)
   }
-  return { classes, names: names && names.length > 0 ? names : undefined }
+  const largest = [...labels].reduce((most, label) => Math.max(most, label), -1)
+  return {
+    classes: Math.max(names?.length ?? 0, largest + 1),
+    names: names && names.length > 0 ? names : undefined,
+    labels,
+  }
 }
 
 async function fitProbes(
